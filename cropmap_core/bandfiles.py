@@ -1,0 +1,177 @@
+"""Reading windows of single-band files on a finer, equal or coarser grid, many files at once."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+
+from cropmap_core.errors import SceneError
+from cropmap_core.grid import Grid, Window
+
+THREADS = max(1, min(8, os.cpu_count() or 1))
+_HANDLES = 384  # open files over all threads: below the usual limit of 1024 with room for the rest of the process
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_local = threading.local()
+
+
+def in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    """Applies a function to all items on the reading threads; results in order, the first error raised."""
+    return list(_pool().map(function, items))
+
+
+def open_band(path: Path) -> DatasetReader:
+    """Opens a raster for reading.
+
+    Raises:
+        SceneError: It cannot be read as a raster.
+    """
+    try:
+        return rasterio.open(path)
+    except RasterioError as error:
+        raise unreadable(path, error) from error
+
+
+def read_band(path: Path, file_resolution_m: int, resolution_m: int, window: Window) -> NDArray[Any]:
+    """Reads a window of a band, resampled to the nearest pixel where the resolutions differ.
+
+    Args:
+        path: A single-band raster whose corner is the grid's corner.
+        file_resolution_m: Its pixel size in metres.
+        resolution_m: The pixel size of the window; one of the two must be a multiple of the other.
+        window: Inside the grid, in pixels of `resolution_m`.
+
+    Returns:
+        The values, shape (window.height, window.width).
+
+    Raises:
+        SceneError: The file cannot be read.
+    """
+    if file_resolution_m == resolution_m:
+        return _read(path, window)
+    if file_resolution_m > resolution_m:
+        factor = file_resolution_m // resolution_m
+        first_row, first_col = window.row // factor, window.col // factor
+        end_row = -(-(window.row + window.height) // factor)
+        end_col = -(-(window.col + window.width) // factor)
+        coarse = _read(path, Window(first_row, first_col, end_row - first_row, end_col - first_col))
+        fine = coarse.repeat(factor, axis=0).repeat(factor, axis=1)
+        rows, cols = window.slices_within(Window(first_row * factor, first_col * factor, fine.shape[0], fine.shape[1]))
+        return fine[rows, cols]
+    factor = resolution_m // file_resolution_m
+    fine = _read(
+        path,
+        Window(window.row * factor, window.col * factor, window.height * factor, window.width * factor),
+    )
+    middle = factor // 2  # the pixel that holds the centre of the coarse one, as GDAL's nearest takes it
+    return fine[middle::factor, middle::factor]
+
+
+def read_bands(path: Path, numbers: Sequence[int], window: Window) -> NDArray[Any]:
+    """Reads a window of several bands of one file.
+
+    Args:
+        path: A raster.
+        numbers: Band numbers, from 1.
+        window: Inside the raster.
+
+    Returns:
+        The values, shape (len(numbers), window.height, window.width).
+
+    Raises:
+        SceneError: The file cannot be read.
+    """
+    try:
+        values: NDArray[Any] = _handle(path).read(numbers, window=window.bounds_rc)
+    except RasterioError as error:
+        raise unreadable(path, error) from error
+    return values
+
+
+def grid_of(path: Path) -> Grid:
+    """The grid of a raster file."""
+    with open_band(path) as dataset:
+        if dataset.count != 1:
+            raise SceneError(f"{path} has {dataset.count} bands where one is expected.", "Give per-band files.")
+        return Grid.of(dataset)
+
+
+def unreadable(path: Path, error: Exception) -> SceneError:
+    """The error for a file that should be a raster and is not, or is cut short."""
+    return SceneError(
+        f"{path} cannot be read: {error}.",
+        "The file is damaged or incomplete: get it again, or leave it out.",
+    )
+
+
+def _read(path: Path, window: Window) -> NDArray[Any]:
+    values: NDArray[Any] = read_bands(path, [1], window)[0]
+    if values.shape != (window.height, window.width):
+        raise SceneError(f"{path} is smaller than the scene it belongs to.", "Download it again.")
+    return values
+
+
+def _handle(path: Path) -> DatasetReader:
+    """An open dataset of this thread; GDAL's handles must not be shared between threads."""
+    handles: OrderedDict[Path, DatasetReader] | None = getattr(_local, "handles", None)
+    if handles is None:
+        handles = _local.handles = OrderedDict()
+    if path in handles:
+        handles.move_to_end(path)
+        return handles[path]
+    while len(handles) >= _HANDLES // THREADS:
+        handles.popitem(last=False)[1].close()
+    handles[path] = open_band(path)
+    return handles[path]
+
+
+_pool_lock = threading.Lock()
+_shared_pool: ThreadPoolExecutor | None = None
+
+
+def _pool() -> ThreadPoolExecutor:
+    global _shared_pool  # one pool a process: its threads keep their open files between blocks
+    with _pool_lock:
+        if _shared_pool is None:
+            _shared_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
+        return _shared_pool
+
+
+def close_bands() -> None:
+    """Ends the reading threads and with them their open files."""
+    global _shared_pool
+    with _pool_lock, suppress(AttributeError):
+        pool, _shared_pool = _shared_pool, None
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def to_reflectance_numbers(digital_numbers: NDArray[Any], offset: int, nodata: int) -> NDArray[np.int16]:
+    """Digital numbers of an L2A file as int16 reflectance x 10000.
+
+    Args:
+        digital_numbers: As stored, 0 where nothing was measured, any shape.
+        offset: Added before scaling, 0 or -1000.
+        nodata: Stands in the result where nothing was measured.
+
+    Returns:
+        int16 of the same shape; what exceeds 32767 saturates there.
+    """
+    shifted = digital_numbers.astype(np.int32)
+    shifted += offset
+    np.clip(shifted, nodata + 1, np.iinfo(np.int16).max, out=shifted)
+    shifted[digital_numbers == 0] = nodata
+    return shifted.astype(np.int16)

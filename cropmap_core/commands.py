@@ -1,0 +1,374 @@
+"""The commands of the worker: each ties a few steps of the library to files, and says how it goes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cropmap_core import __version__
+from cropmap_core.bundles import Bundle, list_bundles, load_bundle
+from cropmap_core.classification import ClassMap, choose_device, write_class_map
+from cropmap_core.compositing import composite
+from cropmap_core.errors import JobError
+from cropmap_core.filling import Filled
+from cropmap_core.indices import INDICES, with_indices
+from cropmap_core.jobs import Job
+from cropmap_core.outputs import Outputs, write_text
+from cropmap_core.parcels import describe_parcels, legend_of_file, write_records
+from cropmap_core.scenes import DEFAULT_BANDS, Inventory, find_scenes
+from cropmap_core.scl import DEFAULT_KEEP_CLASSES
+from cropmap_core.series import Series
+from cropmap_core.stack import SceneStack, stack_scenes
+from cropmap_core.styles import class_style, confidence_style, true_colour_style
+from cropmap_core.timeseries import TimeSeriesFile, open_time_series, write_time_series
+
+Result = Mapping[str, Any]
+
+_PACKAGES = ("torch", "numpy", "rasterio", "geopandas", "shapely", "pyproj", "numba", "exactextract", "safetensors")
+_READING = 0.02  # share of a job's progress that finding and checking the inputs takes
+
+
+def runtimeinfo(job: Job) -> Result:
+    """Reports the worker's interpreter, packages, devices and models."""
+    devices = [{"name": platform.processor() or platform.machine(), "kind": "cpu", "memory_gb": _memory_gb()}]
+    for number in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(number)
+        devices.append(
+            {"name": properties.name, "kind": "cuda", "memory_gb": round(properties.total_memory / 2**30, 1)}
+        )
+    return {
+        "cropmap": __version__,
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "devices": devices,
+        "models": [
+            {"id": bundle.id, "title": bundle.title, "classes": [crop.name for crop in bundle.classes]}
+            for bundle in list_bundles()
+        ],
+        "threads": torch.get_num_threads(),
+    }
+
+
+def stackscenes(
+    job: Job,
+    *,
+    scenes: tuple[Path, ...],
+    output: Path,
+    bands: tuple[str, ...] = DEFAULT_BANDS,
+    start_date: date | None = None,
+    end_date: date | None = None,
+    resolution: int = 10,
+    offset: str = "auto",
+) -> Result:
+    """Stacks Sentinel-2 L2A scenes into one time series.
+
+    Args:
+        scenes: Folders of scenes, SAFE folders, or band files.
+        output: Time series file to write, GeoTIFF.
+        bands: Reflectance bands; SCL is added.
+        start_date: First acquisition date, inclusive.
+        end_date: Last acquisition date, inclusive.
+        resolution: Pixel size in metres: 10, 20 or 60.
+        offset: Radiometric offset: auto, 0 or -1000.
+    """
+    if resolution not in (10, 20, 60):
+        raise JobError(f"RESOLUTION is {resolution}.", "Choose 10, 20 or 60 metres.")
+    stack = _stack(job, scenes, bands, start_date, end_date, resolution, offset)
+    result = _write(job, stack, output, {"command": "stackscenes", **_origin(stack)})
+    return {**result, "offset": sorted(set(stack.offsets.values))}
+
+
+def compositetimeseries(
+    job: Job,
+    *,
+    series: Path,
+    output: Path,
+    period: str = "month",
+    start_date: date | None = None,
+    end_date: date | None = None,
+    keep_classes: tuple[str, ...] = DEFAULT_KEEP_CLASSES,
+) -> Result:
+    """Makes one composite per period: the median of the clear observations.
+
+    Args:
+        series: Time series file of acquisitions with SCL.
+        output: Time series file to write, GeoTIFF.
+        period: month.
+        start_date: First day that counts, inclusive.
+        end_date: Last day that counts, inclusive.
+        keep_classes: SCL classes that count as clear.
+    """
+    source = open_time_series(series)
+    steps = composite(source, period, start_date, end_date, keep_classes)
+    return _write(job, steps, output, {"command": "compositetimeseries", "keep_classes": keep_classes}, source)
+
+
+def fillgaps(job: Job, *, series: Path, output: Path) -> Result:
+    """Fills gaps between composites from the nearest observed periods before and after.
+
+    Args:
+        series: Time series file of composites.
+        output: Time series file to write, GeoTIFF.
+    """
+    source = open_time_series(series)
+    return _write(job, Filled(source), output, {"command": "fillgaps"}, source)
+
+
+def computeindices(
+    job: Job, *, series: Path, output: Path, indices: tuple[str, ...] = ("NDVI",), include_reflectance: bool = True
+) -> Result:
+    """Computes vegetation indices of a time series.
+
+    Args:
+        series: Time series file of composites.
+        output: Time series file to write, float32 GeoTIFF.
+        indices: Names of indices.
+        include_reflectance: Whether the bands are written too, as reflectance 0-1.
+    """
+    source = open_time_series(series)
+    steps = with_indices(source, indices, include_reflectance)
+    return _write(job, steps, output, {"command": "computeindices", "indices": indices}, source)
+
+
+def classify(
+    job: Job,
+    *,
+    series: Path,
+    model: str,
+    output_classes: Path,
+    output_confidence: Path | None = None,
+    device: str = "auto",
+) -> Result:
+    """Classifies a time series with a model.
+
+    Args:
+        series: Time series file of composites, with or without indices.
+        model: A bundled model's id, or the folder of a model bundle.
+        output_classes: Class raster to write, GeoTIFF.
+        output_confidence: Confidence raster to write (percent), GeoTIFF.
+        device: auto, cpu or cuda.
+    """
+    bundle = load_bundle(model)
+    source = open_time_series(series)
+    with Outputs(job.id) as outputs:
+        provenance = {"command": "classify", "series": source.path.name, "source": source.provenance}
+        classes, confidence = _stage_maps(outputs, bundle, output_classes, output_confidence)
+        class_map = _classify(job, source, bundle, device, classes, confidence, provenance, (0.0, 0.99))
+        outputs.commit()
+    return _map_result(bundle, class_map, output_classes, output_confidence)
+
+
+def parcelattributes(job: Job, *, parcels: Path, classes: Path, output: Path, confidence: Path | None = None) -> Result:
+    """Describes parcels by the class raster beneath them.
+
+    Args:
+        parcels: Polygon layer with the integer field `parcel`.
+        classes: Class raster.
+        output: Table to write, CSV.
+        confidence: Confidence raster of the same run.
+    """
+    with Outputs(job.id) as outputs:
+        described = _describe_parcels(job, parcels, classes, confidence, outputs.stage(output), (0.0, 1.0))
+        outputs.commit()
+    return {"output": str(output), **described, "classes": legend_of_file(classes)}
+
+
+def mapcrops(
+    job: Job,
+    *,
+    scenes: tuple[Path, ...],
+    model: str,
+    output_classes: Path,
+    parcels: Path | None = None,
+    start_date: date | None = None,
+    end_date: date | None = None,
+    keep_classes: tuple[str, ...] = DEFAULT_KEEP_CLASSES,
+    offset: str = "auto",
+    device: str = "auto",
+    output_confidence: Path | None = None,
+    output_parcels: Path | None = None,
+) -> Result:
+    """Maps crops: scenes and parcels in, class raster and parcel table out, in one streamed pass.
+
+    Args:
+        scenes: Folders of scenes, SAFE folders, or band files.
+        model: A bundled model's id, or the folder of a model bundle.
+        output_classes: Class raster to write, GeoTIFF.
+        parcels: Polygon layer with the integer field `parcel`.
+        start_date: First day that counts, inclusive.
+        end_date: Last day that counts, inclusive.
+        keep_classes: SCL classes that count as clear.
+        offset: Radiometric offset: auto, 0 or -1000.
+        device: auto, cpu or cuda.
+        output_confidence: Confidence raster to write (percent), GeoTIFF.
+        output_parcels: Parcel table to write, CSV.
+    """
+    if output_parcels is not None and parcels is None:
+        raise JobError("There are no PARCELS to describe.", "Give PARCELS, or leave OUTPUT_PARCELS out.")
+    bundle = load_bundle(model)
+    stack = _stack(job, scenes, _bands_of(bundle), start_date, end_date, 10, offset)
+    series = Filled(composite(stack, bundle.period, start_date, end_date, keep_classes))
+    with Outputs(job.id) as outputs:
+        provenance = {"command": "mapcrops", "keep_classes": keep_classes, **_origin(stack)}
+        maps = _stage_maps(outputs, bundle, output_classes, output_confidence)
+        table = outputs.stage(output_parcels) if output_parcels is not None else None
+        end = 0.99 if table is None else 0.95
+        class_map = _classify(job, series, bundle, device, *maps, provenance, (_READING, end))
+        result = _map_result(bundle, class_map, output_classes, output_confidence)
+        if table is not None and parcels is not None:
+            job.progress(end, "Describing the parcels")
+            result |= _describe_parcels(job, parcels, *maps, table, (end, 1.0))
+        outputs.commit()
+    dates = [day.isoformat() for day in stack.dates]
+    return {**result, "output_parcels": str(output_parcels) if output_parcels else None, "dates": dates}
+
+
+COMMANDS: Mapping[str, Callable[..., Result]] = {
+    function.__name__: function
+    for function in (
+        runtimeinfo,
+        stackscenes,
+        compositetimeseries,
+        fillgaps,
+        computeindices,
+        classify,
+        parcelattributes,
+        mapcrops,
+    )
+}
+
+
+def _stack(
+    job: Job,
+    paths: tuple[Path, ...],
+    bands: tuple[str, ...],
+    start: date | None,
+    end: date | None,
+    resolution_m: int,
+    offset: str,
+) -> SceneStack:
+    job.progress(0.0, "Looking for scenes")
+    inventory = find_scenes(paths, start, end)
+    _log_inventory(job, inventory)
+    job.progress(_READING / 2, "Checking the scenes")
+    stack = stack_scenes(inventory.scenes, bands, resolution_m, offset, start, end)
+    job.log(f"Grid: {stack.grid.describe()}.")
+    job.log(stack.offsets.evidence)
+    for warning in stack.offsets.warnings:
+        job.warning(warning)
+    return stack
+
+
+def _log_inventory(job: Job, inventory: Inventory) -> None:
+    dates = [scene.acquisition_date for scene in inventory.scenes]
+    job.log(f"{len(dates)} scenes of MGRS tile {inventory.scenes[0].mgrs_tile}, {dates[0]} to {dates[-1]}.")
+    for skipped in inventory.skipped[:20]:
+        job.log(f"Skipped {skipped.path}: {skipped.reason}.")
+    if len(inventory.skipped) > 20:
+        job.log(f"Skipped {len(inventory.skipped) - 20} more.")
+
+
+def _origin(stack: SceneStack) -> dict[str, Any]:
+    return {
+        "scenes": [scene.name for scene in stack.scenes],
+        "baselines": sorted({scene.product.baseline for scene in stack.scenes if scene.product}),
+        "offsets": list(stack.offsets.values),
+        "offset_evidence": stack.offsets.evidence,
+    }
+
+
+def _write(
+    job: Job, series: Series, output: Path, provenance: dict[str, Any], source: TimeSeriesFile | None = None
+) -> dict[str, Any]:
+    if source is not None:
+        provenance |= {"series": source.path.name, "source": source.provenance}
+    with Outputs(job.id) as outputs:
+        part = outputs.stage(output)
+        style = outputs.stage(output.with_suffix(".qml")) if _can_show_true_colour(series) else None
+        job.progress(_READING, f"Writing {len(series.dates)} dates of {len(series.bands)} bands")
+        write_time_series(series, part, provenance, job.part(_READING, 0.99))
+        if style is not None:
+            write_text(style, _true_colour(series))
+        outputs.commit()
+    return {
+        "output": str(output),
+        "dates": [day.isoformat() for day in series.dates],
+        "bands": list(series.bands),
+    }
+
+
+def _can_show_true_colour(series: Series) -> bool:
+    return {"B04", "B03", "B02"} <= set(series.bands)
+
+
+def _true_colour(series: Series) -> str:
+    """Red, green and blue of the middle date."""
+    first = len(series.dates) // 2 * len(series.bands)
+    red, green, blue = (first + series.bands.index(band) + 1 for band in ("B04", "B03", "B02"))
+    return true_colour_style(red, green, blue, brightest=0.3)
+
+
+def _bands_of(bundle: Bundle) -> tuple[str, ...]:
+    """The reflectance bands that a bundle's channels are made of."""
+    needed = [INDICES[name].bands if name in INDICES else (name,) for name in bundle.channels]
+    return tuple(dict.fromkeys(band for bands in needed for band in bands))
+
+
+def _stage_maps(outputs: Outputs, bundle: Bundle, classes: Path, confidence: Path | None) -> tuple[Path, Path | None]:
+    """The unfinished map files; their styles are written at once, for nothing in them depends on the pixels."""
+    parts = outputs.stage(classes), None if confidence is None else outputs.stage(confidence)
+    write_text(outputs.stage(classes.with_suffix(".qml")), class_style(bundle.classes))
+    if confidence is not None:
+        write_text(outputs.stage(confidence.with_suffix(".qml")), confidence_style())
+    return parts
+
+
+def _classify(
+    job: Job,
+    series: Series,
+    bundle: Bundle,
+    device_name: str,
+    classes: Path,
+    confidence: Path | None,
+    provenance: Mapping[str, Any],
+    span: tuple[float, float],
+) -> ClassMap:
+    device = choose_device(device_name)
+    job.progress(span[0], f"Classifying with {bundle.id} on {device.type}")
+    return write_class_map(series, bundle, device, classes, confidence, provenance, job.part(*span))
+
+
+def _describe_parcels(
+    job: Job, parcels: Path, classes: Path, confidence: Path | None, table: Path, span: tuple[float, float]
+) -> dict[str, Any]:
+    records, warnings = describe_parcels(parcels, classes, confidence, job.part(*span))
+    for warning in warnings:
+        job.warning(warning)
+    write_records(records, table)
+    classified = sum(record.pred_code is not None for record in records)
+    job.log(f"{classified} of {len(records)} parcels have a class.")
+    return {"parcels": len(records), "classified": classified}
+
+
+def _map_result(bundle: Bundle, class_map: ClassMap, classes: Path, confidence: Path | None) -> dict[str, Any]:
+    return {
+        "output_classes": str(classes),
+        "output_confidence": str(confidence) if confidence else None,
+        "device": class_map.device,
+        "pixels": dict(class_map.pixels),
+        "classes": [{"value": crop.value, "name": crop.name, "color": crop.color} for crop in bundle.classes],
+    }
+
+
+def _memory_gb() -> float | None:
+    with suppress(AttributeError, OSError, ValueError):  # not on every platform
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    return None

@@ -1,0 +1,244 @@
+"""What a class raster says about parcels, with exact shares of the pixels that their borders cut."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import rasterio
+import shapely
+from exactextract import exact_extract
+from exactextract.raster import RasterioRasterSource
+from numpy.typing import NDArray
+from pyogrio.errors import DataSourceError
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+
+from cropmap_core.classification import CLASSES_TAG
+from cropmap_core.errors import GridMismatchError, OutputError, ParcelError, SeriesError
+from cropmap_core.grid import Grid
+
+PARCEL_FIELD = "parcel"
+RECORD_FIELDS = (PARCEL_FIELD, "pred_code", "pred_crop", "pred_prob", "n_pixels")
+_AT_ONCE = 2000
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class ParcelRecord:
+    """The prediction for one parcel; None where no observed pixel lies in it."""
+
+    parcel: int
+    pred_code: int | None
+    """Class value that covers most of the parcel."""
+    pred_crop: str | None
+    pred_prob: float | None
+    """Mean over the parcel of the confidence in `pred_code`, where pixels of other classes count 0; 0-1.
+
+    Without a confidence raster it is the class's share of the parcel. Either way it is what is known to speak for the
+    class: a lower bound of its mean probability.
+    """
+    n_pixels: float
+    """Observed pixels, each weighted with the share that lies in the parcel."""
+
+
+def describe_parcels(
+    parcels_path: Path, classes_path: Path, confidence_path: Path | None, progress: Progress = lambda fraction: None
+) -> tuple[list[ParcelRecord], list[str]]:
+    """Describes every parcel by the class raster beneath it.
+
+    Args:
+        parcels_path: Polygons in any CRS, with the integer field `parcel`.
+        classes_path: A class raster.
+        confidence_path: A confidence raster on the same grid (percent), or None.
+        progress: Called with the share that is done; may raise to stop.
+
+    Returns:
+        One record a parcel, in their order, and warnings.
+
+    Raises:
+        ParcelError: There are no parcels, they have no CRS, or none touches the raster.
+        GridMismatchError: The two rasters have different grids.
+        SeriesError: A raster cannot be read.
+    """
+    with _open(classes_path) as classes:
+        if confidence_path is None:
+            return _describe(_read(parcels_path), classes, None, progress)
+        with _open(confidence_path) as confidence:
+            if Grid.of(confidence) != Grid.of(classes):
+                raise GridMismatchError(
+                    f"{confidence_path} has another grid than {classes_path}.",
+                    "Give the class and confidence rasters of one run.",
+                )
+            return _describe(_read(parcels_path), classes, confidence, progress)
+
+
+def write_records(records: list[ParcelRecord], path: Path) -> None:
+    """Writes records as CSV; empty cells where nothing is known.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    try:
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(RECORD_FIELDS)
+            writer.writerows([getattr(record, field) for field in RECORD_FIELDS] for record in records)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error}.", "Make room on its disk.") from error
+
+
+def legend_of(dataset: DatasetReader) -> list[dict[str, Any]]:
+    """The classes that a class raster's tag states, as {value, name, color}; empty where it states none."""
+    try:
+        legend = json.loads(dataset.tags().get(CLASSES_TAG, "[]"))
+        return [{key: entry[key] for key in ("value", "name", "color")} for entry in legend]
+    except (ValueError, TypeError, KeyError) as error:
+        raise SeriesError(
+            f"{dataset.name} has a damaged legend ({CLASSES_TAG}).", "Give a raster that classify wrote."
+        ) from error
+
+
+def legend_of_file(path: Path) -> list[dict[str, Any]]:
+    """The legend of a class raster file; see `legend_of`."""
+    with _open(path) as dataset:
+        return legend_of(dataset)
+
+
+def _open(path: Path) -> DatasetReader:
+    try:
+        return rasterio.open(path)
+    except RasterioError as error:
+        raise SeriesError(f"{path} cannot be read: {error}.", "Give a raster that classify wrote.") from error
+
+
+def _read(path: Path) -> geopandas.GeoDataFrame:
+    try:
+        parcels = geopandas.read_file(path, columns=[PARCEL_FIELD])
+    except DataSourceError as error:
+        raise ParcelError(f"{path} cannot be read: {error}.", "Give a polygon layer.") from error
+    if parcels.empty:
+        raise ParcelError("The parcel layer has no features.", "Check its filter and selection, or give another layer.")
+    if PARCEL_FIELD not in parcels:
+        raise ParcelError(
+            f"{path} has no field `{PARCEL_FIELD}`.", "Number the parcels in an integer field of that name."
+        )
+    if parcels.crs is None:
+        raise ParcelError("The parcel layer has no coordinate reference system.", "Set the layer's CRS.")
+    return parcels
+
+
+def _describe(
+    parcels: geopandas.GeoDataFrame, classes: DatasetReader, confidence: DatasetReader | None, progress: Progress
+) -> tuple[list[ParcelRecord], list[str]]:
+    usable, warnings = _prepare(parcels, classes)
+    names = {entry["value"]: entry["name"] for entry in legend_of(classes)}
+    records = {number: ParcelRecord(number, None, None, None, 0.0) for number in parcels[PARCEL_FIELD]}
+    covered = False
+    for done, (number, values, shares, certainty) in enumerate(_pixels(usable, classes, confidence)):
+        if done % 100 == 0:
+            progress(done / max(1, len(usable)))
+        covered = covered or shares.size > 0
+        if shares.size:
+            records[number] = _record(number, values, shares, certainty, names)
+    left, bottom, right, top = classes.bounds
+    boxes = usable.geometry.bounds
+    touching = (boxes.minx < right) & (boxes.maxx > left) & (boxes.miny < top) & (boxes.maxy > bottom)
+    if not touching.any():
+        raise ParcelError(
+            f"No parcel lies on the raster: in its CRS ({classes.crs}) the parcels reach from "
+            f"{boxes.minx.min():.0f} {boxes.miny.min():.0f} to {boxes.maxx.max():.0f} {boxes.maxy.max():.0f}, "
+            f"the raster from {left:.0f} {bottom:.0f} to {right:.0f} {top:.0f}.",
+            "Check that the parcel layer's CRS is set rightly and that it covers the scenes.",
+        )
+    outside = int((~touching).sum())
+    if outside:
+        warnings.append(f"{outside} of {len(parcels)} parcels lie outside the raster; they stay without a class.")
+    progress(1.0)
+    return list(records.values()), warnings
+
+
+def _prepare(parcels: geopandas.GeoDataFrame, classes: DatasetReader) -> tuple[geopandas.GeoDataFrame, list[str]]:
+    """The parcels that have an area, made valid, in the raster's CRS."""
+    warnings = []
+    empty = parcels.geometry.isna() | parcels.geometry.is_empty
+    usable = parcels[~empty].copy()
+    broken = ~usable.geometry.is_valid
+    if broken.any():
+        numbers = ", ".join(map(str, usable.loc[broken, PARCEL_FIELD].iloc[:5]))
+        warnings.append(f"{int(broken.sum())} invalid geometries were repaired for counting (parcel {numbers}).")
+        usable.loc[broken, "geometry"] = shapely.make_valid(usable.loc[broken, "geometry"].to_numpy())
+    flat = ~usable.geom_type.isin(["Polygon", "MultiPolygon", "GeometryCollection"])
+    usable = usable[~flat].to_crs(classes.crs.to_wkt())
+    lost = ~np.isfinite(usable.geometry.bounds).all(axis=1)
+    usable = usable[~lost]
+    without = int(empty.sum() + flat.sum() + lost.sum())
+    if without:
+        warnings.append(f"{without} parcels without a usable area stay without a class.")
+    if usable.empty:
+        raise ParcelError("No parcel has an area.", "Give a layer of polygons.")
+    # A repaired polygon may have kept loose lines: exactextract takes polygons only.
+    mixed = usable.geom_type == "GeometryCollection"
+    if mixed.any():
+        usable.loc[mixed, "geometry"] = [
+            shapely.unary_union([part for part in shape.geoms if part.geom_type.endswith("Polygon")])
+            for shape in usable.loc[mixed, "geometry"]
+        ]
+    return usable, warnings
+
+
+_Pixels = tuple[int, NDArray[Any], NDArray[np.float64], NDArray[np.float64]]
+
+
+def _pixels(
+    parcels: geopandas.GeoDataFrame, classes: DatasetReader, confidence: DatasetReader | None
+) -> Iterator[_Pixels]:
+    """Parcel number, class values, their shares of a pixel, and confidence 0-1 of the observed pixels."""
+    weights = RasterioRasterSource(confidence, name="confidence") if confidence is not None else None
+    for start in range(0, len(parcels), _AT_ONCE):
+        features = exact_extract(
+            RasterioRasterSource(classes, name="classes"),
+            parcels.iloc[start : start + _AT_ONCE],
+            ["values", "coverage"] + (["weights"] if weights is not None else []),
+            weights=weights,
+            include_cols=[PARCEL_FIELD],
+            output="geojson",
+        )
+        for feature in features:
+            found: Mapping[str, Any] = feature["properties"]
+            values = np.asarray(found["values"])
+            shares = np.asarray(found["coverage"], dtype=np.float64)
+            certainty = np.ones_like(shares)
+            if weights is not None:
+                certainty = np.nan_to_num(np.asarray(found["weights"], dtype=np.float64)) / 100.0
+            yield int(found[PARCEL_FIELD]), values, shares, certainty
+
+
+def _record(
+    number: int,
+    values: NDArray[Any],
+    shares: NDArray[np.float64],
+    certainty: NDArray[np.float64],
+    names: Mapping[int, str],
+) -> ParcelRecord:
+    codes, positions = np.unique(values.astype(np.int64), return_inverse=True)
+    area = np.bincount(positions, weights=shares)
+    support = np.bincount(positions, weights=shares * certainty)
+    # The larger area wins; of equal areas the one that the network was surer of.
+    best = max(range(codes.size), key=lambda index: (round(float(area[index]), 9), float(support[index])))
+    total = float(area.sum())
+    code = int(codes[best])
+    return ParcelRecord(
+        parcel=number,
+        pred_code=code,
+        pred_crop=names.get(code, str(code)),
+        pred_prob=round(float(support[best]) / total, 4) if total > 0 else None,
+        n_pixels=round(total, 4),
+    )

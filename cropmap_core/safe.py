@@ -1,0 +1,72 @@
+"""What a Sentinel-2 L2A product says of itself in its XML.
+
+References:
+    ESA, Sentinel-2 Products Specification Document, Level-2A user product metadata.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from cropmap_core.errors import SceneError
+
+PRODUCT_XML = "MTD_MSIL2A.xml"
+QUANTIFICATION = 10000
+
+
+@dataclass(frozen=True)
+class Product:
+    """The radiometry of one product."""
+
+    folder: Path
+    baseline: str
+    """Processing baseline, for instance 04.00."""
+    offset: int
+    """BOA_ADD_OFFSET, added to digital numbers before scaling; 0 before baseline 04.00."""
+
+
+def read_product(folder: Path) -> Product:
+    """Reads the processing baseline and offset of a SAFE folder.
+
+    Raises:
+        SceneError: The XML is missing, damaged, declares a DTD, or states another quantification than 10000.
+    """
+    path = folder / PRODUCT_XML
+    root = _parse(path)
+    baseline = _text(root, "PROCESSING_BASELINE", path)
+    quantification = float(_text(root, "BOA_QUANTIFICATION_VALUE", path))
+    if quantification != QUANTIFICATION:
+        raise SceneError(
+            f"{path} states the quantification value {quantification:g}, not {QUANTIFICATION}.",
+            "Check that the product is an unchanged Sentinel-2 L2A product.",
+        )
+    offsets = {float(element.text or "nan") for element in root.iter() if _tag(element) == "BOA_ADD_OFFSET"}
+    if len(offsets) > 1:
+        raise SceneError(f"{path} gives its bands different offsets.", "Such a product is not known; report it.")
+    offset = offsets.pop() if offsets else 0.0
+    if offset != offset or offset != int(offset):
+        raise SceneError(f"{path} states an offset that is no whole number.", "Download the product again.")
+    return Product(folder, baseline, int(offset))
+
+
+def _parse(path: Path) -> ElementTree.Element:
+    try:
+        text = path.read_bytes()
+        if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+            raise SceneError(f"{path} declares a DTD, which no Sentinel-2 product does.", "Download the product again.")
+        return ElementTree.fromstring(text)  # noqa: S314  (no DTD, so no entities)
+    except (OSError, ElementTree.ParseError) as error:
+        raise SceneError(f"{path} cannot be read: {error}.", "Download the product again.") from error
+
+
+def _tag(element: ElementTree.Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _text(root: ElementTree.Element, tag: str, path: Path) -> str:
+    for element in root.iter():
+        if _tag(element) == tag and element.text:
+            return element.text.strip()
+    raise SceneError(f"{path} has no {tag}.", "Check that the product is a complete Sentinel-2 L2A product.")

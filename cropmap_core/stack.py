@@ -1,0 +1,186 @@
+"""Scenes as one time series: the first step of the chain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cropmap_core.bandfiles import grid_of, in_threads, read_band, to_reflectance_numbers
+from cropmap_core.errors import GridMismatchError, JobError, MissingBandError
+from cropmap_core.grid import Grid, Window
+from cropmap_core.offset import Offsets, decide_offsets
+from cropmap_core.scenes import NATIVE_RESOLUTION_M, Scene
+from cropmap_core.scl import DEFAULT_KEEP_CLASSES, keep_table
+from cropmap_core.series import NODATA, SCL, Block, empty_block, present
+
+_SAMPLED_SCENES = 24
+_SAMPLED_WINDOWS = 3  # by as many: a grid of windows over each sampled scene
+_SAMPLED_SIZE = 64
+
+
+@dataclass(frozen=True)
+class SceneStack:
+    """A series of acquisitions with their SCL, read straight from the scenes' files."""
+
+    scenes: tuple[Scene, ...]
+    bands: tuple[str, ...]
+    """Reflectance bands and, last, SCL."""
+    grid: Grid
+    resolution_m: int
+    offsets: Offsets
+    span: tuple[date, date]
+    period: str | None = None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.int16)
+
+    @property
+    def dates(self) -> tuple[date, ...]:
+        return tuple(scene.acquisition_date for scene in self.scenes)
+
+    def read(self, window: Window) -> Block:
+        data = empty_block(len(self.scenes), len(self.bands), window, self.dtype)
+        inner = window.clipped(self.grid.height, self.grid.width)
+        if inner.height and inner.width:
+            rows, cols = inner.slices_within(window)
+
+            def read_one(position: tuple[int, int]) -> None:
+                time, channel = position
+                data[time, channel, rows, cols] = self._read(self.scenes[time], time, self.bands[channel], inner)
+
+            in_threads(read_one, np.ndindex(len(self.scenes), len(self.bands)))
+        return Block(data, present(data, self.bands))
+
+    def _read(self, scene: Scene, time: int, band: str, window: Window) -> NDArray[np.int16]:
+        path, resolution = scene.band_file(band, self.resolution_m)
+        values = read_band(path, resolution, self.resolution_m, window)
+        if band == SCL:
+            return values.astype(np.int16)
+        return to_reflectance_numbers(values, self.offsets.values[time], NODATA)
+
+
+def stack_scenes(
+    scenes: Sequence[Scene],
+    bands: Sequence[str],
+    resolution_m: int,
+    offset: str,
+    start: date | None = None,
+    end: date | None = None,
+) -> SceneStack:
+    """Makes a series of scenes that share a grid.
+
+    Args:
+        scenes: By date.
+        bands: Reflectance bands; SCL is added.
+        resolution_m: 10, 20 or 60 metres.
+        offset: `auto`, `0` or `-1000`.
+        start: First day that was asked for; None for the first acquisition's.
+        end: Last day that was asked for; None for the last acquisition's.
+
+    Raises:
+        MissingBandError: A scene lacks a band or its SCL.
+        GridMismatchError: The scenes do not cover the same grid.
+        BaselineError: `auto` cannot decide.
+    """
+    unknown = [band for band in bands if band not in NATIVE_RESOLUTION_M or band == SCL]
+    if unknown or len(set(bands)) != len(bands):
+        raise JobError(
+            f"BANDS holds {', '.join(unknown or bands)}.",
+            f"Choose each once from {', '.join(sorted(set(NATIVE_RESOLUTION_M) - {SCL}))}.",
+        )
+    # The field's order, not the caller's: a file's bands must not depend on how the list was typed.
+    ordered = (*sorted(bands, key=_band_order), SCL)
+    _check_bands(scenes, ordered, resolution_m)
+    grid = _common_grid(scenes, ordered, resolution_m)
+
+    def clear_pixels(sampled: Sequence[Scene], band: str) -> NDArray[np.uint16]:
+        return _clear_pixels(sampled, band, grid, resolution_m)
+
+    offsets = decide_offsets(scenes, offset, clear_pixels)
+    span = (start or scenes[0].acquisition_date, end or scenes[-1].acquisition_date)
+    return SceneStack(tuple(scenes), ordered, grid, resolution_m, offsets, span)
+
+
+def _band_order(band: str) -> tuple[int, str]:
+    return (8, "A") if band == "B8A" else (int(band[1:]), "")
+
+
+def _check_bands(scenes: Sequence[Scene], bands: Sequence[str], resolution_m: int) -> None:
+    for scene in scenes:
+        for band in bands:
+            scene.band_file(band, resolution_m)
+
+
+def _common_grid(scenes: Sequence[Scene], bands: Sequence[str], resolution_m: int) -> Grid:
+    files = sorted({scene.band_file(band, resolution_m) for scene in scenes for band in bands})
+    grids = in_threads(lambda file: grid_of(file[0]), files)
+    first_path, reference = files[0][0], grids[0].resampled(resolution_m)
+    for (path, resolution), grid in zip(files, grids, strict=True):
+        if not grid.crs or abs(grid.resolution_m - resolution) > 1e-6 or grid.transform.e != -grid.transform.a:
+            raise GridMismatchError(
+                f"{path} is named as {resolution} m but its grid is {grid.describe()}.",
+                "Give the files as distributed, in their UTM zone and without rotation.",
+            )
+        if not _same_area(grid.resampled(resolution_m), reference):
+            raise GridMismatchError(
+                f"Two grids: {first_path} has {grids[0].describe()}; {path} has {grid.describe()}.",
+                "Cut all scenes to the same area, on whole 20 m pixels, and give those.",
+            )
+    return reference
+
+
+def _same_area(one: Grid, other: Grid) -> bool:
+    tolerance = 1e-3  # metres: writers differ in the last digits of a double
+    return one.crs == other.crs and all(abs(a - b) < tolerance for a, b in zip(one.bounds, other.bounds, strict=True))
+
+
+def _clear_pixels(scenes: Sequence[Scene], band: str, grid: Grid, resolution_m: int) -> NDArray[np.uint16]:
+    """Clear digital numbers from windows spread over a part of the scenes, shape (N,)."""
+    keep = keep_table(DEFAULT_KEEP_CLASSES)
+    step = max(1, len(scenes) // _SAMPLED_SCENES)
+    windows = [
+        Window(
+            round(row * max(0, grid.height - _SAMPLED_SIZE) / (_SAMPLED_WINDOWS - 1)),
+            round(col * max(0, grid.width - _SAMPLED_SIZE) / (_SAMPLED_WINDOWS - 1)),
+            _SAMPLED_SIZE,
+            _SAMPLED_SIZE,
+        ).clipped(grid.height, grid.width)
+        for row in range(_SAMPLED_WINDOWS)
+        for col in range(_SAMPLED_WINDOWS)
+    ]
+    samples = [(scene, window) for scene in scenes[::step] for window in dict.fromkeys(windows)]
+
+    def sample(item: tuple[Scene, Window]) -> NDArray[np.uint16]:
+        scene, window = item
+        values, scl = (_stored(scene, name, resolution_m, window) for name in (band, SCL))
+        clear: NDArray[np.uint16] = values[keep[scl.clip(0, 255)] & (values > 0)].astype(np.uint16)
+        return clear
+
+    if not all(_has(scene, band, resolution_m) for scene in scenes):
+        return np.empty(0, dtype=np.uint16)
+    return np.concatenate(in_threads(sample, samples))
+
+
+def _has(scene: Scene, band: str, resolution_m: int) -> bool:
+    try:
+        scene.band_file(band, resolution_m)
+    except MissingBandError:
+        return False
+    return True
+
+
+def _stored(scene: Scene, band: str, resolution_m: int, window: Window) -> NDArray[Any]:
+    path, resolution = scene.band_file(band, resolution_m)
+    return read_band(path, resolution, resolution_m, window)
+
+
+def scene_files(stack: SceneStack) -> list[Path]:
+    """All files that a stack reads."""
+    return [scene.band_file(band, stack.resolution_m)[0] for scene in stack.scenes for band in stack.bands]
