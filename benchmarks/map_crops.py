@@ -29,7 +29,9 @@ def main() -> None:
             run("mapcrops", "--scenes", scenes, "--model", MODEL, *DATES, "--output-classes", folder / "streamed.tif")
 
         def steps() -> None:
-            stack, composite, filled, indices = (folder / f"{name}.tif" for name in ("stack", "month", "filled", "indices"))
+            stack, composite, filled, indices = (
+                folder / f"{name}.tif" for name in ("stack", "month", "filled", "indices")
+            )
             run("stackscenes", "--scenes", scenes, *DATES, "--output", stack)
             run("compositetimeseries", "--series", stack, "--output", composite)
             run("fillgaps", "--series", composite, "--output", filled)
@@ -45,7 +47,11 @@ def main() -> None:
         command = [sys.executable, "-m", "cropmap_core", "mapcrops", "--scenes", str(scenes), "--model", MODEL, *DATES]
         command += ["--output-classes", str(folder / "memory.tif")]
         peak = subprocess.run(
-            [sys.executable, "-c", f"import subprocess; subprocess.run({command!r}, check=True, capture_output=True); {_PEAK}"],
+            [
+                sys.executable,
+                "-c",
+                f"import subprocess; subprocess.run({command!r}, check=True, capture_output=True); {_PEAK}",
+            ],
             check=True,
             capture_output=True,
             text=True,

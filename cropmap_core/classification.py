@@ -73,8 +73,6 @@ class Classifier:
         self.bundle = bundle
         self.device = device
         self._network = bundle.network(device)
-        self._mean = np.asarray(bundle.mean, dtype=np.float32)[None, :, None, None]
-        self._std = np.asarray(bundle.std, dtype=np.float32)[None, :, None, None]
         self._values = np.asarray([crop.value for crop in bundle.classes], dtype=np.uint8)
 
     @property
@@ -105,7 +103,7 @@ class Classifier:
         classes = np.full(observed.shape, NO_CLASS, dtype=np.uint8)
         confidence = np.full(observed.shape, NO_CONFIDENCE, dtype=np.uint8)
         if observed.any():
-            values = (block.data - self._mean) / self._std
+            values = self.bundle.normalise(block.data)
             predict = self._patches if self._network.kind == "patch" else self._dense
             best, probability = predict(values, block.valid, days, observed.shape)
             classes[observed] = self._values[best[observed]]
@@ -184,7 +182,7 @@ def write_class_map(
     """
     channels = _channels(series, bundle)
     classifier = Classifier(bundle, device)
-    days = np.asarray([(day - series.dates[0]).days for day in series.dates], dtype=np.float32)
+    days = bundle.season_days(series.dates)
     counts = np.zeros(256, dtype=np.int64)
     tags = {"CROPMAP_MODEL": bundle.id, "CROPMAP_PROVENANCE": json.dumps(provenance)}
     legend = json.dumps([{"value": c.value, "name": c.name, "color": c.color} for c in bundle.classes])

@@ -19,7 +19,7 @@ from cropmap_core.classification import ClassMap, choose_device, write_class_map
 from cropmap_core.compositing import composite
 from cropmap_core.errors import JobError
 from cropmap_core.filling import Filled
-from cropmap_core.indices import INDICES, with_indices
+from cropmap_core.indices import with_indices
 from cropmap_core.jobs import Job
 from cropmap_core.outputs import Outputs, write_text
 from cropmap_core.parcels import describe_parcels, legend_of_file, write_records
@@ -158,7 +158,7 @@ def classify(
     """
     bundle = load_bundle(model)
     source = open_time_series(series)
-    with Outputs(job.id) as outputs:
+    with _outputs(job) as outputs:
         provenance = {"command": "classify", "series": source.path.name, "source": source.provenance}
         classes, confidence = _stage_maps(outputs, bundle, output_classes, output_confidence)
         class_map = _classify(job, source, bundle, device, classes, confidence, provenance, (0.0, 0.99))
@@ -175,7 +175,7 @@ def parcelattributes(job: Job, *, parcels: Path, classes: Path, output: Path, co
         output: Table to write, CSV.
         confidence: Confidence raster of the same run.
     """
-    with Outputs(job.id) as outputs:
+    with _outputs(job) as outputs:
         described = _describe_parcels(job, parcels, classes, confidence, outputs.stage(output), (0.0, 1.0))
         outputs.commit()
     return {"output": str(output), **described, "classes": legend_of_file(classes)}
@@ -214,9 +214,9 @@ def mapcrops(
     if output_parcels is not None and parcels is None:
         raise JobError("There are no PARCELS to describe.", "Give PARCELS, or leave OUTPUT_PARCELS out.")
     bundle = load_bundle(model)
-    stack = _stack(job, scenes, _bands_of(bundle), start_date, end_date, 10, offset)
+    stack = _stack(job, scenes, bundle.reflectance_bands, start_date, end_date, 10, offset)
     series = Filled(composite(stack, bundle.period, start_date, end_date, keep_classes))
-    with Outputs(job.id) as outputs:
+    with _outputs(job) as outputs:
         provenance = {"command": "mapcrops", "keep_classes": keep_classes, **_origin(stack)}
         maps = _stage_maps(outputs, bundle, output_classes, output_confidence)
         table = outputs.stage(output_parcels) if output_parcels is not None else None
@@ -244,6 +244,13 @@ COMMANDS: Mapping[str, Callable[..., Result]] = {
         mapcrops,
     )
 }
+
+
+def _outputs(job: Job) -> Outputs:
+    """The job's files, which do not outlive it however it ends."""
+    outputs = Outputs(job.id)
+    job.undo_with(outputs.discard)
+    return outputs
 
 
 def _stack(
@@ -290,7 +297,7 @@ def _write(
 ) -> dict[str, Any]:
     if source is not None:
         provenance |= {"series": source.path.name, "source": source.provenance}
-    with Outputs(job.id) as outputs:
+    with _outputs(job) as outputs:
         part = outputs.stage(output)
         style = outputs.stage(output.with_suffix(".qml")) if _can_show_true_colour(series) else None
         job.progress(_READING, f"Writing {len(series.dates)} dates of {len(series.bands)} bands")
@@ -314,12 +321,6 @@ def _true_colour(series: Series) -> str:
     first = len(series.dates) // 2 * len(series.bands)
     red, green, blue = (first + series.bands.index(band) + 1 for band in ("B04", "B03", "B02"))
     return true_colour_style(red, green, blue, brightest=0.3)
-
-
-def _bands_of(bundle: Bundle) -> tuple[str, ...]:
-    """The reflectance bands that a bundle's channels are made of."""
-    needed = [INDICES[name].bands if name in INDICES else (name,) for name in bundle.channels]
-    return tuple(dict.fromkeys(band for bands in needed for band in bands))
 
 
 def _stage_maps(outputs: Outputs, bundle: Bundle, classes: Path, confidence: Path | None) -> tuple[Path, Path | None]:

@@ -18,6 +18,8 @@ Event = dict[str, Any]
 Command = Callable[["Job"], Mapping[str, Any]]
 
 _HEARTBEAT_S = 0.5
+_PATIENCE_BEATS = 1
+"""Heartbeats that a cancelled job has for reaching its next progress, before its process is ended."""
 SUCCEEDED, FAILED, CANCELLED = 0, 1, 130
 
 
@@ -36,6 +38,7 @@ class Job:
         self._cancelled = threading.Event()
         self._ended = threading.Event()
         self._fraction = 0.0
+        self._undo: Callable[[], bool] = lambda: True
 
     def progress(self, fraction: float, text: str | None = None) -> None:
         """Reports the share of the job that is done, and stops the job when it was cancelled.
@@ -67,8 +70,16 @@ class Job:
         self._say({"event": "warning", "text": text})
 
     def cancel(self) -> None:
-        """Asks the job to stop at its next progress; may be called from any thread."""
+        """Stops the job at its next progress, or soon with its process; may be called from any thread."""
         self._cancelled.set()
+
+    def undo_with(self, undo: Callable[[], bool]) -> None:
+        """Says how to remove what the job has begun, should its process have to be ended while it computes.
+
+        Args:
+            undo: Returns False where the outputs are in place already; called from another thread.
+        """
+        self._undo = undo
 
     def _say(self, event: Event) -> None:
         with self._lock:
@@ -77,7 +88,12 @@ class Job:
     @contextmanager
     def _heartbeat(self) -> Iterator[None]:
         def beat() -> None:
+            patience = _PATIENCE_BEATS
             while not self._ended.wait(_HEARTBEAT_S):
+                if self._cancelled.is_set():
+                    if patience == 0:
+                        self._abandon()
+                    patience = max(0, patience - 1)
                 with self._lock:
                     self._emit({"event": "progress", "fraction": round(self._fraction, 4)})
 
@@ -88,6 +104,13 @@ class Job:
         finally:
             self._ended.set()
             thread.join()
+
+    def _abandon(self) -> None:
+        """Ends the process of a cancelled job that is in the middle of an import, a read or a network's forward."""
+        with self._lock:
+            if not self._ended.is_set() and self._undo():
+                self._emit(_error_event(Cancelled()))
+                os._exit(CANCELLED)
 
     def run(self, command: Command) -> int:
         """Runs a command to its end and says how it ended.
@@ -134,7 +157,7 @@ def plain_text(messages: TextIO, results: TextIO) -> Callable[[Event], None]:
                 shown = percent
                 print(f"{percent:3d} % {event.get('text', '')}".rstrip(), file=messages, flush=True)
         elif kind == "result":
-            print(json.dumps(event["outputs"], indent=2), file=results, flush=True)
+            print(json.dumps(event["outputs"]), file=results, flush=True)
         elif kind == "error":
             print(f"{event['code']}: {event['message']} {event['remedy']}", file=messages)
             print(event.get("detail", ""), file=messages, end="", flush=True)

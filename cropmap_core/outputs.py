@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetWriter
 
-from cropmap_core.errors import OutputError
+from cropmap_core.errors import Cancelled, OutputError
 from cropmap_core.grid import Grid
 
 BLOCK_SIZE = 512
@@ -32,6 +33,8 @@ class Outputs:
     def __init__(self, job_id: str) -> None:
         self._id = job_id
         self._parts: dict[Path, Path] = {}
+        self._lock = threading.Lock()
+        self._committed = self._discarded = False
 
     def __enter__(self) -> Outputs:
         return self
@@ -65,12 +68,34 @@ class Outputs:
         self._parts[target] = part
         return part
 
+    def discard(self) -> bool:
+        """Removes the unfinished files though another thread may still write them, and commits no more.
+
+        Returns:
+            False where they were committed before.
+        """
+        with self._lock:
+            if not self._committed:
+                self._discarded = True
+                for part in self._parts.values():
+                    with suppress(OSError):  # Windows removes no open file: QGIS does it when the worker is gone
+                        part.unlink()
+            return self._discarded
+
     def commit(self) -> None:
         """Puts all files in place, or none.
 
         Raises:
             OutputError: A target cannot be replaced; all targets are as they were.
+            Cancelled: The files were discarded before.
         """
+        with self._lock:
+            if self._discarded:
+                raise Cancelled
+            self._put_in_place()
+            self._committed = True
+
+    def _put_in_place(self) -> None:
         moved: list[tuple[Path, Path | None]] = []
         try:
             for target, part in self._parts.items():

@@ -124,11 +124,19 @@ def _read(path: Path) -> geopandas.GeoDataFrame:
         parcels = geopandas.read_file(path, columns=[PARCEL_FIELD])
     except DataSourceError as error:
         raise ParcelError(f"{path} cannot be read: {error}.", "Give a polygon layer.") from error
+    if not isinstance(parcels, geopandas.GeoDataFrame):
+        raise ParcelError(f"{path} has no geometries.", "Give a polygon layer.")
     if parcels.empty:
         raise ParcelError("The parcel layer has no features.", "Check its filter and selection, or give another layer.")
     if PARCEL_FIELD not in parcels:
         raise ParcelError(
             f"{path} has no field `{PARCEL_FIELD}`.", "Number the parcels in an integer field of that name."
+        )
+    numbers = parcels[PARCEL_FIELD]
+    if numbers.dtype.kind not in "iu" or numbers.duplicated().any():
+        raise ParcelError(
+            f"The field `{PARCEL_FIELD}` of {path} does not number the parcels.",
+            "Give every parcel a whole number of its own.",
         )
     if parcels.crs is None:
         raise ParcelError("The parcel layer has no coordinate reference system.", "Set the layer's CRS.")
@@ -141,11 +149,9 @@ def _describe(
     usable, warnings = _prepare(parcels, classes)
     names = {entry["value"]: entry["name"] for entry in legend_of(classes)}
     records = {number: ParcelRecord(number, None, None, None, 0.0) for number in parcels[PARCEL_FIELD]}
-    covered = False
     for done, (number, values, shares, certainty) in enumerate(_pixels(usable, classes, confidence)):
         if done % 100 == 0:
             progress(done / max(1, len(usable)))
-        covered = covered or shares.size > 0
         if shares.size:
             records[number] = _record(number, values, shares, certainty, names)
     left, bottom, right, top = classes.bounds

@@ -6,6 +6,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -36,29 +37,39 @@ def read_product(folder: Path) -> Product:
     path = folder / PRODUCT_XML
     root = _parse(path)
     baseline = _text(root, "PROCESSING_BASELINE", path)
-    quantification = float(_text(root, "BOA_QUANTIFICATION_VALUE", path))
+    quantification = _number(_text(root, "BOA_QUANTIFICATION_VALUE", path), path)
     if quantification != QUANTIFICATION:
         raise SceneError(
             f"{path} states the quantification value {quantification:g}, not {QUANTIFICATION}.",
             "Check that the product is an unchanged Sentinel-2 L2A product.",
         )
-    offsets = {float(element.text or "nan") for element in root.iter() if _tag(element) == "BOA_ADD_OFFSET"}
+    offsets = {_number(element.text or "", path) for element in root.iter() if _tag(element) == "BOA_ADD_OFFSET"}
     if len(offsets) > 1:
         raise SceneError(f"{path} gives its bands different offsets.", "Such a product is not known; report it.")
     offset = offsets.pop() if offsets else 0.0
-    if offset != offset or offset != int(offset):
+    if not offset.is_integer():
         raise SceneError(f"{path} states an offset that is no whole number.", "Download the product again.")
     return Product(folder, baseline, int(offset))
 
 
 def _parse(path: Path) -> ElementTree.Element:
     try:
-        text = path.read_bytes()
-        if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+        text = path.read_text(encoding="utf-8-sig")  # what is not UTF-8 could hide a DTD
+        if "<!DOCTYPE" in text or "<!ENTITY" in text or "\0" in text:
             raise SceneError(f"{path} declares a DTD, which no Sentinel-2 product does.", "Download the product again.")
         return ElementTree.fromstring(text)  # noqa: S314  (no DTD, so no entities)
-    except (OSError, ElementTree.ParseError) as error:
+    except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
         raise SceneError(f"{path} cannot be read: {error}.", "Download the product again.") from error
+
+
+def _number(text: str, path: Path) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise SceneError(f"{path} has '{text}' where a number belongs.", "Download the product again.")
+    return value
 
 
 def _tag(element: ElementTree.Element) -> str:

@@ -128,6 +128,11 @@ def _common_grid(scenes: Sequence[Scene], bands: Sequence[str], resolution_m: in
                 f"{path} is named as {resolution} m but its grid is {grid.describe()}.",
                 "Give the files as distributed, in their UTM zone and without rotation.",
             )
+        if not _same_area(grid.resampled(resolution_m), grid):
+            raise GridMismatchError(
+                f"{path} does not cover whole pixels of {resolution_m} m: its grid is {grid.describe()}.",
+                f"Cut all scenes to the same area, on whole {resolution_m} m pixels, or choose another RESOLUTION.",
+            )
         if not _same_area(grid.resampled(resolution_m), reference):
             raise GridMismatchError(
                 f"Two grids: {first_path} has {grids[0].describe()}; {path} has {grid.describe()}.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -72,12 +73,7 @@ def open_time_series(path: Path) -> TimeSeriesFile:
 
 
 def _describe(path: Path, dataset: DatasetReader) -> TimeSeriesFile:
-    names: list[tuple[date, str]] = []
-    for description in dataset.descriptions:
-        match = _BAND_NAME.match(description or "")
-        if match is None:
-            raise SeriesError(f"{path} is no time series: it has a band named '{description or ''}'.", _REMEDY)
-        names.append((date.fromisoformat(match[1]), match[2]))
+    names = [_date_and_band(description or "", path) for description in dataset.descriptions]
     dates = tuple(dict.fromkeys(day for day, _ in names))
     bands = tuple(dict.fromkeys(band for _, band in names))
     for day in dates:
@@ -92,11 +88,22 @@ def _describe(path: Path, dataset: DatasetReader) -> TimeSeriesFile:
     if not dataset.crs:
         raise SeriesError(f"{path} has no coordinate reference system.", _REMEDY)
     tags = dataset.tags()
-    span = tuple(date.fromisoformat(text) for text in json.loads(tags.get("CROPMAP_SPAN", "[]")))
+    try:
+        span = tuple(date.fromisoformat(text) for text in json.loads(tags.get("CROPMAP_SPAN", "[]")))
+        provenance = json.loads(tags.get("CROPMAP_PROVENANCE", "{}"))
+    except (TypeError, ValueError) as error:
+        raise SeriesError(f"{path} has damaged tags: {error}.", _REMEDY) from error
     first, last = span if len(span) == 2 else (dates[0], dates[-1])
     period = tags.get("CROPMAP_PERIOD")
-    provenance = json.loads(tags.get("CROPMAP_PROVENANCE", "{}"))
     return TimeSeriesFile(path, Grid.of(dataset), dates, bands, dtype, period, (first, last), provenance)
+
+
+def _date_and_band(name: str, path: Path) -> tuple[date, str]:
+    match = _BAND_NAME.match(name)
+    with suppress(ValueError):  # digits that are no date
+        if match is not None:
+            return date.fromisoformat(match[1]), match[2]
+    raise SeriesError(f"{path} is no time series: it has a band named '{name}'.", _REMEDY)
 
 
 def write_time_series(

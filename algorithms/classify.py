@@ -1,0 +1,48 @@
+"""A time series to crop classes."""
+
+from __future__ import annotations
+
+from ..processing_provider import parameters
+from ..processing_provider.algorithm import CropMapAlgorithm
+from ..processing_provider.parameters import tr
+
+
+class Classify(CropMapAlgorithm):
+    """`cropmap:classify`."""
+
+    ID = "classify"
+    TITLE = "Classify"
+    GROUP = "map"
+    HELP = (
+        "Classifies a filled time series with a crop model. The series must hold the bands, indices and "
+        "periods that the model was made for; if not, the difference is reported. Pixels that were never "
+        "observed stay nodata. The confidence is the model's own probability of the class it chose, in "
+        "percent: it ranks pixels, it does not promise that they are right."
+    )
+    TAGS = ("classification", "deep learning", "prediction", "time series")
+
+    def define(self):
+        return [
+            parameters.series(),
+            parameters.model(),
+            parameters.device(),
+            parameters.raster_output(
+                "OUTPUT_CLASSES", tr("Crop classes"), tr("One class value per pixel, 0 where unknown.")
+            ),
+            parameters.raster_output(
+                "OUTPUT_CONFIDENCE", tr("Confidence"), tr("Percent, 255 where unknown."), optional=True
+            ),
+        ]
+
+    def compute(self, values, feedback):
+        confidence = values.target("OUTPUT_CONFIDENCE")
+        classes = values.target("OUTPUT_CLASSES", beneath=confidence)
+        job = {
+            "series": values.raster("SERIES"),
+            "model": values.model(),
+            "device": values.choice("DEVICE"),
+            "output_classes": classes,
+            "output_confidence": confidence,
+        }
+        self.run_job(self.ID, job, feedback, [classes, confidence])
+        return {"OUTPUT_CLASSES": classes, **({"OUTPUT_CONFIDENCE": confidence} if confidence else {})}

@@ -1,0 +1,81 @@
+"""Scenes and parcels to a crop map, in one pass."""
+
+from __future__ import annotations
+
+from qgis.core import Qgis, QgsProcessingParameterFeatureSink
+
+from ..processing_provider import parameters
+from ..processing_provider.algorithm import CropMapAlgorithm
+from ..processing_provider.kept_files import keep_rasters
+from ..processing_provider.parameters import tr, with_help
+from ..processing_provider.parcels import ParcelExchange, check_parcels
+
+
+class MapCrops(CropMapAlgorithm):
+    """`cropmap:mapcrops`."""
+
+    ID = "mapcrops"
+    TITLE = "Map crops"
+    GROUP = "map"
+    HELP = (
+        "Maps crops from Sentinel-2 L2A scenes in one pass. It stacks the scenes, masks clouds, takes monthly"
+        " medians, fills gaps, computes the indices that the model wants and classifies every pixel; the "
+        "result is the same as that of the single steps, without their files. Give field parcels to have each"
+        " with its crop, probability and number of pixels. Choose the first and last day so that they span "
+        "the season that the model was made for."
+    )
+    TAGS = ("crop map", "classification", "deep learning", "parcels", "fields")
+
+    def define(self):
+        return [
+            parameters.scenes(),
+            parameters.parcels(optional=True),
+            *parameters.dates(),
+            parameters.model(),
+            parameters.keep_classes(),
+            parameters.offset(),
+            parameters.device(),
+            parameters.raster_output(
+                "OUTPUT_CLASSES", tr("Crop classes"), tr("One class value per pixel, 0 where unknown.")
+            ),
+            parameters.raster_output(
+                "OUTPUT_CONFIDENCE", tr("Confidence"), tr("Percent, 255 where unknown."), optional=True
+            ),
+            with_help(
+                QgsProcessingParameterFeatureSink(
+                    "OUTPUT_PARCELS", tr("Parcels"), Qgis.ProcessingSourceType.VectorPolygon, optional=True
+                ),
+                tr("The parcels with all their attributes, and pred_code, pred_crop, pred_prob and n_pixels."),
+            ),
+        ]
+
+    def mistake(self, values):
+        if values.has("PARCELS"):
+            check_parcels(values)
+        elif values.has("OUTPUT_PARCELS"):
+            return (
+                'The output "Parcels" (OUTPUT_PARCELS) needs "Field parcels" (PARCELS): give them, or skip that output.'
+            )
+        return ""
+
+    def compute(self, values, feedback):
+        confidence = values.target("OUTPUT_CONFIDENCE")
+        classes = values.target("OUTPUT_CLASSES", beneath=confidence)
+        job = {
+            "scenes": values.paths("SCENES"),
+            **values.dates(),
+            "model": values.model(),
+            "keep_classes": values.choices("KEEP_CLASSES"),
+            "offset": values.choice("OFFSET"),
+            "device": values.choice("DEVICE"),
+            "output_classes": classes,
+            "output_confidence": confidence,
+        }
+        written = {"OUTPUT_CLASSES": classes, **({"OUTPUT_CONFIDENCE": confidence} if confidence else {})}
+        if not (values.has("PARCELS") and values.has("OUTPUT_PARCELS")):
+            self.run_job(self.ID, job, feedback, written.values())
+            return written
+        with ParcelExchange(values, feedback) as exchange, keep_rasters(written.values()):
+            job.update(parcels=exchange.parcels, output_parcels=exchange.records)
+            result = self.run_job(self.ID, job, feedback, [*written.values(), exchange.records], span=(0, 95))
+            return {**written, "OUTPUT_PARCELS": exchange.write("OUTPUT_PARCELS", result["classes"], written.values())}

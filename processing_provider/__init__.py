@@ -1,0 +1,1 @@
+"""CropMap's half inside QGIS: the provider, the runtime, the worker client and the styling."""

@@ -1,0 +1,147 @@
+"""The parameters that several algorithms share, each with its help."""
+
+from __future__ import annotations
+
+from qgis.core import (
+    Qgis,
+    QgsProcessingParameterBoolean,
+    QgsProcessingParameterDateTime,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterEnum,
+    QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterMultipleLayers,
+    QgsProcessingParameterRasterDestination,
+    QgsProcessingParameterRasterLayer,
+    QgsProcessingParameterString,
+)
+from qgis.PyQt.QtCore import QCoreApplication
+
+from . import vocabulary
+from .model_cards import bundled_models
+
+
+def tr(text: str) -> str:
+    """Translate a text of CropMap."""
+    return QCoreApplication.translate("CropMap", text)
+
+
+def with_help(parameter: QgsProcessingParameterDefinition, text: str) -> QgsProcessingParameterDefinition:
+    """Give a parameter its help text."""
+    parameter.setHelp(text)
+    return parameter
+
+
+def advanced(parameter: QgsProcessingParameterDefinition) -> QgsProcessingParameterDefinition:
+    """Put a parameter under "Advanced parameters"."""
+    parameter.setFlags(parameter.flags() | Qgis.ProcessingParameterFlag.Advanced)
+    return parameter
+
+
+def words(
+    name: str, description: str, options: list[str], default, several: bool = False
+) -> QgsProcessingParameterEnum:
+    """A choice whose values are words on command lines too, not numbers."""
+    return QgsProcessingParameterEnum(
+        name, description, options=options, allowMultiple=several, defaultValue=default, usesStaticStrings=True
+    )
+
+
+def _chooser(name: str) -> dict:
+    """Metadata that names a chooser; it is imported by the desktop's dialogs only."""
+    return {"widget_wrapper": {"class": f"{__package__}.widgets.{name}"}}
+
+
+def scenes() -> QgsProcessingParameterDefinition:
+    """SCENES: where to look for scenes."""
+    parameter = QgsProcessingParameterMultipleLayers(
+        "SCENES", tr("Sentinel-2 L2A scenes"), Qgis.ProcessingSourceType.File
+    )
+    parameter.setMetadata(_chooser("ScenesWidget"))
+    return with_help(
+        parameter,
+        tr("Folders of scenes, SAFE folders or single band files; a folder is searched with all its subfolders."),
+    )
+
+
+def dates() -> list[QgsProcessingParameterDefinition]:
+    """START_DATE and END_DATE, both optional and inclusive."""
+    kind = Qgis.ProcessingDateTimeParameterDataType.Date
+    return [
+        with_help(
+            QgsProcessingParameterDateTime("START_DATE", tr("First day"), type=kind, optional=True),
+            tr("Earlier acquisitions are left out; none: from the first one on."),
+        ),
+        with_help(
+            QgsProcessingParameterDateTime("END_DATE", tr("Last day"), type=kind, optional=True),
+            tr("Later acquisitions are left out; none: up to the last one."),
+        ),
+    ]
+
+
+def series() -> QgsProcessingParameterDefinition:
+    """SERIES: a time series file."""
+    return with_help(
+        QgsProcessingParameterRasterLayer("SERIES", tr("Time series")),
+        tr("A time series file, as the algorithms of the group Prepare write it."),
+    )
+
+
+def keep_classes() -> QgsProcessingParameterDefinition:
+    """KEEP_CLASSES: what counts as clear."""
+    return with_help(
+        advanced(
+            words(
+                "KEEP_CLASSES", tr("SCL classes to keep"), vocabulary.SCL_CLASSES, vocabulary.DEFAULT_SCL_CLASSES, True
+            )
+        ),
+        tr("Pixels of other classes in the scene classification (SCL) count as not observed."),
+    )
+
+
+def offset() -> QgsProcessingParameterDefinition:
+    """OFFSET: the radiometric offset."""
+    return with_help(
+        advanced(words("OFFSET", tr("Radiometric offset"), vocabulary.OFFSETS, "auto")),
+        tr(
+            "What to add to digital numbers: -1000 from processing baseline 04.00 on, 0 before; "
+            "auto finds out and says why."
+        ),
+    )
+
+
+def model() -> QgsProcessingParameterDefinition:
+    """MODEL: which model classifies."""
+    parameter = QgsProcessingParameterString("MODEL", tr("Crop model"))
+    parameter.setMetadata(_chooser("ModelWidget"))
+    bundled = ", ".join(card.id for card in bundled_models()) or tr("none in this edition")
+    return with_help(
+        parameter, tr("The id of a bundled model ({}), or the folder of a model bundle of your own.").format(bundled)
+    )
+
+
+def device() -> QgsProcessingParameterDefinition:
+    """DEVICE: what the network runs on."""
+    return with_help(
+        advanced(words("DEVICE", tr("Device"), vocabulary.DEVICES, "auto")),
+        tr("Where the network runs; auto takes the graphics card if torch can use it."),
+    )
+
+
+def parcels(optional: bool) -> QgsProcessingParameterDefinition:
+    """PARCELS: any vector source of polygons."""
+    return with_help(
+        QgsProcessingParameterFeatureSource(
+            "PARCELS", tr("Field parcels"), [Qgis.ProcessingSourceType.VectorPolygon], optional=optional
+        ),
+        tr("Polygons in any coordinate system; if features are selected, the selection alone can be used."),
+    )
+
+
+def switch(name: str, description: str, default: bool, text: str) -> QgsProcessingParameterDefinition:
+    """A yes or no."""
+    return with_help(QgsProcessingParameterBoolean(name, description, defaultValue=default), text)
+
+
+def raster_output(name: str, description: str, text: str, optional: bool = False) -> QgsProcessingParameterDefinition:
+    """A GeoTIFF to write."""
+    return with_help(QgsProcessingParameterRasterDestination(name, description, optional=optional), text)

@@ -1,0 +1,267 @@
+"""Parcels on their way to the worker and back: any vector source in, any sink out, every feature and attribute kept.
+
+The worker sees polygons and running numbers only (a temporary GeoPackage) and answers with a table of records
+(CSV). The output is made of the source's own features, in their order, once that table is complete.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import tempfile
+from collections.abc import Iterable
+from types import TracebackType
+
+from qgis.core import (
+    Qgis,
+    QgsFeature,
+    QgsFeatureRequest,
+    QgsFeatureSink,
+    QgsField,
+    QgsFields,
+    QgsGeometry,
+    QgsProcessingUtils,
+    QgsVectorFileWriter,
+    QgsWkbTypes,
+)
+from qgis.PyQt.QtCore import QMetaType
+
+from . import styling
+from .errors import JobCancelled, JobFailed
+from .kept_files import keep_vector, style_file
+
+RECORD_FIELDS = {
+    "pred_code": (QMetaType.Type.Int, int),
+    "pred_crop": (QMetaType.Type.QString, str),
+    "pred_prob": (QMetaType.Type.Double, float),
+    "n_pixels": (QMetaType.Type.Double, float),
+}
+NUMBER = "parcel"
+_UNCHECKED = Qgis.ProcessingFeatureSourceFlag.SkipGeometryValidityChecks
+
+
+def check_parcels(values) -> None:
+    """Refuse at once what can be seen without reading the parcels.
+
+    Raises:
+        JobFailed: PARCELS cannot be read, is empty, not of polygons, or without a CRS (ParcelError).
+    """
+    source = _source(values)
+    if QgsWkbTypes.geometryType(source.wkbType()) not in (Qgis.GeometryType.Polygon, Qgis.GeometryType.Unknown):
+        kind = QgsWkbTypes.geometryDisplayString(QgsWkbTypes.geometryType(source.wkbType())).lower()
+        raise JobFailed(
+            "ParcelError", f"PARCELS ({source.sourceName()}) is of type {kind}.", "Give a layer of polygons."
+        )
+    if not source.sourceCrs().isValid():
+        raise JobFailed(
+            "ParcelError",
+            f"PARCELS ({source.sourceName()}) has no coordinate reference system.",
+            "Set the layer's CRS, so that the parcels can be placed on the scenes.",
+        )
+    if source.featureCount() == 0:
+        raise _empty(source)
+
+
+def _source(values):
+    source = values.algorithm.parameterAsSource(values.parameters, "PARCELS", values.context)
+    if source is None:
+        raise JobFailed(
+            "ParcelError",
+            f"PARCELS cannot be read: {values.parameters.get('PARCELS')}.",
+            "Give a polygon layer or its file.",
+        )
+    return source
+
+
+def _empty(source) -> JobFailed:
+    return JobFailed(
+        "ParcelError",
+        f"PARCELS ({source.sourceName()}) holds no parcel.",
+        "Give a layer with at least one polygon; where only selected features are used, select some.",
+    )
+
+
+class ParcelExchange:
+    """The parcels of one run; within the block their temporary files exist.
+
+    Attributes:
+        parcels: GeoPackage for the worker: polygons in the source's CRS with the integer field `parcel`.
+        records: CSV that the worker is to write.
+    """
+
+    def __init__(self, values, feedback) -> None:
+        check_parcels(values)
+        self._values = values
+        self._feedback = feedback
+        self._source = _source(values)
+        self._numbers: dict[int, int] = {}
+        self._folder = tempfile.TemporaryDirectory(prefix="cropmap-parcels-")
+        self.parcels = os.path.join(self._folder.name, "parcels.gpkg")
+        self.records = os.path.join(self._folder.name, "records.csv")
+
+    def __enter__(self) -> ParcelExchange:
+        try:
+            self._export()
+        except BaseException:
+            self._folder.cleanup()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._folder.cleanup()
+
+    def _export(self) -> None:
+        """Write the polygons for the worker; a geometry that is invalid is repaired there, and there only."""
+        fields = QgsFields()
+        fields.append(QgsField(NUMBER, QMetaType.Type.Int))
+        options = QgsVectorFileWriter.SaveVectorOptions()
+        options.driverName = "GPKG"
+        options.layerName = "parcels"
+        writer = QgsVectorFileWriter.create(
+            self.parcels, fields, Qgis.WkbType.MultiPolygon, self._source.sourceCrs(),
+            self._values.context.transformContext(), options,
+        )  # fmt: skip
+        if writer.hasError():
+            raise _cannot_write(self.parcels, writer)
+        repaired, without = 0, 0
+        for number, feature in enumerate(self._source.getFeatures(_request(geometry_only=True), _UNCHECKED), start=1):
+            self._stop_if_cancelled()
+            self._numbers[feature.id()] = number
+            geometry, was_repaired = polygons_of(feature.geometry())
+            repaired += was_repaired
+            if geometry.isEmpty():
+                without += 1
+                continue
+            parcel = QgsFeature(fields)
+            parcel.setGeometry(geometry)
+            parcel.setAttributes([number])
+            if not writer.addFeature(parcel, QgsFeatureSink.Flag.FastInsert):
+                raise _cannot_write(self.parcels, writer)
+        del writer  # closes the file
+        if not self._numbers or without == len(self._numbers):
+            raise _empty(self._source)
+        if repaired:
+            self._feedback.pushWarning(
+                f"Parcels with an invalid geometry: {repaired}. A repaired copy was used to look at their pixels."
+            )
+        if without:
+            self._feedback.pushWarning(f"Parcels without an area: {without}. They get no crop.")
+
+    def write(self, output: str, classes: list[dict], beneath: Iterable[str] = ()) -> str:
+        """Write all features of the source with their records, styled.
+
+        Args:
+            output: The name of the sink parameter.
+            classes: The legend: ``value``, ``name`` and ``color`` of each class.
+            beneath: The files of the outputs that are to lie beneath the parcels in the project.
+
+        Returns:
+            The output's destination.
+
+        Raises:
+            JobFailed: It cannot be written (OutputError); what was there before still is.
+        """
+        records = read_records(self.records)
+        fields = QgsProcessingUtils.combineFields(self._source.fields(), _record_fields())
+        target = self._values.chosen_target(output)
+        if target:
+            _make_folder(os.path.dirname(target))
+        style_is_free = target is None or style_file(target) not in self._values.raster_styles()
+        with keep_vector(target, with_style=style_is_free):
+            destination = self._fill_sink(output, fields, records)
+            crop_field = fields[self._source.fields().count() + list(RECORD_FIELDS).index("pred_crop")].name()
+            styling.style_parcels(destination, self._values.context, classes, crop_field, beneath, style_is_free)
+        return destination
+
+    def _fill_sink(self, output: str, fields: QgsFields, records: dict[int, list]) -> str:
+        algorithm, parameters, context = self._values.algorithm, self._values.parameters, self._values.context
+        sink, destination = algorithm.parameterAsSink(
+            parameters, output, context, fields, self._source.wkbType(), self._source.sourceCrs()
+        )
+        if sink is None:
+            raise JobFailed(
+                "OutputError", algorithm.invalidSinkError(parameters, output), "Check its folder and format."
+            )
+        unknown = [None] * len(RECORD_FIELDS)
+        first_percent = self._feedback.progress()
+        for count, feature in enumerate(self._source.getFeatures(_request(), _UNCHECKED), start=1):
+            self._stop_if_cancelled()
+            self._feedback.setProgress(first_percent + (100 - first_percent) * count / len(self._numbers))
+            record = records.get(self._numbers.get(feature.id(), 0), unknown)
+            result = QgsFeature(fields)
+            result.setGeometry(feature.geometry())
+            result.setAttributes(feature.attributes() + record)
+            if not sink.addFeature(result, QgsFeatureSink.Flag.FastInsert):
+                raise _cannot_write(destination, sink)
+        if not sink.flushBuffer():
+            raise _cannot_write(destination, sink)
+        return destination
+
+    def _stop_if_cancelled(self) -> None:
+        if self._feedback.isCanceled():
+            raise JobCancelled
+
+
+def polygons_of(geometry: QgsGeometry) -> tuple[QgsGeometry, bool]:
+    """The area of a parcel as the worker takes it: flat, straight-edged, valid.
+
+    Args:
+        geometry: Polygon, multipolygon, curved or with Z and M, or a collection that holds some; may be null.
+
+    Returns:
+        A multipolygon (null where there is no area), and whether it had to be repaired.
+    """
+    if geometry.isNull():
+        return QgsGeometry(), False
+    repaired = False
+    if not geometry.isGeosValid():
+        geometry, repaired = geometry.makeValid(), True
+    parts = [part for part in geometry.asGeometryCollection() if part.type() == Qgis.GeometryType.Polygon]
+    flat = [polygon for part in parts for polygon in part.coerceToType(Qgis.WkbType.Polygon)]
+    if not flat:
+        return QgsGeometry(), repaired
+    return QgsGeometry.collectGeometry(flat), repaired
+
+
+def read_records(path: str) -> dict[int, list]:
+    """Read the worker's table.
+
+    Returns:
+        For each parcel's number the values of `RECORD_FIELDS`, None where the worker left a cell empty.
+    """
+    with open(path, newline="", encoding="utf-8") as file:
+        return {
+            int(row[NUMBER]): [kind(row[name]) if row[name] else None for name, (_, kind) in RECORD_FIELDS.items()]
+            for row in csv.DictReader(file)
+        }
+
+
+def _record_fields() -> QgsFields:
+    fields = QgsFields()
+    for name, (kind, _) in RECORD_FIELDS.items():
+        fields.append(QgsField(name, kind))
+    return fields
+
+
+def _request(geometry_only: bool = False) -> QgsFeatureRequest:
+    request = QgsFeatureRequest()
+    if geometry_only:
+        request.setNoAttributes()
+    return request
+
+
+def _cannot_write(path: str, sink: QgsFeatureSink) -> JobFailed:
+    return JobFailed(
+        "OutputError", f"A parcel cannot be written to {path}: {sink.lastError()}.", "Check its disk and its format."
+    )
+
+
+def _make_folder(folder: str) -> None:
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise JobFailed(
+            "OutputError", f"The folder {folder} cannot be made: {error.strerror}.", "Write elsewhere."
+        ) from error

@@ -1,0 +1,1 @@
+"""The worker's Python environment: where it is, whether it is sound, and how it is made."""

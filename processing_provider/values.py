@@ -1,0 +1,194 @@
+"""Parameter values as a job wants them: absolute paths, ISO dates, plain words."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from qgis.core import (
+    QgsDataSourceUri,
+    QgsProcessing,
+    QgsProcessingContext,
+    QgsProcessingFeatureSourceDefinition,
+    QgsProcessingOutputLayerDefinition,
+    QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterRasterDestination,
+    QgsProcessingParameterRasterLayer,
+    QgsProviderRegistry,
+)
+
+from . import model_cards
+from .errors import JobFailed
+from .kept_files import style_file
+from .styling import style_raster
+
+_PROVIDER = re.compile("[a-z]{2,}:")  # as in memory: or postgres:; a drive has one letter
+
+
+class Values:
+    """The values of one run of an algorithm.
+
+    Args:
+        algorithm: The algorithm, with its parameter definitions.
+        parameters: What QGIS hands to it.
+        context: The run's context.
+    """
+
+    def __init__(self, algorithm, parameters: dict, context: QgsProcessingContext) -> None:
+        self.algorithm = algorithm
+        self.parameters = parameters
+        self.context = context
+
+    def has(self, name: str) -> bool:
+        """Tell whether a value was given."""
+        value = self.parameters.get(name)
+        return value is not None and value != "" and value != []
+
+    def text(self, name: str) -> str:
+        """A string, empty where none was given."""
+        return self.algorithm.parameterAsString(self.parameters, name, self.context).strip()
+
+    def flag(self, name: str) -> bool:
+        return self.algorithm.parameterAsBoolean(self.parameters, name, self.context)
+
+    def choice(self, name: str) -> str:
+        """The one chosen word of an enum."""
+        return self.algorithm.parameterAsEnumString(self.parameters, name, self.context)
+
+    def choices(self, name: str) -> list[str]:
+        """The chosen words of an enum."""
+        return self.algorithm.parameterAsEnumStrings(self.parameters, name, self.context)
+
+    def path(self, name: str) -> str:
+        """A file or folder as an absolute path, empty where none was given."""
+        path = self.text(name)
+        return os.path.abspath(os.path.expanduser(path)) if path else ""
+
+    def paths(self, name: str) -> list[str]:
+        """Files and folders as absolute paths.
+
+        Raises:
+            JobFailed: There is none, or one does not exist (JobError).
+        """
+        given = [path for path in self.algorithm.parameterAsFileList(self.parameters, name, self.context) if path]
+        paths = [os.path.abspath(os.path.expanduser(path)) for path in given]
+        for path in paths:
+            if not os.path.exists(path):
+                raise JobFailed("JobError", f"{name}: there is no file or folder {path}.", "Check its spelling.")
+        if not paths:
+            raise JobFailed("JobError", f"{name} is empty.", "Give at least one folder or file.")
+        return paths
+
+    def date(self, name: str) -> str | None:
+        """A date as an ISO string, None where none was given.
+
+        Raises:
+            JobFailed: What was given is no date (JobError).
+        """
+        if not self.has(name):
+            return None
+        date = self.algorithm.parameterAsDateTime(self.parameters, name, self.context).date()
+        if not date.isValid():
+            raise JobFailed("JobError", f'{name} is not a date: "{self.parameters[name]}".', "Write it as 2018-05-31.")
+        return date.toString("yyyy-MM-dd")
+
+    def dates(self) -> dict[str, str | None]:
+        """START_DATE and END_DATE as a job's parameters.
+
+        Raises:
+            JobFailed: One is no date, or the season ends before it starts (JobError).
+        """
+        start, end = self.date("START_DATE"), self.date("END_DATE")
+        if start and end and start > end:
+            raise JobFailed(
+                "JobError", f"START_DATE {start} is after END_DATE {end}.", "Swap them: both days are included."
+            )
+        return {"start_date": start, "end_date": end}
+
+    def raster(self, name: str) -> str | None:
+        """The file of a raster layer, None where none was given.
+
+        Raises:
+            JobFailed: The layer does not exist or is not a file (JobError).
+        """
+        if not self.has(name):
+            return None
+        layer = self.algorithm.parameterAsRasterLayer(self.parameters, name, self.context)
+        if layer is None:
+            raise JobFailed(
+                "JobError",
+                f"{name} is not a raster that QGIS can open: {self.parameters[name]}.",
+                "Give a raster file or layer.",
+            )
+        path = QgsProviderRegistry.instance().decodeUri(layer.providerType(), layer.source()).get("path", "")
+        if layer.providerType() != "gdal" or not os.path.exists(path):
+            raise JobFailed(
+                "JobError",
+                f"{name} ({layer.name()}) is not a raster file.",
+                "Save the layer as a GeoTIFF and give that.",
+            )
+        return os.path.abspath(path)
+
+    def model(self) -> str:
+        """The model as a job's parameter.
+
+        Raises:
+            JobFailed: It is unknown (ModelBundleError).
+        """
+        return model_cards.resolve(self.text("MODEL"))
+
+    def target(self, name: str, beneath: str | None = None) -> str | None:
+        """The file of a raster output, None where it is skipped.
+
+        Args:
+            name: The output, which is styled when the project loads it.
+            beneath: The file of another output that is to lie beneath it in the project.
+        """
+        destination = self.algorithm.parameterAsOutputLayer(self.parameters, name, self.context)
+        if not destination:
+            return None
+        style_raster(destination, self.context, [beneath] if beneath else [])
+        return os.path.abspath(destination)
+
+    def chosen_target(self, name: str) -> str | None:
+        """The file that a user chose for an output; None for one that is skipped, temporary or in a database.
+
+        A layer inside a file that may hold others (``ogr:dbname=...``) is that file with ``|layername=`` behind.
+        """
+        value = self.parameters.get(name)
+        if isinstance(value, QgsProcessingOutputLayerDefinition):
+            value, _ = value.sink.valueAsString(self.context.expressionContext())
+        if not isinstance(value, str) or not value or value == QgsProcessing.TEMPORARY_OUTPUT:
+            return None
+        if value.startswith("ogr:"):
+            uri = QgsDataSourceUri(value[len("ogr:") :])
+            return f"{os.path.abspath(uri.database())}|layername={uri.table()}" if uri.database() else None
+        return None if _PROVIDER.match(value) else os.path.abspath(value)
+
+    def raster_styles(self) -> set[str]:
+        """The style files of the raster outputs, which the worker writes."""
+        targets = [
+            self.chosen_target(output.name())
+            for output in self.algorithm.destinationParameterDefinitions()
+            if isinstance(output, QgsProcessingParameterRasterDestination)
+        ]
+        return {style_file(target) for target in targets if target}
+
+    def sources(self, definition) -> set[str]:
+        """The names under which the raster or vector layer given for a parameter may be an output's target."""
+        name, layer = definition.name(), None
+        if self.has(name) and isinstance(definition, QgsProcessingParameterRasterLayer):
+            layer = self.algorithm.parameterAsRasterLayer(self.parameters, name, self.context)
+        elif self.has(name) and isinstance(definition, QgsProcessingParameterFeatureSource):
+            value = self.parameters[name]
+            if isinstance(value, QgsProcessingFeatureSourceDefinition):
+                value, _ = value.source.valueAsString(self.context.expressionContext())
+            layer = self.algorithm.parameterAsVectorLayer({name: value}, name, self.context)
+        if layer is None:
+            return set()
+        parts = QgsProviderRegistry.instance().decodeUri(layer.providerType(), layer.source())
+        if not parts.get("path"):
+            return set()
+        path = os.path.abspath(parts["path"])
+        table = parts.get("layerName") or os.path.splitext(os.path.basename(path))[0]
+        return {path, f"{path}|layername={table}"}

@@ -1,0 +1,70 @@
+"""Bundles of random weights, small enough to be made and used in a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import models
+from cropmap_core.bundles import Bundle, CropClass, save_bundle
+from models.network import Network
+
+CLASSES = (CropClass(3, "Maize", "#f4c430"), CropClass(4, "Grass", "#4caf50"), CropClass(7, "Potatoes", "#8d5524"))
+"""Their values are neither 1..K nor the positions of the network's outputs, so that mixing them up shows."""
+CHANNELS = ("B04", "NDVI", "B08", "B11")
+MEAN, STD = (0.08, 0.5, 0.25, 0.2), (0.04, 0.25, 0.06, 0.05)
+MONTHS = (4, 5, 6, 7, 8)
+START, END = "2018-04-01", "2018-08-31"
+HYPER_PARAMETERS: Mapping[str, Mapping[str, Any]] = {
+    "hybrid_cnn": {"embedding": 8, "widths": (6, 8)},
+    "convlstm": {"patch_size": 5, "hidden": (6, 8)},
+}
+STRIDE_PIXELS = {"hybrid_cnn": 1, "convlstm": 3}
+
+
+def tiny_network(architecture: str, seed: int, **hyper_parameters: Any) -> Network:
+    """A network of random weights that gives every class its share, which few random networks do."""
+    torch.manual_seed(seed)
+    made = models.build(architecture, **hyper_parameters).eval()
+    times = len(MONTHS)
+    x = torch.randn(24, times, made.channels, 6, 6)
+    days = (torch.arange(times) * 30.5).expand(24, -1)
+    with torch.no_grad():
+        logits = made(x, days, torch.ones(24, times, 6, 6, dtype=torch.bool)).movedim(1, -1)
+        std, mean = torch.std_mean(logits.reshape(-1, made.classes), dim=0)
+        weight, bias = made.classify.weight, made.classify.bias
+        weight *= (2 / std).view(-1, *[1] * (weight.ndim - 1))
+        bias.copy_((bias - mean) * 2 / std)
+    return made
+
+
+def save_tiny_bundle(
+    folder: Path, architecture: str, seed: int = 0, hyper_parameters: Mapping[str, Any] | None = None, **changes: Any
+) -> Bundle:
+    """Writes a bundle; `hyper_parameters` and `changes` replace some of what it says of its network and of itself."""
+    channels, classes = changes.get("channels", CHANNELS), changes.get("classes", CLASSES)
+    hyper_parameters = {
+        "channels": len(channels),
+        "classes": len(classes),
+        **HYPER_PARAMETERS[architecture],
+        **(hyper_parameters or {}),
+    }
+    description = {
+        "id": f"tiny-{architecture.replace('_', '-')}",
+        "title": f"Tiny {architecture}",
+        "folder": folder,
+        "architecture": architecture,
+        "hyper_parameters": hyper_parameters,
+        "channels": CHANNELS,
+        "mean": MEAN,
+        "std": STD,
+        "classes": CLASSES,
+        "months": MONTHS,
+        "bbox": (3.0, 50.7, 3.1, 50.8),
+        "stride_pixels": STRIDE_PIXELS[architecture],
+    }
+    network = tiny_network(architecture, seed, **hyper_parameters)
+    return save_bundle(Bundle(**{**description, **changes}), network, {}, "# A tiny model\n")

@@ -1,0 +1,32 @@
+"""Writes a model bundle with random weights into a folder; run by the worker's Python from the repository root."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from cropmap_core.bundles import Bundle, CropClass, build_network, save_bundle
+
+CLASSES = (CropClass(1, "Maize", "#f4c430"), CropClass(2, "Grass", "#4caf50"), CropClass(3, "Potatoes", "#8d5524"))
+CHANNELS = ("B02", "B04", "B08", "NDVI")
+
+bundle = Bundle(
+    id="untrained",
+    title="Untrained",
+    folder=Path(sys.argv[1]),
+    architecture="hybrid_cnn",
+    hyper_parameters={
+        "channels": len(CHANNELS), "classes": len(CLASSES), "embedding": 8, "kernel": 3, "widths": [4, 6],
+    },
+    channels=CHANNELS,
+    mean=(0.05, 0.08, 0.25, 0.5),
+    std=(0.03, 0.05, 0.10, 0.25),
+    classes=CLASSES,
+    months=tuple(range(1, 13)),
+    bbox=(2.9, 50.7, 3.2, 50.9),
+    properties={"description": "Made for tests: it knows nothing."},
+)  # fmt: skip
+torch.manual_seed(1)
+save_bundle(bundle, build_network(bundle), {}, "# Untrained\n")

@@ -1,0 +1,360 @@
+"""Every algorithm through `processing.run`, with the real worker on a small season; and what each refuses."""
+
+import gc
+import json
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+from qgis.core import (
+    QgsApplication,
+    QgsProcessing,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingOutputLayerDefinition,
+    QgsProject,
+    QgsRasterLayer,
+    QgsVectorLayer,
+)
+from qgis.PyQt.QtCore import QDate
+
+from .conftest import ROOT, Ear, square
+
+SCHEMA = json.loads((ROOT / "docs" / "job.schema.json").read_text())
+MONTHS = 12
+
+
+def raster(path) -> QgsRasterLayer:
+    layer = QgsRasterLayer(str(path), "raster")
+    assert layer.isValid(), path
+    return layer
+
+
+def pixels(path) -> bytes:
+    layer = raster(path)
+    block = layer.dataProvider().block(1, layer.extent(), layer.width(), layer.height())
+    return bytes(block.data())
+
+
+@pytest.fixture
+def chain(run, worker, season, bundle, tmp_path):
+    """The five steps, each with its file."""
+
+    def chain() -> dict[str, Path]:
+        files = {name: tmp_path / f"{name}.tif" for name in ("stack", "composite", "filled", "indices", "classes")}
+        path = {name: str(file) for name, file in files.items()}
+        run("stackscenes", {"SCENES": [str(season)], "BANDS": ["B02", "B04", "B08"], "OUTPUT": path["stack"]})
+        run("compositetimeseries", {"SERIES": path["stack"], "OUTPUT": path["composite"]})
+        run("fillgaps", {"SERIES": path["composite"], "OUTPUT": path["filled"]})
+        run("computeindices", {"SERIES": path["filled"], "INDICES": ["NDVI"], "OUTPUT": path["indices"]})
+        run("classify", {"SERIES": path["indices"], "MODEL": str(bundle), "OUTPUT_CLASSES": path["classes"]})
+        return files
+
+    return chain
+
+
+def test_the_five_steps_and_mapcrops_give_the_same_class_raster(chain, run, season, bundle, tmp_path):
+    files = chain()
+    whole = run(
+        "mapcrops",
+        {"SCENES": [str(season)], "MODEL": str(bundle), "OUTPUT_CLASSES": str(tmp_path / "whole.tif")},
+    )
+
+    assert whole == {"OUTPUT_CLASSES": str(tmp_path / "whole.tif")}
+    assert raster(files["stack"]).bandCount() == 24 * 4
+    assert raster(files["composite"]).bandCount() == MONTHS * 3
+    assert raster(files["filled"]).bandCount() == MONTHS * 3
+    assert raster(files["indices"]).bandCount() == MONTHS * 4
+    assert pixels(files["classes"]) == pixels(tmp_path / "whole.tif")
+    assert set(pixels(files["classes"])) <= {0, 1, 2, 3}
+
+
+@pytest.fixture
+def mapped(run, worker, season, fields, bundle, tmp_path):
+    """All three outputs of mapcrops, and what its feedback heard."""
+    feedback = Ear()
+    outputs = run(
+        "mapcrops",
+        {
+            "SCENES": str(season),
+            "PARCELS": str(fields),
+            "START_DATE": QDate(2018, 1, 1),
+            "END_DATE": "2018-12-31",
+            "MODEL": str(bundle),
+            "OUTPUT_CLASSES": str(tmp_path / "map.tif"),
+            "OUTPUT_CONFIDENCE": str(tmp_path / "confidence.tif"),
+            "OUTPUT_PARCELS": str(tmp_path / "map.gpkg"),
+        },
+        feedback,
+    )
+    return outputs, feedback
+
+
+def test_mapcrops_maps_scenes_and_parcels_in_another_crs(mapped):
+    outputs, _ = mapped
+
+    parcels = QgsVectorLayer(outputs["OUTPUT_PARCELS"])
+    assert [(feature["parcel_id"], feature["crop_name"]) for feature in parcels.getFeatures()] == [
+        (1, "early"),
+        (2, "late"),
+        (3, "late"),
+        (4, "early"),
+    ]
+    assert parcels.crs().authid() == "EPSG:31370"
+    for feature in parcels.getFeatures():
+        assert feature["pred_crop"] in ("Maize", "Grass", "Potatoes")
+        assert 0 < feature["pred_prob"] <= 1
+        assert feature["n_pixels"] == pytest.approx(14 * 10, rel=0.02)
+    assert raster(outputs["OUTPUT_CONFIDENCE"]).crs().authid() == "EPSG:32631"
+
+
+def test_all_outputs_of_mapcrops_are_styled_even_where_two_share_a_name(mapped):
+    outputs, _ = mapped
+
+    classes = raster(outputs["OUTPUT_CLASSES"])
+    assert classes.renderer().type() == "paletted"
+    assert [(entry.value, entry.label, entry.color.name()) for entry in classes.renderer().classes()] == [
+        (1, "Maize", "#f4c430"),
+        (2, "Grass", "#4caf50"),
+        (3, "Potatoes", "#8d5524"),
+    ]
+    parcels = QgsVectorLayer(outputs["OUTPUT_PARCELS"])
+    assert [category.label() for category in parcels.renderer().categories()] == [
+        "Maize",
+        "Grass",
+        "Potatoes",
+        "not classified",
+    ]
+
+
+def test_progress_of_mapcrops_rises_to_the_end(mapped):
+    _, feedback = mapped
+
+    assert feedback.progress_heard == sorted(feedback.progress_heard)
+    assert len(feedback.progress_heard) > 3
+    assert "4 of 4 parcels have a class." in feedback.text
+
+
+def test_parcelattributes_gives_the_same_records_as_mapcrops(mapped, run, fields):
+    outputs, _ = mapped
+
+    alone = run(
+        "parcelattributes",
+        {
+            "PARCELS": str(fields),
+            "CLASSES": outputs["OUTPUT_CLASSES"],
+            "CONFIDENCE": outputs["OUTPUT_CONFIDENCE"],
+            "OUTPUT": "memory:",
+        },
+    )["OUTPUT"]
+
+    together = QgsVectorLayer(outputs["OUTPUT_PARCELS"])
+    assert [f.attributes() for f in alone.getFeatures()] == [f.attributes() for f in together.getFeatures()]
+
+
+def load_temporary_outputs(season, fields, bundle) -> QgsProject:
+    """Run mapcrops as the Toolbox does, and let Processing load its temporary outputs into a new project."""
+    from processing.gui.Postprocessing import handleAlgorithmResults
+
+    project, context, feedback = QgsProject(), QgsProcessingContext(), Ear()
+    context.setProject(project)
+    parameters = {
+        name: QgsProcessingOutputLayerDefinition(QgsProcessing.TEMPORARY_OUTPUT, project)
+        for name in ("OUTPUT_CLASSES", "OUTPUT_CONFIDENCE", "OUTPUT_PARCELS")
+    }
+    mapcrops = QgsApplication.processingRegistry().createAlgorithmById("cropmap:mapcrops")
+    scenes_and_model = {"SCENES": [str(season)], "PARCELS": str(fields), "MODEL": str(bundle)}
+    results, ok = mapcrops.run({**parameters, **scenes_and_model}, context, feedback)
+    assert ok, feedback.text
+    assert set(results) == set(parameters)
+    assert handleAlgorithmResults(mapcrops, context, feedback, parameters)
+    return project
+
+
+def test_what_the_toolbox_loads_is_named_styled_and_in_order(
+    worker, plugin, season, fields, bundle, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("processing.gui.Postprocessing.iface", None)
+
+    # Twice: the first run's context must not have taken the second one's styles with it.
+    for _ in range(2):
+        project = load_temporary_outputs(season, fields, bundle)
+        gc.collect()
+
+    order = [node.name() for node in project.layerTreeRoot().findLayers()]
+    assert order == ["Parcels", "Crop classes", "Confidence"]
+    parcels, classes, confidence = [node.layer() for node in project.layerTreeRoot().findLayers()]
+    assert parcels.renderer().classAttribute() == "pred_crop"
+    assert [entry.label for entry in classes.renderer().classes()] == ["Maize", "Grass", "Potatoes"]
+    assert confidence.renderer().type() == "singlebandpseudocolor"
+
+
+@pytest.fixture
+def jobs(monkeypatch, algorithm):
+    """Catches the jobs instead of running them."""
+    from cropmap.processing_provider import algorithm as base
+
+    caught = []
+
+    def catch(self, command, parameters, feedback, outputs=(), span=(0, 100)):
+        caught.append({"version": 1, "id": "0123456789abcdef", "command": command, "parameters": parameters})
+        return {"classes": []}
+
+    monkeypatch.setattr(base.CropMapAlgorithm, "run_job", catch)
+    return caught
+
+
+def is_valid(job: dict) -> bool:
+    return Draft202012Validator({**SCHEMA, "$ref": "#/$defs/job"}).is_valid(job)
+
+
+def test_jobs_are_of_the_documented_form(run, jobs, season, bundle, class_raster, tmp_path):
+    output = str(tmp_path / "out.tif")
+    run("stackscenes", {"SCENES": [str(season)], "RESOLUTION": "20", "OFFSET": "0", "OUTPUT": output})
+    run("compositetimeseries", {"SERIES": str(class_raster), "START_DATE": "2018-03-01", "OUTPUT": output})
+    run("fillgaps", {"SERIES": str(class_raster), "OUTPUT": output})
+    run("computeindices", {"SERIES": str(class_raster), "INDICES": "NDVI,EVI", "OUTPUT": output})
+    run("classify", {"SERIES": str(class_raster), "MODEL": str(bundle), "OUTPUT_CLASSES": output})
+    run("mapcrops", {"SCENES": [str(season)], "MODEL": str(bundle), "DEVICE": "cpu", "OUTPUT_CLASSES": output})
+
+    assert [job["command"] for job in jobs if not is_valid(job)] == []
+    stack, composite, _, indices, classify, whole = [job["parameters"] for job in jobs]
+    assert (stack["resolution"], stack["offset"]) == (20, "0")
+    assert (composite["start_date"], composite["end_date"]) == ("2018-03-01", None)
+    assert composite["keep_classes"] == ["vegetation", "bare_soil", "water", "unclassified"]
+    assert (indices["indices"], indices["include_reflectance"]) == (["NDVI", "EVI"], True)
+    assert classify["output_confidence"] is None
+    assert (whole["device"], whole["model"]) == ("cpu", str(bundle))
+
+
+def test_relative_paths_are_those_of_the_working_folder(run, jobs, season, bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scenes").symlink_to(season)
+    (tmp_path / "model").symlink_to(bundle)
+
+    run("mapcrops", {"SCENES": "scenes", "MODEL": "model", "OUTPUT_CLASSES": "map.tif"})
+
+    parameters = jobs[0]["parameters"]
+    assert parameters["scenes"] == [str(tmp_path / "scenes")]
+    assert parameters["model"] == str(tmp_path / "model")
+    assert parameters["output_classes"] == str(tmp_path / "map.tif")
+
+
+MISTAKES = {
+    "season ends before it starts": (
+        {"START_DATE": "2018-12-01", "END_DATE": "2018-01-01"},
+        "START_DATE 2018-12-01 is after END_DATE 2018-01-01",
+    ),
+    "no date": ({"START_DATE": "May"}, "START_DATE"),
+    "no scenes": ({"SCENES": []}, "SCENES is empty"),
+    "scenes elsewhere": ({"SCENES": "/nowhere/scenes"}, "there is no file or folder /nowhere/scenes"),
+    "unknown model": ({"MODEL": "maize-1999"}, '"maize-1999" is neither a bundled model nor a folder'),
+    "not a GeoTIFF": ({"OUTPUT_CLASSES": "/tmp/map.png"}, "png"),
+    "one file for two outputs": (
+        {"OUTPUT_CLASSES": "/tmp/map.tif", "OUTPUT_CONFIDENCE": "/tmp/map.tif"},
+        "OUTPUT_CLASSES and OUTPUT_CONFIDENCE would both be written to /tmp/map.tif",
+    ),
+    "a folder as output": ({"OUTPUT_CLASSES": "/tmp/folder.tif"}, "OUTPUT_CLASSES is a folder"),
+    "parcels asked for but not given": ({"OUTPUT_PARCELS": "/tmp/map.gpkg"}, r"OUTPUT_PARCELS\) needs"),
+    "unknown SCL class": ({"KEEP_CLASSES": ["grass"]}, "KEEP_CLASSES"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_quick_mistakes_are_refused_before_the_worker_starts(run, jobs, season, bundle, tmp_path, changes, message):
+    (tmp_path / "folder.tif").mkdir()
+    changes = {name: v.replace("/tmp", str(tmp_path)) if isinstance(v, str) else v for name, v in changes.items()}
+    parameters = {"SCENES": [str(season)], "MODEL": str(bundle), "OUTPUT_CLASSES": str(tmp_path / "map.tif")}
+
+    with pytest.raises(QgsProcessingException, match=message.replace("/tmp", str(tmp_path))):
+        run("mapcrops", {**parameters, **changes})
+
+    assert jobs == []
+
+
+def test_an_output_cannot_overwrite_its_input(run, jobs, class_raster):
+    series = class_raster.rename(class_raster.with_suffix(".tif"))
+
+    with pytest.raises(QgsProcessingException, match="OUTPUT would overwrite SERIES"):
+        run("fillgaps", {"SERIES": str(series), "OUTPUT": str(series)})
+
+
+def test_parcels_without_an_output_for_them_are_not_needed(run, jobs, season, bundle, layer_of, tmp_path):
+    run(
+        "mapcrops",
+        {
+            "SCENES": [str(season)],
+            "MODEL": str(bundle),
+            "PARCELS": layer_of(square(0, 0)),
+            "OUTPUT_CLASSES": str(tmp_path / "map.tif"),
+        },
+    )
+
+    assert "parcels" not in jobs[0]["parameters"]
+
+
+def test_parcels_elsewhere_are_an_error_and_the_earlier_map_stays(run, worker, season, bundle, layer_of, tmp_path):
+    earlier = tmp_path / "map.tif"
+    earlier.write_text("earlier")
+
+    with pytest.raises(QgsProcessingException, match=r"(?i)parcel"):
+        run(
+            "mapcrops",
+            {
+                "SCENES": [str(season)],
+                "MODEL": str(bundle),
+                "PARCELS": layer_of(square(4.0, 50.0, 0.01), crs="EPSG:4326"),
+                "OUTPUT_CLASSES": str(earlier),
+                "OUTPUT_PARCELS": "memory:",
+            },
+        )
+
+    assert earlier.read_text() == "earlier"
+    assert [path.name for path in tmp_path.iterdir()] == ["map.tif"]
+
+
+def test_when_the_parcels_cannot_be_written_the_rasters_are_as_before_too(
+    run, fake_worker, season, bundle, layer_of, tmp_path
+):
+    for name in ("map.tif", "map.qml"):
+        (tmp_path / name).write_text("earlier")
+    fake_worker.plays(
+        ["write", "output_classes"],
+        ["write", "output_confidence"],
+        ["records", [[1, 1, "Maize", 0.9, 4]]],
+        ["result", {"classes": [{"value": 1, "name": "Maize", "color": "#f4c430"}]}],
+    )
+
+    with pytest.raises(QgsProcessingException, match="UNIQUE constraint failed"):
+        run(
+            "mapcrops",
+            {
+                "SCENES": [str(season)],
+                "MODEL": str(bundle),
+                "PARCELS": layer_of(square(0, 0), square(20, 0), field="fid:integer", values=[7, 7]),
+                "OUTPUT_CLASSES": str(tmp_path / "map.tif"),
+                "OUTPUT_CONFIDENCE": str(tmp_path / "confidence.tif"),
+                "OUTPUT_PARCELS": str(tmp_path / "parcels.gpkg"),
+            },
+        )
+
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"map.tif": "earlier", "map.qml": "earlier"}
+
+
+def test_a_series_that_is_none_is_an_error_of_the_worker(run, worker, class_raster, tmp_path):
+    with pytest.raises(QgsProcessingException, match="time series"):
+        run("fillgaps", {"SERIES": str(class_raster), "OUTPUT": str(tmp_path / "filled.tif")})
+
+
+def test_cancelling_the_real_worker_half_way_leaves_nothing(plugin, worker, season, bundle, tmp_path):
+    import processing
+
+    feedback = Ear(cancel_at=1)
+    with pytest.raises(QgsProcessingException, match="cancelled"):
+        processing.run(
+            "cropmap:mapcrops",
+            {"SCENES": [str(season)], "MODEL": str(bundle), "OUTPUT_CLASSES": str(tmp_path / "map.tif")},
+            feedback=feedback,
+        )
+
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,346 @@
+"""Parcels from any vector source, to any sink, with every feature and attribute kept."""
+
+import os
+from pathlib import Path
+
+import pytest
+from cropmap.processing_provider.parcels import polygons_of
+from qgis.core import (
+    NULL,
+    Qgis,
+    QgsCoordinateReferenceSystem,
+    QgsFeature,
+    QgsGeometry,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingFeatureSourceDefinition,
+    QgsProject,
+    QgsRenderContext,
+    QgsVectorFileWriter,
+    QgsVectorLayer,
+)
+
+from .conftest import Ear, square
+
+CLASSES = [
+    {"value": 1, "name": "Maize", "color": "#f4c430"},
+    {"value": 2, "name": "Grass", "color": "#4caf50"},
+]
+MAIZE, GRASS = [1, "Maize", 0.9, 12.5], [2, "Grass", 0.75, 4]
+UNKNOWN = [NULL] * 4
+BOW_TIE = "Polygon ((0 0, 10 10, 10 0, 0 10, 0 0))"
+
+
+@pytest.fixture
+def map_parcels(run, fake_worker, class_raster, tmp_path):
+    """Run parcelattributes on a source; the worker answers with these records."""
+
+    def map_parcels(source, records, output="memory:", feedback=None, **options):
+        rows = [[number, *("" if cell is NULL else cell for cell in record)] for number, record in records.items()]
+        fake_worker.plays(["records", rows], ["result", {"classes": CLASSES}])
+        parameters = {"PARCELS": source, "CLASSES": str(class_raster), "OUTPUT": output}
+        return run("parcelattributes", parameters, feedback, **options)["OUTPUT"]
+
+    return map_parcels
+
+
+def rows(layer) -> list[list]:
+    return [feature.attributes() for feature in layer.getFeatures()]
+
+
+def saved(layer, path: Path, driver="GPKG") -> Path:
+    options = QgsVectorFileWriter.SaveVectorOptions()
+    options.driverName = driver
+    QgsVectorFileWriter.writeAsVectorFormatV3(layer, str(path), QgsProject.instance().transformContext(), options)
+    return path
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_all_features_and_attributes_stay_and_the_record_is_added(map_parcels, layer_of):
+    source = layer_of(square(0, 0), square(20, 0), square(40, 0))
+
+    result = map_parcels(source, {1: MAIZE, 2: [*UNKNOWN[:3], 0.0], 3: GRASS})
+
+    assert [field.name() for field in result.fields()] == ["farmer", "pred_code", "pred_crop", "pred_prob", "n_pixels"]
+    assert rows(result) == [
+        ["farmer 1", *MAIZE],
+        ["farmer 2", NULL, NULL, NULL, 0.0],
+        ["farmer 3", *GRASS],
+    ]
+    assert [feature.geometry().asWkt() for feature in result.getFeatures()] == [
+        feature.geometry().asWkt() for feature in source.getFeatures()
+    ]
+    assert result.crs() == source.crs()
+
+
+def test_the_worker_gets_numbered_polygons_in_the_crs_of_the_source(
+    run, fake_worker, layer_of, class_raster, monkeypatch
+):
+    from cropmap.algorithms import parcelattributes
+
+    seen = {}
+
+    def look(self, command, parameters, feedback, outputs, span):
+        layer = QgsVectorLayer(parameters["parcels"], "", "ogr")
+        seen["crs"] = layer.crs().authid()
+        seen["fields"] = [field.name() for field in layer.fields()]
+        seen["numbers"] = [feature["parcel"] for feature in layer.getFeatures()]
+        Path(parameters["output"]).write_text("parcel,pred_code,pred_crop,pred_prob,n_pixels\n")
+        return {"classes": CLASSES}
+
+    monkeypatch.setattr(parcelattributes.ParcelAttributes, "run_job", look)
+    run("parcelattributes", {"PARCELS": layer_of(square(0, 0), square(20, 0), crs="EPSG:31370"),
+                             "CLASSES": str(class_raster), "OUTPUT": "memory:"})  # fmt: skip
+
+    assert seen == {"crs": "EPSG:31370", "fields": ["fid", "parcel"], "numbers": [1, 2]}
+
+
+def test_the_selection_alone_is_mapped_when_it_is_asked_for(map_parcels, layer_of):
+    source = layer_of(square(0, 0), square(20, 0), square(40, 0))
+    source.selectByIds([feature.id() for feature in source.getFeatures() if feature["farmer"] == "farmer 2"])
+
+    result = map_parcels(QgsProcessingFeatureSourceDefinition(source.id(), True), {1: GRASS})
+
+    assert rows(result) == [["farmer 2", *GRASS]]
+
+
+def test_a_filtered_layer_is_mapped_as_it_is_filtered(map_parcels, layer_of, tmp_path):
+    path = saved(layer_of(square(0, 0), square(20, 0)), tmp_path / "fields.gpkg")
+    source = QgsVectorLayer(str(path), "fields", "ogr")
+    assert source.setSubsetString("farmer = 'farmer 2'")
+    QgsProject.instance().addMapLayer(source)
+
+    result = map_parcels(source, {1: GRASS})
+
+    assert rows(result) == [[2, "farmer 2", *GRASS]]
+
+
+@pytest.mark.parametrize("policy", list(Qgis.InvalidGeometryCheck))
+def test_an_invalid_parcel_is_looked_at_repaired_and_kept_as_it_is(map_parcels, layer_of, ear, policy):
+    context = QgsProcessingContext()
+    context.setInvalidGeometryCheck(policy)
+
+    result = map_parcels(layer_of(square(0, 0), BOW_TIE), {1: MAIZE, 2: GRASS}, feedback=ear, context=context)
+
+    assert rows(result) == [["farmer 1", *MAIZE], ["farmer 2", *GRASS]]
+    assert [*result.getFeatures()][1].geometry().equals(QgsGeometry.fromWkt(BOW_TIE))
+    assert "Parcels with an invalid geometry: 1. A repaired copy was used" in ear.text
+
+
+def test_a_parcel_without_geometry_stays_in_its_place_without_a_crop(map_parcels, layer_of, ear):
+    result = map_parcels(layer_of(None, square(0, 0)), {2: MAIZE}, feedback=ear)
+
+    assert rows(result) == [["farmer 1", *UNKNOWN], ["farmer 2", *MAIZE]]
+    assert "Parcels without an area: 1." in ear.text
+
+
+def test_a_field_of_the_same_name_keeps_its_values_and_the_new_one_gets_a_number(map_parcels, layer_of):
+    source = layer_of(square(0, 0), field="pred_crop:string", values=["declared as maize"])
+
+    result = map_parcels(source, {1: GRASS})
+
+    assert [field.name() for field in result.fields()] == [
+        "pred_crop",
+        "pred_code",
+        "pred_crop_2",
+        "pred_prob",
+        "n_pixels",
+    ]
+    assert rows(result) == [["declared as maize", *GRASS]]
+    assert result.renderer().classAttribute() == "pred_crop_2"
+
+
+@pytest.mark.parametrize(
+    ("wkt", "area"),
+    [
+        ("PolygonZ ((0 0 5, 10 0 5, 10 10 5, 0 10 5, 0 0 5))", 100),
+        ("MultiPolygon (((0 0, 1 0, 1 1, 0 1, 0 0)), ((5 5, 6 5, 6 6, 5 6, 5 5)))", 2),
+        ("CurvePolygon (CircularString (-1 0, 0 1, 1 0, 0 -1, -1 0))", 3.141),
+        ("MultiSurface (CurvePolygon (CircularString (-1 0, 0 1, 1 0, 0 -1, -1 0)))", 3.141),
+        ("GeometryCollection (Point (9 9), Polygon ((0 0, 1 0, 1 1, 0 1, 0 0)))", 1),
+        (BOW_TIE, 50),
+    ],
+)
+def test_areas_reach_the_worker_flat_straight_edged_and_valid(wkt, area):
+    polygons, _ = polygons_of(QgsGeometry.fromWkt(wkt))
+
+    assert polygons.wkbType() == Qgis.WkbType.MultiPolygon
+    assert polygons.isGeosValid()
+    assert polygons.area() == pytest.approx(area, rel=1e-3)
+
+
+@pytest.mark.parametrize("wkt", ["Polygon EMPTY", "LineString (0 0, 1 1)", "Polygon ((0 0, 1 1, 0 0))"])
+def test_what_has_no_area_is_no_parcel(wkt):
+    polygons, _ = polygons_of(QgsGeometry.fromWkt(wkt))
+
+    assert polygons.isEmpty()
+
+
+def test_heights_and_multipolygons_come_out_as_they_went_in(map_parcels, layer_of):
+    wkt = "MultiPolygonZ (((0 0 5, 10 0 5, 10 10 5, 0 0 5)))"
+
+    result = map_parcels(layer_of(wkt, kind="MultiPolygonZ"), {1: MAIZE})
+
+    assert [feature.geometry().asWkt() for feature in result.getFeatures()] == [QgsGeometry.fromWkt(wkt).asWkt()]
+
+
+def test_an_empty_layer_is_refused(map_parcels, layer_of):
+    with pytest.raises(
+        QgsProcessingException, match="PARCELS .parcels. holds no parcel. Give a layer with at least one"
+    ):
+        map_parcels(layer_of(), {})
+
+
+def test_a_layer_of_parcels_without_any_area_is_refused(map_parcels, layer_of):
+    with pytest.raises(QgsProcessingException, match="holds no parcel"):
+        map_parcels(layer_of(None, None), {})
+
+
+def test_points_are_refused(map_parcels, layer_of):
+    with pytest.raises(QgsProcessingException, match="is of type point"):
+        map_parcels(layer_of("Point (0 0)", kind="Point"), {})
+
+
+def test_parcels_of_unknown_place_are_refused(map_parcels, layer_of):
+    layer = layer_of(square(0, 0))
+    layer.setCrs(QgsCoordinateReferenceSystem())
+
+    with pytest.raises(QgsProcessingException, match="has no coordinate reference system. Set the layer's CRS"):
+        map_parcels(layer, {})
+
+
+def test_parcels_cannot_overwrite_themselves(map_parcels, layer_of, tmp_path):
+    path = saved(layer_of(square(0, 0)), tmp_path / "fields.gpkg")
+
+    with pytest.raises(QgsProcessingException, match="OUTPUT would overwrite PARCELS"):
+        map_parcels(str(path), {1: MAIZE}, output=str(path))
+
+    assert rows(QgsVectorLayer(str(path))) == [[1, "farmer 1"]]
+
+
+@pytest.mark.parametrize("name", ["crops.gpkg", "crops.shp", "crops.geojson", "new/folder/crops.fgb"])
+def test_a_file_gets_its_style_beside_it(map_parcels, layer_of, tmp_path, name):
+    path = tmp_path / name
+
+    map_parcels(layer_of(square(0, 0)), {1: MAIZE}, output=str(path))
+
+    layer = QgsVectorLayer(str(path), "crops", "ogr")
+    assert [category.label() for category in layer.renderer().categories()] == ["Maize", "Grass", "not classified"]
+    assert layer.renderer().categories()[0].symbol().color().name() == "#f4c430"
+    assert [feature["pred_crop"] for feature in layer.getFeatures()] == ["Maize"]
+    assert path.with_suffix(".qml").exists()
+
+
+def test_a_layer_added_to_a_geopackage_leaves_the_others_alone_and_is_styled(map_parcels, layer_of, tmp_path):
+    path = saved(layer_of(square(0, 0), square(20, 0)), tmp_path / "farm.gpkg")
+
+    map_parcels(layer_of(square(0, 0)), {1: MAIZE}, output=f"ogr:dbname='{path}' table=\"crops\" (geom)")
+
+    assert len(rows(QgsVectorLayer(f"{path}|layername=farm"))) == 2
+    crops = QgsVectorLayer(f"{path}|layername=crops")
+    assert [feature["pred_crop"] for feature in crops.getFeatures()] == ["Maize"]
+    assert crops.renderer().categories()[0].label() == "Maize"
+    assert {name for name in names_in(tmp_path) if name.startswith("farm")} == {"farm.gpkg"}
+
+
+def test_an_unclassified_parcel_is_drawn_grey(map_parcels, layer_of):
+    result = map_parcels(layer_of(square(0, 0)), {1: UNKNOWN})
+
+    feature = next(result.getFeatures())
+    context, renderer = QgsRenderContext(), result.renderer()
+    renderer.startRender(context, result.fields())
+    color = renderer.symbolForFeature(feature, context).color().name()
+    renderer.stopRender(context)
+    assert color == "#bdbdbd"
+
+
+@pytest.fixture
+def earlier(tmp_path, layer_of) -> Path:
+    """The output of an earlier run, with its style."""
+    path = saved(layer_of(square(0, 0), values=["earlier"]), tmp_path / "out" / "crops.gpkg")
+    path.with_suffix(".qml").write_text("earlier style")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def out_folder(tmp_path):
+    (tmp_path / "out").mkdir()
+
+
+def assert_is_as_before(path: Path) -> None:
+    assert rows(QgsVectorLayer(str(path))) == [[1, "earlier"]]
+    assert path.with_suffix(".qml").read_text() == "earlier style"
+    assert {name for name in names_in(path.parent) if not name.endswith(("-wal", "-shm"))} == {
+        path.name,
+        f"{path.stem}.qml",
+    }
+
+
+def test_a_good_run_replaces_the_earlier_output(map_parcels, layer_of, earlier):
+    map_parcels(layer_of(square(0, 0)), {1: MAIZE}, output=str(earlier))
+
+    assert rows(QgsVectorLayer(str(earlier))) == [[1, "farmer 1", *MAIZE]]
+    assert "earlier" not in earlier.with_suffix(".qml").read_text()
+    assert {name for name in names_in(earlier.parent) if not name.endswith(("-wal", "-shm"))} == {
+        "crops.gpkg",
+        "crops.qml",
+    }
+
+
+def test_a_failed_job_leaves_the_earlier_output(run, fake_worker, layer_of, class_raster, earlier):
+    fake_worker.plays(["kill"])
+
+    with pytest.raises(QgsProcessingException, match="SIGKILL"):
+        run(
+            "parcelattributes",
+            {"PARCELS": layer_of(square(0, 0)), "CLASSES": str(class_raster), "OUTPUT": str(earlier)},
+        )
+
+    assert_is_as_before(earlier)
+
+
+def test_cancelling_while_parcels_are_written_gives_the_earlier_output_back(
+    map_parcels, layer_of, earlier, monkeypatch
+):
+    feedback = Ear()
+    add = QgsFeature.setAttributes
+
+    def cancel_at_the_second(feature, attributes):
+        if "farmer 2" in attributes:
+            feedback.cancel()
+        add(feature, attributes)
+
+    monkeypatch.setattr(QgsFeature, "setAttributes", cancel_at_the_second)
+
+    with pytest.raises(QgsProcessingException, match="cancelled"):
+        map_parcels(
+            layer_of(*[square(20 * n, 0) for n in range(4)]), {1: MAIZE}, output=str(earlier), feedback=feedback
+        )
+
+    assert_is_as_before(earlier)
+
+
+def test_a_sink_that_cannot_take_the_parcels_gives_the_earlier_output_back(map_parcels, layer_of, earlier):
+    # A GeoPackage's fid must be unique.
+    source = layer_of(square(0, 0), square(20, 0), field="fid:integer", values=[7, 7])
+
+    with pytest.raises(QgsProcessingException, match="UNIQUE constraint failed: crops.fid"):
+        map_parcels(source, {1: MAIZE}, output=str(earlier))
+
+    assert_is_as_before(earlier)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(map_parcels, layer_of, tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(QgsProcessingException, match="cannot be made"):
+        map_parcels(layer_of(square(0, 0)), {1: MAIZE}, output=str(tmp_path / "file" / "crops.gpkg"))
+
+
+def test_the_working_files_are_gone_afterwards(map_parcels, layer_of, fake_worker):
+    map_parcels(layer_of(square(0, 0)), {1: MAIZE})
+
+    assert not os.path.exists(os.path.dirname(fake_worker.job["parameters"]["parcels"]))

@@ -1,0 +1,161 @@
+"""The plugin in QGIS: loading, unloading, and what must never change under users' models and scripts."""
+
+import configparser
+import json
+import re
+
+import pytest
+from cropmap import plugin as plugin_module
+from cropmap.processing_provider import vocabulary
+from qgis.core import QgsApplication, QgsProcessingParameterDefinition
+
+from .conftest import ROOT, cropmap
+
+IDS = {
+    "stackscenes": "prepare",
+    "compositetimeseries": "prepare",
+    "fillgaps": "prepare",
+    "computeindices": "prepare",
+    "classify": "map",
+    "parcelattributes": "map",
+    "mapcrops": "map",
+    "runtimeinfo": "runtime",
+    "installruntime": "runtime",
+}
+# Optional ones in brackets, as saved models and scripts know them.
+PARAMETERS = {
+    "stackscenes": "SCENES BANDS [START_DATE] [END_DATE] RESOLUTION OFFSET OUTPUT",
+    "compositetimeseries": "SERIES PERIOD [START_DATE] [END_DATE] KEEP_CLASSES OUTPUT",
+    "fillgaps": "SERIES OUTPUT",
+    "computeindices": "SERIES INDICES INCLUDE_REFLECTANCE OUTPUT",
+    "classify": "SERIES MODEL DEVICE OUTPUT_CLASSES [OUTPUT_CONFIDENCE]",
+    "parcelattributes": "PARCELS CLASSES [CONFIDENCE] OUTPUT",
+    "mapcrops": "SCENES [PARCELS] [START_DATE] [END_DATE] MODEL KEEP_CLASSES OFFSET DEVICE "
+    "OUTPUT_CLASSES [OUTPUT_CONFIDENCE] [OUTPUT_PARCELS]",
+    "runtimeinfo": "",
+    "installruntime": "TORCH [INDEX_URL] [TORCH_INDEX_URL] [WHEELS] [PYTHON]",
+}
+DEFAULTS = {
+    "BANDS": vocabulary.DEFAULT_BANDS,
+    "RESOLUTION": "10",
+    "OFFSET": "auto",
+    "PERIOD": "month",
+    "KEEP_CLASSES": vocabulary.DEFAULT_SCL_CLASSES,
+    "INDICES": ["NDVI"],
+    "INCLUDE_REFLECTANCE": True,
+    "DEVICE": "auto",
+    "TORCH": "auto",
+}
+METADATA = (
+    "name qgisMinimumVersion qgisMaximumVersion description about version author email homepage repository tracker "
+    "license tags category icon hasProcessingProvider server experimental deprecated changelog"
+)
+
+
+@pytest.fixture
+def bare_qgis(plugin):
+    """Processing without CropMap, for a while."""
+    plugin.unload()
+    yield QgsApplication.processingRegistry()
+    plugin.initProcessing()
+
+
+def signature(algorithm) -> str:
+    optional = QgsProcessingParameterDefinition.Flag.FlagOptional
+    return " ".join(f"[{p.name()}]" if p.flags() & optional else p.name() for p in algorithm.parameterDefinitions())
+
+
+def test_ids_and_groups_are_frozen(plugin):
+    assert {algorithm.name(): algorithm.groupId() for algorithm in plugin.provider.algorithms()} == IDS
+    assert all(algorithm.id() == f"cropmap:{algorithm.name()}" for algorithm in plugin.provider.algorithms())
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_parameters_and_their_defaults_are_frozen(algorithm, name):
+    assert signature(algorithm(name)) == PARAMETERS[name]
+    for parameter in algorithm(name).parameterDefinitions():
+        assert parameter.defaultValue() == DEFAULTS.get(parameter.name()), parameter.name()
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_every_algorithm_and_parameter_explains_itself(algorithm, name):
+    assert len(algorithm(name).shortHelpString()) > 80
+    assert algorithm(name).helpUrl().startswith("https://")
+    assert not algorithm(name).icon().isNull()
+    assert all(parameter.help() for parameter in algorithm(name).parameterDefinitions())
+
+
+def test_loading_and_unloading_leaves_qgis_as_it_was(bare_qgis):
+    registry = bare_qgis
+    before = [provider.id() for provider in registry.providers()]
+    assert "cropmap" not in before
+    one = cropmap.classFactory(None)
+
+    one.initProcessing()
+    assert registry.providerById("cropmap").algorithm("mapcrops") is not None
+    one.unload()
+
+    assert [provider.id() for provider in registry.providers()] == before
+
+
+def test_in_the_desktop_too(bare_qgis, monkeypatch):
+    class Desktop:
+        pages = []
+
+        def registerOptionsWidgetFactory(self, factory):
+            self.pages.append(factory)
+
+        def unregisterOptionsWidgetFactory(self, factory):
+            self.pages.remove(factory)
+
+    monkeypatch.setattr(plugin_module, "iface", Desktop())
+    one = cropmap.classFactory(None)
+
+    one.initGui()
+    assert len(Desktop.pages) == 1
+    one.unload()
+
+    assert Desktop.pages == []
+    assert bare_qgis.providerById("cropmap") is None
+
+
+def test_a_second_copy_is_refused_and_the_first_one_stays(plugin):
+    with pytest.raises(RuntimeError, match="Another copy of CropMap"):
+        cropmap.classFactory(None).initProcessing()
+
+    assert QgsApplication.processingRegistry().algorithmById("cropmap:mapcrops") is not None
+
+
+def test_the_metadata_has_what_the_plugin_site_asks_for():
+    metadata = configparser.ConfigParser()
+    metadata.read(ROOT / "metadata.txt", encoding="utf-8")
+    general = metadata["general"]
+
+    assert sorted(general) == sorted(name.lower() for name in METADATA.split())
+    assert (general["name"], general["qgisMinimumVersion"], general["qgisMaximumVersion"]) == (
+        "CropMap",
+        "3.40",
+        "4.99",
+    )
+    assert general["hasProcessingProvider"] == "yes"
+    assert (ROOT / general["icon"]).is_file()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", general["version"])
+
+
+def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
+    definitions = json.loads((ROOT / "docs" / "job.schema.json").read_text())["$defs"]
+
+    assert definitions["band"]["enum"] == vocabulary.BANDS
+    assert definitions["bands"]["default"] == vocabulary.DEFAULT_BANDS
+    assert definitions["sclClass"]["enum"] == vocabulary.SCL_CLASSES
+    assert definitions["keepClasses"]["default"] == vocabulary.DEFAULT_SCL_CLASSES
+    assert definitions["offset"]["enum"] == vocabulary.OFFSETS
+    assert [str(metres) for metres in definitions["resolution"]["enum"]] == vocabulary.RESOLUTIONS_M
+    assert definitions["period"]["enum"] == vocabulary.PERIODS
+    assert definitions["device"]["enum"] == vocabulary.DEVICES
+
+
+def test_the_indices_on_offer_are_those_that_the_worker_computes():
+    source = (ROOT / "cropmap_core" / "indices.py").read_text()
+
+    assert re.findall(r'^    Index\("(\w+)"', source, re.MULTILINE) == vocabulary.INDICES

@@ -1,0 +1,139 @@
+"""Headless use: the real `qgis_process` with this checkout as the plugin, through scripts/qgis_process."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from qgis.core import QgsVectorLayer
+
+from .conftest import ROOT, WORKER
+
+SCRIPT = ROOT / "scripts" / "qgis_process"
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> dict:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("QGIS_")}
+    return {
+        **environment,
+        "CROPMAP_PROFILE": str(tmp_path_factory.mktemp("profile")),
+        "CROPMAP_PYTHON": str(WORKER),
+    }
+
+
+@pytest.fixture
+def qgis_process(environment, tmp_path):
+    def qgis_process(*arguments: str, stdin: str = "", **changes: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [SCRIPT, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**environment, **changes},
+            timeout=300,
+        )
+
+    return qgis_process
+
+
+def test_the_algorithms_are_listed_and_explained(qgis_process):
+    listed = qgis_process("list").stdout
+    explained = qgis_process("help", "cropmap:mapcrops").stdout
+
+    assert [line.split("\t")[1] for line in listed.splitlines() if "\tcropmap:" in line] == [
+        "cropmap:classify",
+        "cropmap:compositetimeseries",
+        "cropmap:computeindices",
+        "cropmap:fillgaps",
+        "cropmap:installruntime",
+        "cropmap:mapcrops",
+        "cropmap:parcelattributes",
+        "cropmap:runtimeinfo",
+        "cropmap:stackscenes",
+    ]
+    assert "OUTPUT_PARCELS: Parcels (optional)" in explained
+
+
+def test_a_job_in_json_on_standard_input(qgis_process, season, fields, bundle, tmp_path):
+    job = {
+        "inputs": {
+            "SCENES": [str(season)],
+            "PARCELS": str(fields),
+            "START_DATE": "2018-01-01",
+            "END_DATE": "2018-12-31",
+            "MODEL": str(bundle),
+            "OUTPUT_CLASSES": "map.tif",
+            "OUTPUT_CONFIDENCE": "confidence.tif",
+            "OUTPUT_PARCELS": "parcels.gpkg",
+        }
+    }
+
+    done = qgis_process("run", "cropmap:mapcrops", "-", stdin=json.dumps(job))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads(done.stdout)["results"]
+    assert results["OUTPUT_CLASSES"] == str(tmp_path / "map.tif")
+    assert {"map.tif", "map.qml", "confidence.tif", "confidence.qml", "parcels.gpkg", "parcels.qml"} <= set(
+        os.listdir(tmp_path)
+    )
+    parcels = QgsVectorLayer(str(tmp_path / "parcels.gpkg"))
+    assert all(feature["pred_crop"] for feature in parcels.getFeatures())
+
+
+def test_words_on_the_command_line(qgis_process, season, tmp_path):
+    done = qgis_process(
+        "run", "cropmap:stackscenes", f"--SCENES={season}", "--BANDS=B02,B8A", "--RESOLUTION=20", "--OFFSET=0",
+        "--START_DATE=2018-05-01", "--END_DATE=2018-05-31", "--OUTPUT=stack.tif",
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "stack.tif").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--SCENES=nowhere"], "there is no file or folder"),
+        (["--SCENES=."], "No Sentinel-2"),
+        (["--SCENES=.", "--START_DATE=2018-06-01", "--END_DATE=2018-01-01"], "is after END_DATE"),
+    ],
+)
+def test_what_goes_wrong_is_told_and_the_exit_code_is_not_0(qgis_process, tmp_path, arguments, message):
+    (tmp_path / "stack.tif").write_text("earlier")
+
+    done = qgis_process("run", "cropmap:stackscenes", *arguments, "--OUTPUT=stack.tif")
+
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+    assert (tmp_path / "stack.tif").read_text() == "earlier"
+
+
+def test_without_a_runtime_the_command_to_run_is_told(qgis_process, season):
+    done = qgis_process("run", "cropmap:stackscenes", f"--SCENES={season}", "--OUTPUT=stack.tif", CROPMAP_PYTHON="")
+
+    assert done.returncode != 0
+    assert 'run "qgis_process run cropmap:installruntime"' in done.stdout + done.stderr
+
+
+def test_the_worker_ends_and_cleans_up_when_qgis_process_is_killed(environment, season, bundle, tmp_path):
+    process = subprocess.Popen(
+        [SCRIPT, "run", "cropmap:mapcrops", f"--SCENES={season}", f"--MODEL={bundle}", "--OUTPUT_CLASSES=map.tif"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert any("Classifying" in line for line in process.stdout)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+    for _ in range(100):
+        if not list(tmp_path.iterdir()):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"after ten seconds there is still {os.listdir(tmp_path)}")

@@ -1,0 +1,106 @@
+"""The choosers of MODEL and SCENES in the dialogs, and what the Model Designer shows instead."""
+
+import pytest
+from cropmap.processing_provider import model_cards
+from qgis.core import QgsProcessingContext, QgsProcessingModelAlgorithm, QgsProcessingModelChildParameterSource
+from qgis.gui import QgsProcessingModelerParameterWidget
+from qgis.PyQt.QtWidgets import QFileDialog, QToolButton, QVBoxLayout, QWidget
+
+MAIZE = model_cards.ModelCard("maize-2018", "Maize 2018", "Of Flanders.", "12 of 18 parcels right")
+
+
+@pytest.fixture(params=["AlgorithmDialog", "BatchAlgorithmDialog"])
+def chooser(request, algorithm, monkeypatch):
+    """What Processing makes for a parameter of mapcrops in its dialogs."""
+    from cropmap.processing_provider import widgets
+    from processing.gui.wrappers import WidgetWrapperFactory
+
+    monkeypatch.setattr(widgets, "bundled_models", lambda: [MAIZE])
+
+    host = QWidget()
+    layout = QVBoxLayout(host)
+    made = []
+
+    def make(parameter: str):
+        dialog = type(request.param, (), {})()
+        wrapper = WidgetWrapperFactory.create_wrapper(algorithm("mapcrops").parameterDefinition(parameter), dialog)
+        layout.addWidget(wrapper.createWrappedWidget(QgsProcessingContext()))
+        made.append(wrapper)
+        return wrapper
+
+    yield make
+    host.deleteLater()
+
+
+def fill(chooser, value) -> None:
+    chooser.setParameterValue(value, QgsProcessingContext())
+
+
+def test_a_model_is_shown_by_its_title_and_given_by_its_id(chooser):
+    model = chooser("MODEL")
+    heard = []
+    model.widgetValueHasChanged.connect(lambda _: heard.append(model.parameterValue()))
+
+    fill(model, "maize")
+    fill(model, "maize-2018")
+
+    assert model.combo.currentText() == "Maize 2018 [maize-2018]"
+    assert model.parameterValue() == "maize-2018"
+    assert heard == ["maize", "maize-2018"]
+    assert "12 of 18 parcels right" in model.combo.toolTip()
+
+
+def test_a_model_may_be_a_folder(chooser):
+    model = chooser("MODEL")
+
+    fill(model, "/models/mine")
+
+    assert model.parameterValue() == "/models/mine"
+    assert model.combo.toolTip() == ""
+
+
+def test_browsing_for_a_model_fills_it_in(chooser, monkeypatch):
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "/models/browsed")
+    model = chooser("MODEL")
+
+    model.wrappedWidget().findChild(QToolButton).click()
+
+    assert model.parameterValue() == "/models/browsed"
+
+
+@pytest.mark.parametrize("value", ["/scenes", ["/scenes"], ["/scenes/a b", "/scenes/c.SAFE"]])
+def test_scenes_come_out_as_they_were_filled_in(chooser, value):
+    scenes = chooser("SCENES")
+
+    fill(scenes, value)
+
+    assert scenes.parameterValue() == ([value] if isinstance(value, str) else value)
+
+
+def test_browsing_for_scenes_adds_a_folder(chooser, monkeypatch):
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "/scenes/more")
+    scenes = chooser("SCENES")
+    fill(scenes, ["/scenes/some"])
+
+    scenes.wrappedWidget().findChild(QToolButton).click()
+
+    assert scenes.parameterValue() == ["/scenes/some", "/scenes/more"]
+
+
+def test_no_scenes_are_no_value(chooser, algorithm):
+    value = chooser("SCENES").parameterValue()
+
+    assert value == []
+
+
+@pytest.mark.parametrize(("parameter", "value"), [("MODEL", "/models/mine"), ("SCENES", ["/scenes"])])
+def test_the_model_designer_offers_its_value_sources(algorithm, parameter, value):
+    from processing.gui.wrappers import WidgetWrapperFactory
+
+    dialog = type("ModelerParametersDialog", (), {})()
+    dialog.model, dialog.childId, dialog.context = QgsProcessingModelAlgorithm(), "", QgsProcessingContext()
+
+    widget = WidgetWrapperFactory.create_wrapper(algorithm("mapcrops").parameterDefinition(parameter), dialog)
+    widget.setWidgetValue(QgsProcessingModelChildParameterSource.fromStaticValue(value))
+
+    assert isinstance(widget, QgsProcessingModelerParameterWidget)
