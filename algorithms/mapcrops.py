@@ -52,7 +52,7 @@ class MapCrops(CropMapAlgorithm):
     def mistake(self, values):
         if values.has("PARCELS"):
             check_parcels(values)
-        elif values.has("OUTPUT_PARCELS"):
+        elif values.has("OUTPUT_PARCELS") and not values.is_temporary("OUTPUT_PARCELS"):
             return (
                 'The output "Parcels" (OUTPUT_PARCELS) needs "Field parcels" (PARCELS): give them, or skip that output.'
             )

@@ -32,7 +32,9 @@ class ParcelAttributes(CropMapAlgorithm):
             ),
             with_help(
                 QgsProcessingParameterRasterLayer("CONFIDENCE", tr("Confidence"), optional=True),
-                tr("The confidence raster that goes with it; without one, pred_prob stays empty."),
+                tr(
+                    "The confidence raster that goes with it; without one, pred_prob is the share that the crop covers."
+                ),
             ),
             with_help(
                 QgsProcessingParameterFeatureSink("OUTPUT", tr("Parcels"), Qgis.ProcessingSourceType.VectorPolygon),

@@ -220,6 +220,8 @@ def mapcrops(
         provenance = {"command": "mapcrops", "keep_classes": keep_classes, **_origin(stack)}
         maps = _stage_maps(outputs, bundle, output_classes, output_confidence)
         table = outputs.stage(output_parcels) if output_parcels is not None else None
+        if table is not None and output_confidence is None:
+            maps = maps[0], outputs.scratch(output_classes)  # pred_prob means the same whatever outputs were chosen
         end = 0.99 if table is None else 0.95
         class_map = _classify(job, series, bundle, device, *maps, provenance, (_READING, end))
         result = _map_result(bundle, class_map, output_classes, output_confidence)

@@ -33,6 +33,7 @@ class Outputs:
     def __init__(self, job_id: str) -> None:
         self._id = job_id
         self._parts: dict[Path, Path] = {}
+        self._scratch: list[Path] = []
         self._lock = threading.Lock()
         self._committed = self._discarded = False
 
@@ -42,7 +43,7 @@ class Outputs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for part in self._parts.values():
+        for part in (*self._parts.values(), *self._scratch):
             _remove(part)
 
     def stage(self, target: Path) -> Path:
@@ -81,6 +82,17 @@ class Outputs:
                     with suppress(OSError):  # Windows removes no open file: QGIS does it when the worker is gone
                         part.unlink()
             return self._discarded
+
+    def scratch(self, beside: Path) -> Path:
+        """A file for this job's own use, on the disk of a target; it is removed at the end.
+
+        Raises:
+            OutputError: See `stage`.
+        """
+        name = beside.absolute().with_name(f"{beside.stem}.scratch{beside.suffix}")
+        part = self.stage(name)
+        self._scratch.append(self._parts.pop(name))
+        return part
 
     def commit(self) -> None:
         """Puts all files in place, or none.

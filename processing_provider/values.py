@@ -6,6 +6,7 @@ import os
 import re
 
 from qgis.core import (
+    NULL,
     QgsDataSourceUri,
     QgsProcessing,
     QgsProcessingContext,
@@ -40,9 +41,18 @@ class Values:
         self.context = context
 
     def has(self, name: str) -> bool:
-        """Tell whether a value was given."""
+        """Tell whether a value was given, or an output asked for."""
+        value = self._plain(name)
+        return value != NULL and value != "" and value != []  # NULL equals None, and is what an empty date gives
+
+    def _plain(self, name: str):
+        """A value without the definition that it may be wrapped in."""
         value = self.parameters.get(name)
-        return value is not None and value != "" and value != []
+        if isinstance(value, QgsProcessingOutputLayerDefinition):
+            return value.sink.valueAsString(self.context.expressionContext())[0]
+        if isinstance(value, QgsProcessingFeatureSourceDefinition):
+            return value.source.valueAsString(self.context.expressionContext())[0]
+        return value
 
     def text(self, name: str) -> str:
         """A string, empty where none was given."""
@@ -155,15 +165,17 @@ class Values:
 
         A layer inside a file that may hold others (``ogr:dbname=...``) is that file with ``|layername=`` behind.
         """
-        value = self.parameters.get(name)
-        if isinstance(value, QgsProcessingOutputLayerDefinition):
-            value, _ = value.sink.valueAsString(self.context.expressionContext())
+        value = self._plain(name)
         if not isinstance(value, str) or not value or value == QgsProcessing.TEMPORARY_OUTPUT:
             return None
         if value.startswith("ogr:"):
             uri = QgsDataSourceUri(value[len("ogr:") :])
             return f"{os.path.abspath(uri.database())}|layername={uri.table()}" if uri.database() else None
         return None if _PROVIDER.match(value) else os.path.abspath(value)
+
+    def is_temporary(self, name: str) -> bool:
+        """Tell whether an output goes where outputs go that nobody chose a place for."""
+        return self._plain(name) == QgsProcessing.TEMPORARY_OUTPUT
 
     def raster_styles(self) -> set[str]:
         """The style files of the raster outputs, which the worker writes."""
@@ -180,10 +192,7 @@ class Values:
         if self.has(name) and isinstance(definition, QgsProcessingParameterRasterLayer):
             layer = self.algorithm.parameterAsRasterLayer(self.parameters, name, self.context)
         elif self.has(name) and isinstance(definition, QgsProcessingParameterFeatureSource):
-            value = self.parameters[name]
-            if isinstance(value, QgsProcessingFeatureSourceDefinition):
-                value, _ = value.source.valueAsString(self.context.expressionContext())
-            layer = self.algorithm.parameterAsVectorLayer({name: value}, name, self.context)
+            layer = self.algorithm.parameterAsVectorLayer({name: self._plain(name)}, name, self.context)
         if layer is None:
             return set()
         parts = QgsProviderRegistry.instance().decodeUri(layer.providerType(), layer.source())

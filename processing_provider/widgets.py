@@ -1,7 +1,7 @@
 """Choosers of our own in the desktop's dialogs: for MODEL and for SCENES.
 
-What `createWidget` returns loses its Python half on the way through C++, so a chooser is a plain widget and all that it
-does is done by its wrapper.
+What `createWidget` returns gets a second Python half on its way through C++. So a chooser is a plain widget, all that
+it does is done by its wrapper, and its first half is kept: C++ would still call it.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ class ScenesWidgetWrapper(QgsAbstractProcessingParameterWidgetWrapper):
 
 def _row(field: QWidget, button: QToolButton) -> QWidget:
     row = QWidget()
+    row.destroyed.connect(lambda: row)  # the connection keeps the first Python half until C++ deletes the widget
     layout = QHBoxLayout(row)
     layout.setContentsMargins(0, 0, 0, 0)
     layout.addWidget(field, stretch=1)

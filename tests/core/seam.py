@@ -134,10 +134,10 @@ def worker(*options: str, code: str | None = None) -> Iterator[Worker]:
         started.process.wait()
 
 
-def run_in_worker(document: Any, *options: str, code: str | None = None) -> Outcome:
-    """Runs a job document, or any text in its place, in a process of its own."""
-    with worker(*options, code=code) as running:
-        running.send(document if isinstance(document, str) else json.dumps(document))
+def run_in_worker(document: Mapping[str, Any]) -> Outcome:
+    """Runs a job document in a process of its own."""
+    with worker() as running:
+        running.send(json.dumps(document))
         return running.outcome()
 
 

@@ -241,10 +241,13 @@ class TestStopping:
 
     @pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
     def test_sigkill_leaves_the_targets_and_files_that_are_known_by_the_jobs_id(self, long_job: dict[str, Any]) -> None:
+        """Before it, the job is heard of although its network says nothing of how it goes."""
         folder = long_job["output_classes"].parent
         with worker("--watch-stdin") as running:
             running.send(json.dumps(job_document("mapcrops", **with_old_maps(long_job))) + "\n")
             running.follow_until(is_classifying)
+            for _ in range(3):
+                running.follow_until(is_classifying)
             running.process.kill()
             assert running.process.wait(TIMEOUT_S) == -signal.SIGKILL
         assert old_maps_are_whole(long_job)
@@ -311,21 +314,6 @@ sys.exit(main())
         assert outcome.outputs == {}
         assert "from Python" in running.complaints
         assert "from compiled code" in running.complaints
-
-    def test_an_unforeseen_error_carries_a_traceback(self) -> None:
-        broken = """
-import sys
-import cropmap_core.commands as commands
-from cropmap_core.__main__ import main
-def runtimeinfo(job):
-    raise ZeroDivisionError("nobody foresaw this")
-commands.COMMANDS = {"runtimeinfo": runtimeinfo}
-sys.exit(main())
-"""
-        outcome = run_in_worker(job_document("runtimeinfo"), code=broken)
-        assert (outcome.status, outcome.code) == (FAILED, "InternalError")
-        assert "nobody foresaw this" in outcome.last["detail"]
-        assert "Traceback" in outcome.last["detail"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import rasterio
 
 from cropmap_core.errors import Cancelled, OutputError
 from cropmap_core.outputs import Outputs, create_raster, write_text
-from tests.core.seam import REPOSITORY, TIMEOUT_S, unfinished_files
+from tests.core.seam import run_here, unfinished_files
 from tests.core.series_in_memory import grid
 
 JOB = "0123456789ab"
@@ -219,24 +219,8 @@ class TestFullDisk:
     def test_a_job_reports_it(self, full_disk: Path, season: Path) -> None:
         (full_disk / "stack.tif").write_bytes(b"old" * 340_000)
         before = (full_disk / "stack.tif").read_bytes()
-        ended = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "cropmap_core",
-                "stackscenes",
-                "--scenes",
-                season,
-                "--output",
-                full_disk / "stack.tif",
-            ],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-        )
-        assert (ended.returncode, ended.stdout) == (1, "")
-        assert "OutputError" in ended.stderr
-        assert "make room" in ended.stderr
+        outcome = run_here("stackscenes", scenes=[season], output=full_disk / "stack.tif")
+        assert outcome.code == "OutputError"
+        assert "make room" in outcome.last["remedy"]
         assert (full_disk / "stack.tif").read_bytes() == before
         assert names(full_disk) == ["stack.tif"]

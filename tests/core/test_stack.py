@@ -21,7 +21,7 @@ from cropmap_core.grid import Window
 from cropmap_core.scenes import find_scenes
 from cropmap_core.series import NODATA
 from cropmap_core.stack import SceneStack, scene_files, stack_scenes
-from tests.core.series_in_memory import whole
+from tests.core.series_in_memory import pixel_series, whole
 from tests.factories import CRS, ORIGIN, write_scene
 
 NO_OFFSET = "0"
@@ -106,6 +106,12 @@ def test_nodata_in_one_band_makes_a_pixel_invalid_but_keeps_the_others(tmp_path:
     data, valid = whole(stacked(tmp_path, "B04", "B08"))
     assert data[0, :, 2, 3].tolist() == [NODATA, 3000, 4]
     assert np.argwhere(~valid).tolist() == [[0, 2, 3]]
+
+
+def test_scl_does_not_decide_whether_there_is_a_value() -> None:
+    """What SCL says is the composite's business."""
+    _, valid = whole(pixel_series(("B04", "SCL"), [(500, NODATA), (NODATA, 4)], ["2018-05-04", "2018-05-14"]))
+    assert valid.ravel().tolist() == [True, False]
 
 
 @given(row=st.integers(-9, 28), col=st.integers(-9, 36), height=st.integers(1, 30), width=st.integers(1, 30))

@@ -1,12 +1,16 @@
 """Every algorithm through `processing.run`, with the real worker on a small season; and what each refuses."""
 
+import contextlib
 import gc
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
 from qgis.core import (
+    NULL,
     QgsApplication,
     QgsProcessing,
     QgsProcessingContext,
@@ -227,6 +231,26 @@ def test_jobs_are_of_the_documented_form(run, jobs, season, bundle, class_raster
     assert (whole["device"], whole["model"]) == ("cpu", str(bundle))
 
 
+def test_what_an_empty_field_of_a_dialog_gives_is_no_value(run, jobs, season, bundle, tmp_path):
+    skipped = QgsProcessingOutputLayerDefinition("")
+    run(
+        "mapcrops",
+        {
+            "SCENES": [str(season)],
+            "MODEL": str(bundle),
+            "PARCELS": NULL,
+            "START_DATE": None,
+            "END_DATE": "",
+            "OUTPUT_CLASSES": str(tmp_path / "map.tif"),
+            "OUTPUT_CONFIDENCE": None,
+            "OUTPUT_PARCELS": skipped,
+        },
+    )
+
+    assert (jobs[0]["parameters"]["start_date"], jobs[0]["parameters"]["end_date"]) == (None, None)
+    assert jobs[0]["parameters"]["output_confidence"] is None
+
+
 def test_relative_paths_are_those_of_the_working_folder(run, jobs, season, bundle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "scenes").symlink_to(season)
@@ -344,6 +368,36 @@ def test_when_the_parcels_cannot_be_written_the_rasters_are_as_before_too(
 def test_a_series_that_is_none_is_an_error_of_the_worker(run, worker, class_raster, tmp_path):
     with pytest.raises(QgsProcessingException, match="time series"):
         run("fillgaps", {"SERIES": str(class_raster), "OUTPUT": str(tmp_path / "filled.tif")})
+
+
+def child_processes() -> list[int]:
+    """Ids of the processes that this one has started and that run."""
+    children = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == os.getpid() and state != "Z":
+                children.append(int(stat.parent.name))
+    return children
+
+
+def test_the_real_worker_killed_in_mid_job_is_an_error_and_leaves_nothing(run, worker, season, bundle, tmp_path):
+    class Killer(Ear):
+        def setProgressText(self, text: str) -> None:
+            if text.startswith("Classifying"):
+                for child in child_processes():
+                    os.kill(child, signal.SIGKILL)
+
+    (tmp_path / "map.tif").write_text("earlier")
+
+    with pytest.raises(QgsProcessingException, match="The worker was killed by SIGKILL during mapcrops"):
+        run(
+            "mapcrops",
+            {"SCENES": [str(season)], "MODEL": str(bundle), "OUTPUT_CLASSES": str(tmp_path / "map.tif")},
+            Killer(),
+        )
+
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"map.tif": "earlier"}
 
 
 def test_cancelling_the_real_worker_half_way_leaves_nothing(plugin, worker, season, bundle, tmp_path):

@@ -119,21 +119,27 @@ def test_without_a_runtime_the_command_to_run_is_told(qgis_process, season):
     assert 'run "qgis_process run cropmap:installruntime"' in done.stdout + done.stderr
 
 
-def test_the_worker_ends_and_cleans_up_when_qgis_process_is_killed(environment, season, bundle, tmp_path):
+def test_the_worker_ends_and_cleans_up_when_qgis_process_is_killed(
+    environment, season, bundle, tmp_path, tmp_path_factory
+):
     process = subprocess.Popen(
         [SCRIPT, "run", "cropmap:mapcrops", f"--SCENES={season}", f"--MODEL={bundle}", "--OUTPUT_CLASSES=map.tif"],
         cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
+        env={**environment, "TMPDIR": str(tmp_path_factory.mktemp("temporary"))},
+        stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
-    assert any("Classifying" in line for line in process.stdout)
+    wait_until(lambda: any(".part" in path.name for path in tmp_path.iterdir()), "the worker wrote nothing")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
-    for _ in range(100):
-        if not list(tmp_path.iterdir()):
+    wait_until(lambda: not list(tmp_path.iterdir()), "the worker left its files")
+
+
+def wait_until(is_so, complaint: str) -> None:
+    """Looks again and again, for a minute at most."""
+    for _ in range(6000):
+        if is_so():
             return
-        time.sleep(0.1)
-    pytest.fail(f"after ten seconds there is still {os.listdir(tmp_path)}")
+        time.sleep(0.01)
+    pytest.fail(complaint)

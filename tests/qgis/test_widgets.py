@@ -1,10 +1,13 @@
 """The choosers of MODEL and SCENES in the dialogs, and what the Model Designer shows instead."""
 
+import gc
+
 import pytest
 from cropmap.processing_provider import model_cards
 from qgis.core import QgsProcessingContext, QgsProcessingModelAlgorithm, QgsProcessingModelChildParameterSource
 from qgis.gui import QgsProcessingModelerParameterWidget
-from qgis.PyQt.QtWidgets import QFileDialog, QToolButton, QVBoxLayout, QWidget
+from qgis.PyQt.QtCore import QEvent
+from qgis.PyQt.QtWidgets import QApplication, QFileDialog, QToolButton, QVBoxLayout, QWidget
 
 MAIZE = model_cards.ModelCard("maize-2018", "Maize 2018", "Of Flanders.", "12 of 18 parcels right")
 
@@ -104,3 +107,31 @@ def test_the_model_designer_offers_its_value_sources(algorithm, parameter, value
     widget.setWidgetValue(QgsProcessingModelChildParameterSource.fromStaticValue(value))
 
     assert isinstance(widget, QgsProcessingModelerParameterWidget)
+
+
+def test_dialogs_open_fill_in_and_close_without_leaving_a_trace(plugin, monkeypatch):
+    from cropmap.processing_provider import widgets
+    from processing.gui.AlgorithmDialog import AlgorithmDialog
+    from processing.gui.BatchAlgorithmDialog import BatchAlgorithmDialog
+
+    monkeypatch.setattr(widgets, "bundled_models", lambda: [MAIZE])
+    for module in ("AlgorithmDialog", "BatchAlgorithmDialog", "BatchPanel", "ParametersPanel", "wrappers"):
+        monkeypatch.setattr(f"processing.gui.{module}.iface", None, raising=False)
+    given = {"MODEL": "maize-2018", "SCENES": ["/scenes"]}
+
+    for _ in range(5):
+        dialog = AlgorithmDialog(plugin.provider.algorithm("mapcrops").create(), False, None)
+        dialog.setParameters(given)
+        dialog.show()
+        shown = dialog.createProcessingParameters()
+        batch = BatchAlgorithmDialog(plugin.provider.algorithm("classify").create(), None)
+        batch.show()
+        for window in (dialog, batch):
+            window.close()
+            window.deleteLater()
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        del dialog, batch, window
+        gc.collect()
+
+    assert {name: shown[name] for name in given} == given
+    assert shown["START_DATE"] is None

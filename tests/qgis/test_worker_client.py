@@ -223,7 +223,7 @@ def test_the_worker_ends_when_qgis_is_killed(fake_worker, tmp_path):
         f"worker_client.run_job({str(fake_worker.python)!r}, 'runtimeinfo', {{}}, Killed())\n"
     )
 
-    subprocess.run([sys.executable, qgis], check=False, timeout=60)
+    subprocess.run([sys.executable, qgis], check=False, timeout=60, env={**os.environ, "TMPDIR": str(tmp_path)})
 
     for _ in range(100):
         if not is_alive(fake_worker.surroundings["pid"]):
