@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 
 import numpy as np
 
@@ -24,8 +25,8 @@ def main() -> None:
         compare(
             f"Median composite, {dates} dates, 10 bands (pixel positions)",
             {
-                "cropmap": lambda data=data, clear=clear, out=out: median_by_period(data, clear, starts, out),
-                "numpy.nanmedian": lambda data=data, clear=clear: _numpy_median(data, clear),
+                "cropmap": partial(median_by_period, data, clear, starts, out),
+                "numpy.nanmedian": partial(_numpy_median, data, clear),
             },
             MEGAPIXELS,
             "Mpx",

@@ -29,9 +29,7 @@ def main() -> None:
             run("mapcrops", "--scenes", scenes, "--model", MODEL, *DATES, "--output-classes", folder / "streamed.tif")
 
         def steps() -> None:
-            stack, composite, filled, indices = (
-                folder / f"{name}.tif" for name in ("stack", "month", "filled", "indices")
-            )
+            stack, composite, filled = (folder / f"{name}.tif" for name in ("stack", "month", "filled"))
             run("stackscenes", "--scenes", scenes, *DATES, "--output", stack)
             run("compositetimeseries", "--series", stack, "--output", composite)
             run("fillgaps", "--series", composite, "--output", filled)

@@ -145,7 +145,8 @@ class LandscapeMaker:
             alone = self._random.choice(np.unique(fields[fields > 0]))
             valid &= fields == alone
         if self._random.random() < 0.5:
-            valid &= self._random.random((len(valid), 1, 1)) >= self._how.dropped_dates
+            kept = self._random.random((len(valid), 1, 1)) >= self._how.dropped_dates
+            valid &= kept | ~kept.any()  # a landscape without a date would teach nothing
         return self._turn(Landscape(reflectance, valid, np.where(valid.any(axis=0), classes, -1), fields))
 
     def _cut(self, season: Reflectance) -> tuple[Reflectance, Labels, Labels]:

@@ -79,7 +79,7 @@ class Bundle:
         return tuple(dict.fromkeys(band for bands in used for band in bands))
 
     def normalise(self, data: Values) -> NDArray[np.float32]:
-        """Scale channels as the network expects them.
+        """Scales channels as the network expects them.
 
         Args:
             data: Its channels in its order: int16 reflectance x 10000, or float32 reflectance and indices,

@@ -45,7 +45,7 @@ def bundled_ids() -> tuple[str, ...]:
 
 
 def load_bundle(id_or_folder: str | Path) -> Bundle:
-    """Read a bundle and check all of it but the values of its weights.
+    """Reads a bundle and checks all of it but the values of its weights.
 
     Args:
         id_or_folder: Id of a bundle that comes with CropMap, or the folder of any bundle.
@@ -74,7 +74,7 @@ def load_bundle(id_or_folder: str | Path) -> Bundle:
 
 
 def save_bundle(bundle: Bundle, network: Network, signatures: Mapping[str, Any], card: str) -> Bundle:
-    """Write a bundle whole, in place of what stood in its folder.
+    """Writes a bundle whole, in place of what stood in its folder.
 
     Args:
         bundle: Its description; `folder` is where it goes.
@@ -113,7 +113,7 @@ def save_bundle(bundle: Bundle, network: Network, signatures: Mapping[str, Any],
 
 
 def check_fits(bundle: Bundle, bands: Sequence[str], dates: Sequence[date]) -> None:
-    """Refuse a time series that a model was not made for.
+    """Refuses a time series that a model was not made for.
 
     Args:
         bundle: The model.
@@ -159,7 +159,7 @@ def check_fits(bundle: Bundle, bands: Sequence[str], dates: Sequence[date]) -> N
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of a bundle.
+    """Reads a JSON object of a bundle.
 
     Raises:
         ModelBundleError: The file is unreadable or no JSON object.

@@ -197,12 +197,12 @@ def _refuse_shared_dates(scenes: list[Scene]) -> None:
     for earlier, later in pairwise(scenes):
         if earlier.mgrs_tile != later.mgrs_tile:
             raise SceneError(
-                f"The scenes lie in two MGRS tiles: {earlier.name} in {earlier.folder}, {later.name} in {later.folder}.",
+                f"Two MGRS tiles: {earlier.name} in {earlier.folder}, {later.name} in {later.folder}.",
                 "Map one MGRS tile at a time.",
             )
         if earlier.acquisition_date == later.acquisition_date:
             raise SceneError(
-                f"Two scenes share the acquisition date {later.acquisition_date}: {earlier.folder} and {later.folder}.",
+                f"Two scenes share the date {later.acquisition_date}: {earlier.folder} and {later.folder}.",
                 "Keep one of them, the newest processing where one scene was processed twice.",
             )
 

@@ -124,7 +124,7 @@ def _output(bundle: Bundle) -> dict[str, Any]:
 
 
 def bundle_from_item(item: Mapping[str, Any], folder: Path) -> Bundle:
-    """Read and check a bundle's item.json.
+    """Reads and checks a bundle's item.json.
 
     Raises:
         ModelBundleError: A field is missing, of the wrong kind, or contradicts another.

@@ -1,4 +1,4 @@
-"""Training of networks on labelled seasons, and judging them parcel by parcel."""
+"""Training of networks on landscapes made of labelled seasons."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def train(
     recipe: Recipe,
     seed: int,
 ) -> Trained:
-    """Train a network.
+    """Trains a network.
 
     Args:
         labelled: The training pixels.
@@ -103,21 +103,12 @@ def train(
         trained = Trained(
             network, tuple(channels), tuple(map(float, mean)), tuple(map(float, std)), tuple(bands), tuple(days)
         )
-        _fit(
-            trained, LandscapeMaker(labelled, recipe.augmentation, seed), _class_weights(labelled, class_count), recipe
-        )
+        _fit(trained, LandscapeMaker(labelled, recipe.augmentation, seed), recipe)
     network.eval()
     return trained
 
 
-def _class_weights(labelled: Labelled, class_count: int) -> Tensor:
-    """Weights that fall with the square root of a class's pixels; their mean over pixels is 1."""
-    counts = np.bincount(labelled.classes[labelled.classes >= 0], minlength=class_count).astype(np.float64)
-    weights = 1 / np.sqrt(counts.clip(min=1))
-    return torch.from_numpy((weights * counts.sum() / (weights * counts).sum()).astype(np.float32))
-
-
-def _fit(trained: Trained, maker: LandscapeMaker, weights: Tensor, recipe: Recipe) -> None:
+def _fit(trained: Trained, maker: LandscapeMaker, recipe: Recipe) -> None:
     network = trained.network.train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _share_of_rate(step / recipe.steps))
@@ -129,9 +120,7 @@ def _fit(trained: Trained, maker: LandscapeMaker, weights: Tensor, recipe: Recip
         if network.kind == "patch":
             x, valid, target = _patches_at_random(x, valid, target, network.patch_size, recipe.patches, rng)
         logits = network(x, days.expand(len(x), -1), valid)
-        loss = functional.cross_entropy(
-            logits, target, weight=weights, ignore_index=-1, label_smoothing=recipe.label_smoothing
-        )
+        loss = functional.cross_entropy(logits, target, ignore_index=-1, label_smoothing=recipe.label_smoothing)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

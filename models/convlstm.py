@@ -56,7 +56,7 @@ class ConvLSTMCell(nn.Module):
         nn.init.ones_(self.gates.bias[hidden : 2 * hidden])  # type: ignore[index]
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor], observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Take one date in.
+        """Takes one date in.
 
         Args:
             x: Shape (B, inputs, H, W).

@@ -59,7 +59,7 @@ class ObservedBatchNorm(nn.BatchNorm1d):
     """
 
     def forward(self, features: Tensor, observed: Tensor) -> Tensor:  # type: ignore[override]
-        """Normalise `features` of shape (N, C, ...) where `observed`, of shape (N, ...), is True."""
+        """Normalises `features` of shape (N, C, ...) where `observed`, of shape (N, ...), is True."""
         if observed.all() and (not self.training or observed.numel() > 1):
             return super().forward(features)
         if not self.training or int(observed.sum()) < 2:  # a single value has no variance
@@ -90,7 +90,7 @@ class TemporalCNN(nn.Module):
         self.norms = nn.ModuleList(ObservedBatchNorm(embedding) for _ in inputs)
 
     def forward(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
-        """Embed each pixel; one that was never observed is zero.
+        """Embeds each pixel; one that was never observed is zero.
 
         Args:
             x: Shape (B, T, C, H, W).
@@ -113,7 +113,7 @@ class TemporalCNN(nn.Module):
         return image.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
     def embed(self, series: Tensor, valid: Tensor) -> Tensor:
-        """Embed series of shape (N, T, C) with validity (N, T) as (N, embedding)."""
+        """Embeds series of shape (N, T, C) with validity (N, T) as (N, embedding)."""
         if not valid.all():
             order = torch.argsort(~valid, dim=1, stable=True)  # valid dates first, still in order of time
             longest = int(valid.sum(dim=1).max())

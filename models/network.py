@@ -47,7 +47,7 @@ class Network(nn.Module, ABC):
         """`forward` without the check of its arguments; `x` is zero where `valid` is False."""
 
     def forward(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
-        """Classify pixel series.
+        """Classifies pixel series.
 
         Args:
             x: Normalised channels, float32, shape (B, T, C, H, W); any value, NaN too, where not valid.
@@ -94,7 +94,7 @@ def date_channels(dates: Tensor, harmonics: int) -> Tensor:
 
 
 def require_integers(least: int, **values: Any) -> None:
-    """Refuse hyper-parameters that are not whole numbers of at least `least`, tuples of them included."""
+    """Refuses hyper-parameters that are not whole numbers of at least `least`, tuples of them included."""
     for name, value in values.items():
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, bool) or not isinstance(item, int) or item < least:
@@ -102,7 +102,7 @@ def require_integers(least: int, **values: Any) -> None:
 
 
 def require_fraction(**values: float) -> None:
-    """Refuse hyper-parameters outside 0 <= value < 1."""
+    """Refuses hyper-parameters outside 0 <= value < 1."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
             raise ValueError(f"{name} is {value!r}; expected a number from 0 to below 1")

@@ -17,7 +17,7 @@ ARCHITECTURES: dict[str, tuple[type[Any], type[Network]]] = {
 
 
 def build(architecture: str, **hyper_parameters: Any) -> Network:
-    """Make an untrained network.
+    """Makes an untrained network.
 
     Args:
         architecture: A name in `ARCHITECTURES`.

@@ -4,12 +4,13 @@ Environment: CROPMAP_RUN holds {"algorithm": id, "parameters": {...}, "dialog": 
 "result": path, "crs": [codes of the layers' CRS], "background": raster} as JSON.
 """
 
+import itertools
 import json
 import os
 import traceback
 
 import processing
-from qgis.core import QgsApplication, QgsCoordinateReferenceSystem, QgsProject, QgsRasterLayer
+from qgis.core import QgsApplication, QgsCoordinateReferenceSystem, QgsDatumTransform, QgsProject, QgsRasterLayer
 from qgis.PyQt.QtCore import QTimer
 from qgis.PyQt.QtGui import QGuiApplication
 from qgis.PyQt.QtWidgets import QDockWidget
@@ -19,17 +20,21 @@ RUN = json.loads(os.environ["CROPMAP_RUN"])
 
 
 def grab(path):
+    """Saves what the screen shows."""
     QGuiApplication.processEvents()
     QGuiApplication.primaryScreen().grabWindow(0).save(path)
 
 
 def leave(status):
+    """Ends QGIS without questions."""
     QgsProject.instance().setDirty(False)
     QgsApplication.processEvents()
     os._exit(status)
 
 
 def guarded(step):
+    """Ends QGIS when a step fails, so that nothing waits for it."""
+
     def run():
         try:
             step()
@@ -41,16 +46,16 @@ def guarded(step):
 
 
 def answer_transformation_question():
-    """QGIS asks which of several transformations to use for the parcels' CRS; nobody is here to answer."""
-    for code in RUN.get("crs", []):
-        for other in RUN["crs"]:
-            pair = (QgsCoordinateReferenceSystem(code), QgsCoordinateReferenceSystem(other))
-            context = QgsProject.instance().transformContext()
-            context.addCoordinateOperation(*pair, "")
-            QgsProject.instance().setTransformContext(context)
+    """QGIS asks which of several transformations between the layers' CRS to use; nobody is here to answer."""
+    context = QgsProject.instance().transformContext()
+    for source, target in itertools.permutations(map(QgsCoordinateReferenceSystem, RUN.get("crs", [])), 2):
+        operations = [operation for operation in QgsDatumTransform.operations(source, target) if operation.isAvailable]
+        context.addCoordinateOperation(source, target, operations[0].proj)
+    QgsProject.instance().setTransformContext(context)
 
 
 def show_dialog():
+    """The algorithm's dialog, filled in."""
     answer_transformation_question()
     iface.mainWindow().resize(1400, 900)
     iface.mainWindow().move(0, 0)
@@ -68,6 +73,7 @@ def show_dialog():
 
 
 def show_result():
+    """The result, loaded and styled by the algorithm itself."""
     background = RUN.get("background")
     if background:
         layer = QgsRasterLayer(background, "Sentinel-2, true colour")

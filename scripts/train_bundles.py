@@ -88,21 +88,24 @@ PLANS = (
         Recipe("hybrid_cnn", {"dropout": 0.2}, steps=200, augmentation=SMALL_FIELDS),
         1,
         "A 1-D CNN over the months, shared by all pixels, and a compact U-Net over its embedding: a class per pixel.",
-        "- Nothing else: the first recipe was kept.",
+        "- Weighting classes by the inverse square root of their size: 11 of 18 parcels and 85 % of the pixels right (12 with\n"
+        "  other resampled seasons). Left out because the mosaics already hold all classes alike.",
     ),
     Plan(
         "flanders-2018-convlstm",
         "Flanders 2018 ConvLSTM",
         Recipe(
             "convlstm",
-            {"patch_size": 3, "hidden": (16, 32), "date_harmonics": 2},
+            {"patch_size": 3, "hidden": (16, 32), "date_harmonics": 2, "dropout": 0.2},
             steps=250,
             learning_rate=1e-2,
             augmentation=SMALL_FIELDS,
         ),
         1,
         "Stacked ConvLSTM cells over patches of 3 x 3 pixels: a class for the pixel in their middle.",
-        "- Nothing else.",
+        "- A learning rate of 0.003 for 150 steps had not even learned the training pixels: 2 of 18 parcels right.\n"
+        "- Classes weighted by the inverse square root of their size: 9 of 18 parcels and 69 % of the pixels right; with\n"
+        "  patches of 5 x 5 pixels 8 and 68 %. Left out because the mosaics already hold all classes alike; dropout added.",
     ),
 )
 
@@ -226,7 +229,7 @@ def forest_held_out(site: Site, parcel: int, seed: int) -> Judged:
     series = make_channels(site.labelled.seasons[0], DEFAULT_BANDS, CHANNELS)
     features = series.reshape(-1, site.labelled.classes.size).T
     labels = site.labelled.without(parcel).classes.ravel()
-    forest = RandomForestClassifier(TREES, random_state=seed).fit(features[labels >= 0], labels[labels >= 0])
+    forest = RandomForestClassifier(TREES, random_state=seed, n_jobs=-1).fit(features[labels >= 0], labels[labels >= 0])
     return judge(site, parcel, forest.predict(features).reshape(site.labelled.classes.shape).astype(np.int64))
 
 
@@ -268,8 +271,8 @@ def score(judged: Sequence[Judged]) -> dict[str, Any]:
 def properties_of(plan: Plan, accuracy: Mapping[str, Any], forests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What item.json says beyond the network."""
     return {
-        "description": f"{plan.summary} First edition, trained on 18 parcels of 640 m by 640 m: it shows the "
-        "whole path from scenes to parcels, and maps no other landscape reliably.",
+        "description": f"{plan.summary} First edition, trained on 18 parcels of 640 m by 640 m: it shows the whole "
+        "path from scenes to parcels, and maps no other landscape reliably.",
         "datetime": None,
         "start_datetime": f"{START}T00:00:00Z",
         "end_datetime": f"{END}T23:59:59Z",
@@ -320,50 +323,55 @@ CARD = """# {title}
 Id `{id}`, {parameters} parameters. Made by `make train-bundles` (`scripts/train_bundles.py`, seed {seed}).
 
 ## What it is for
-To make the whole path from scenes to parcels real, and as a first guess in a landscape much like its own. It was trained on
-640 m by 640 m of Flanders, in one year, on 18 parcels. It knows five classes and no others: forest, roofs, water and every
-other crop are given one of the five. Do not take its map for a crop map of anywhere else.
+To make the whole path from scenes to parcels real, and as a first guess in a landscape much like its own. It was
+trained on 640 m by 640 m of Flanders, in one year, on 18 parcels. It knows five classes and no others: forest,
+roofs, water and every other crop are given one of the five. Do not take its map for a crop map of anywhere else.
 
 ## Input
-Medians per calendar month, January to December, of clear Sentinel-2 L2A surface reflectance (SCL 4-7) at 10 m, gaps filled
-by the reference rule. Channels: {channels}. `mapcrops` makes just that. Another year fits; other months are refused.
+Medians per calendar month, January to December, of clear Sentinel-2 L2A surface reflectance (SCL 4-7) at 10 m, gaps
+filled by the reference rule. Channels: {channels}. `mapcrops` makes just that. Another year fits; other months are
+refused.
 
 ## Classes
 {classes}
 
 ## Accuracy: leave one parcel out
-{folds} networks of this recipe, each trained without one parcel, mapped the whole raster as `mapcrops` does; the parcel's
-class is that of most of its pixels. The weights in this bundle are trained on all parcels, so no number here is theirs. A
-random forest ({trees} trees) had the same pixel series and the same split.
+{folds} networks of this recipe, each trained without one parcel, mapped the whole raster as `mapcrops` does; the
+parcel's class is that of most of its pixels. The weights in this bundle are trained on all parcels, so no number
+here is theirs. A random forest ({trees} trees) had the same pixel series and the same split.
 
 {table}
 
-The random forest is shown with seed {forest_seed}; with seeds {forest_seeds} it had {forest_parcels} parcels right, and
-{forest_pixels} of the pixels.
+The random forest is shown with seed {forest_seed}; with seeds {forest_seeds} it had {forest_parcels} parcels right,
+and {forest_pixels} of the pixels.
 
-- Only maize ({maize} parcels) and permanent grass ({grass} parcels) have enough parcels to be judged, and even their numbers
-  move by one or two parcels from seed to seed.
-- Potatoes and cabbages have one parcel each: held out, nothing is left to learn them from, so they can never be right.
+- Only maize ({maize} parcels) and permanent grass ({grass} parcels) have enough parcels to be judged, and even
+  there another seed may move a parcel.
+- Potatoes and cabbages have one parcel each: held out, nothing is left to learn them from, so they can never be
+  right.
 - Of the three legume parcels two are neighbours and the third has 6 pixels: read nothing into their number.
 - Labels are declarations, rasterised to 10 m: this is agreement with them, not with the ground.
 
 ## Training
-- Only pixels of training parcels are ever seen: all else, unlabelled land and held-out parcels alike, is masked, so no patch
-  or receptive field reaches into a held-out parcel. Means and standard deviations are those of the training pixels.
-- Half of the landscapes are cuts of the raster, half are mosaics: random fields filled with blends of two pixels of one
-  training parcel, some with blurred borders, so that the network meets full and foreign context. A quarter shows one field
-  alone.
-- The seasons are those of all scenes and {resampled} made of 40-90 % of them, drawn at random. Fields vary in brightness and
-  calendar, values in noise, dates go missing, and all is turned and mirrored.
-- {steps} steps of AdamW, highest learning rate {rate:g}, cross-entropy weighted by the inverse square root of class size.
+- Only pixels of training parcels are ever seen: all else, unlabelled land and held-out parcels alike, is masked, so
+  no patch or receptive field reaches into a held-out parcel. Means and standard deviations are those of the
+  training pixels.
+- Half of the landscapes are cuts of the raster, half are mosaics: random fields filled with blends of two pixels of
+  one training parcel, some with blurred borders, so that the network meets full and foreign context. A quarter
+  shows one field alone.
+- The seasons are those of all scenes and {resampled} made of 40-90 % of them, drawn at random. Fields vary in
+  brightness and calendar, values in noise, dates go missing, and all is turned and mirrored.
+- {steps} steps of AdamW, highest learning rate {rate:g}, cross-entropy with label smoothing. Classes are not
+  weighted: the mosaics hold all alike.
 
 ## What was tried
 {tried}
+- These few choices were made in sight of the held-out parcels, so the accuracy above flatters a little.
 
 ## Signatures
-`signatures.json` holds the quartiles of the training pixels: `months`, `channels`, and per class `value`, `name`, `pixels`,
-`parcels` and `quartiles[channel][q25|q50|q75]`, a value per month; reflectance is 0-1. They describe {pixels} pixels of one
-small place.
+`signatures.json` holds the quartiles of the training pixels: `months`, `channels`, and per class `value`, `name`,
+`pixels`, `parcels` and `quartiles[channel][q25|q50|q75]`, a value per month; reflectance is 0-1. They describe
+{pixels} pixels of one small place.
 
 ## Data and licences
 - Scenes and crop types: test resources of the GitHub repository WorldCereal/worldcereal-classification (MIT).
