@@ -19,10 +19,18 @@ from cropmap_core.classification import ClassMap, choose_device, write_class_map
 from cropmap_core.compositing import composite
 from cropmap_core.errors import JobError
 from cropmap_core.filling import Filled
+from cropmap_core.grid import Grid
 from cropmap_core.indices import with_indices
 from cropmap_core.jobs import Job
 from cropmap_core.outputs import Outputs, write_text
-from cropmap_core.parcels import describe_parcels, legend_of_file, write_records
+from cropmap_core.parcels import (
+    PlacedParcels,
+    describe_parcels,
+    grid_of_file,
+    legend_of_file,
+    place_parcels,
+    write_records,
+)
 from cropmap_core.scenes import DEFAULT_BANDS, Inventory, find_scenes
 from cropmap_core.scl import DEFAULT_KEEP_CLASSES
 from cropmap_core.series import Series
@@ -175,8 +183,9 @@ def parcelattributes(job: Job, *, parcels: Path, classes: Path, output: Path, co
         output: Table to write, CSV.
         confidence: Confidence raster of the same run.
     """
+    placed = _place(job, parcels, grid_of_file(classes))
     with _outputs(job) as outputs:
-        described = _describe_parcels(job, parcels, classes, confidence, outputs.stage(output), (0.0, 1.0))
+        described = _describe_parcels(job, placed, classes, confidence, outputs.stage(output), (_READING, 1.0))
         outputs.commit()
     return {"output": str(output), **described, "classes": legend_of_file(classes)}
 
@@ -216,6 +225,7 @@ def mapcrops(
     bundle = load_bundle(model)
     stack = _stack(job, scenes, bundle.reflectance_bands, start_date, end_date, 10, offset)
     series = Filled(composite(stack, bundle.period, start_date, end_date, keep_classes))
+    placed = _place(job, parcels, stack.grid) if parcels is not None and output_parcels is not None else None
     with _outputs(job) as outputs:
         provenance = {"command": "mapcrops", "keep_classes": keep_classes, **_origin(stack)}
         maps = _stage_maps(outputs, bundle, output_classes, output_confidence)
@@ -225,9 +235,9 @@ def mapcrops(
         end = 0.99 if table is None else 0.95
         class_map = _classify(job, series, bundle, device, *maps, provenance, (_READING, end))
         result = _map_result(bundle, class_map, output_classes, output_confidence)
-        if table is not None and parcels is not None:
+        if table is not None and placed is not None:
             job.progress(end, "Describing the parcels")
-            result |= _describe_parcels(job, parcels, *maps, table, (end, 1.0))
+            result |= _describe_parcels(job, placed, *maps, table, (end, 1.0))
         outputs.commit()
     dates = [day.isoformat() for day in stack.dates]
     return {**result, "output_parcels": str(output_parcels) if output_parcels else None, "dates": dates}
@@ -349,12 +359,19 @@ def _classify(
     return write_class_map(series, bundle, device, classes, confidence, provenance, job.part(*span))
 
 
-def _describe_parcels(
-    job: Job, parcels: Path, classes: Path, confidence: Path | None, table: Path, span: tuple[float, float]
-) -> dict[str, Any]:
-    records, warnings = describe_parcels(parcels, classes, confidence, job.part(*span))
-    for warning in warnings:
+def _place(job: Job, parcels: Path, grid: Grid) -> PlacedParcels:
+    """Places the parcels before anything is computed: a wrong layer should not cost a whole run."""
+    job.progress(_READING / 2, "Checking the parcels")
+    placed = place_parcels(parcels, grid)
+    for warning in placed.warnings:
         job.warning(warning)
+    return placed
+
+
+def _describe_parcels(
+    job: Job, parcels: PlacedParcels, classes: Path, confidence: Path | None, table: Path, span: tuple[float, float]
+) -> dict[str, Any]:
+    records = describe_parcels(parcels, classes, confidence, job.part(*span))
     write_records(records, table)
     classified = sum(record.pred_code is not None for record in records)
     job.log(f"{classified} of {len(records)} parcels have a class.")

@@ -78,7 +78,7 @@ class Outputs:
         with self._lock:
             if not self._committed:
                 self._discarded = True
-                for part in self._parts.values():
+                for part in (*self._parts.values(), *self._scratch):
                     with suppress(OSError):  # Windows removes no open file: QGIS does it when the worker is gone
                         part.unlink()
             return self._discarded
@@ -113,7 +113,7 @@ class Outputs:
             for target, part in self._parts.items():
                 backup = target.parent / f".{target.name}.{self._id}.part.old" if target.exists() else None
                 if backup is not None:
-                    target.replace(backup)
+                    _keep(target, backup)
                 moved.append((target, backup))
                 part.replace(target)
         except OSError as error:
@@ -224,6 +224,14 @@ def _target_name(path: Path) -> Path:
     """The name that the user gave, for a part file."""
     head, part, _ = path.name.rpartition(".part")
     return path.with_name(head.rpartition(".")[0].removeprefix(".")) if part else path
+
+
+def _keep(target: Path, backup: Path) -> None:
+    """Gives a file a second name, so that it stands at its own until it is replaced."""
+    try:
+        backup.hardlink_to(target)
+    except OSError:  # not every file system has links: then there is a moment without the file
+        target.replace(backup)
 
 
 def _remove(path: Path) -> None:
