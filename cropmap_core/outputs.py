@@ -120,6 +120,7 @@ class Outputs:
             for done, backup in reversed(moved):
                 if backup is not None:
                     backup.replace(done)
+                    _remove(backup)  # a rename between two names of one file leaves both
                 else:
                     _remove(done)
             raise OutputError(
