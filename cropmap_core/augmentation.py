@@ -17,9 +17,6 @@ from cropmap_core.series import NODATA, REFLECTANCE_SCALE, SCL, Series
 Reflectance = NDArray[np.float32]
 Labels = NDArray[np.int64]
 _LEAST_SHARE, _LARGEST_SHARE = 0.4, 0.9
-_SIGMAS_PER_RANGE = 0.7413  # of a normal distribution, interquartile
-_LEAST_SPREAD = np.float32(1e-4)  # reflectance: that of a class whose pixels are all alike
-_MEMORY = 0.7  # correlation of a field's deviation with that of the month before
 
 
 def resampled_seasons(
@@ -109,8 +106,6 @@ class Augmentation:
     """Share of dates that are missing, in half of the landscapes."""
     gain: float = 0.06
     """Standard deviation of the logarithm of a field's brightness, and of that of each of its bands."""
-    spread: float = 0.8
-    """How far the fields of mosaics stray from the pixels they are made of, in standard deviations of their class."""
     shift_months: float = 0.3
     """Largest shift of a field's calendar."""
     noise: float = 0.03
@@ -137,17 +132,6 @@ class LandscapeMaker:
             int(kind): [np.flatnonzero(parcels == parcel) for parcel in np.unique(parcels[classes == kind])]
             for kind in np.unique(classes)
         }
-        self._spread, residuals = {}, []
-        for kind in self._pixels_of:
-            pixels = labelled.seasons[0][..., labelled.classes == kind]  # (T, C, N)
-            low, middle, high = np.percentile(pixels, (25, 50, 75), axis=2).astype(np.float32)
-            self._spread[kind] = (high - low) * _SIGMAS_PER_RANGE + _LEAST_SPREAD
-            scaled = (pixels - middle[..., None]) / self._spread[kind][..., None]
-            residuals.append(scaled.clip(-3, 3).transpose(0, 2, 1).reshape(-1, pixels.shape[1]))
-        together = np.cov(np.concatenate(residuals), rowvar=False).reshape(pixels.shape[1], -1)
-        scale = np.sqrt(together.diagonal())
-        together = together / np.outer(scale, scale) + 1e-3 * np.eye(len(together))  # positive definite
-        self._root = np.linalg.cholesky(together).astype(np.float32)
 
     def make(self) -> Landscape:
         """The next landscape."""
@@ -190,21 +174,10 @@ class LandscapeMaker:
             source[:, cell == site] = self._random.choice(pixels, size=(2, int((cell == site).sum())))
         one, other = season[..., self._rows[source], self._cols[source]].transpose(2, 0, 1, 3)  # (T, C, size * size)
         weight = self._random.random(size * size, dtype=np.float32)
-        blended = one * weight + other * (1 - weight)
-        strayed = blended + np.stack([self._deviation(int(kind)) for kind in kinds], axis=2)[..., cell]
-        blended = np.maximum(strayed, 0.4 * blended).reshape(*season.shape[:2], size, size)
+        blended = (one * weight + other * (1 - weight)).reshape(*season.shape[:2], size, size)
         if self._random.random() < 0.5:
             blended = _blur(blended)  # neighbouring fields share the pixels of their border
         return blended, kinds[cell].reshape(size, size), cell.reshape(size, size) + 1
-
-    def _deviation(self, kind: int) -> Reflectance:
-        """How one field differs from its class: bands move together as they do among pixels, months remember the last."""
-        spread, root = self._spread[kind], self._root
-        steps = self._random.standard_normal(spread.shape, dtype=np.float32) @ root.T  # (T, C)
-        for time in range(1, len(steps)):
-            steps[time] = _MEMORY * steps[time - 1] + np.sqrt(1 - _MEMORY**2, dtype=np.float32) * steps[time]
-        deviation: Reflectance = self._how.spread * steps * spread
-        return deviation
 
     def _vary(self, reflectance: Reflectance, fields: Labels) -> Reflectance:
         """Other brightness and another calendar per field, noise per value."""
