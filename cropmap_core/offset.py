@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropmap_core.errors import BaselineError, JobError
-from cropmap_core.scenes import Scene
+from cropmap_core.scene import Scene
 
 OFFSETS = ("auto", "0", "-1000")
 EVIDENCE_BANDS = ("B02", "B04")
@@ -40,7 +40,7 @@ class Offsets:
 
 
 def decide_offsets(scenes: Sequence[Scene], parameter: str, clear_pixels: ClearPixels) -> Offsets:
-    """Decides the offset of each scene: its own XML, then the parameter, then the pixels of the whole series.
+    """Decides the offset of each scene: what its packaging states, the parameter, or the pixels of the whole series.
 
     Args:
         scenes: The series.
@@ -52,22 +52,26 @@ def decide_offsets(scenes: Sequence[Scene], parameter: str, clear_pixels: ClearP
     """
     if parameter not in OFFSETS:
         raise JobError(f"OFFSET is '{parameter}'.", f"Choose one of {', '.join(OFFSETS)}.")
-    without_xml = [scene for scene in scenes if scene.product is None]
     said, warnings = [], []
-    if len(without_xml) < len(scenes):
-        stated = sorted({scene.product.offset for scene in scenes if scene.product})
-        said.append(f"{len(scenes) - len(without_xml)} scenes by their product XML ({', '.join(map(str, stated))})")
-        if parameter != "auto" and stated != [int(parameter)]:
-            warnings.append(f"OFFSET={parameter} is not used for scenes whose product XML states their own offset.")
+    stated: dict[str, list[int]] = {}
+    for scene in scenes:
+        if scene.stated_offset is not None:
+            stated.setdefault(scene.stated_offset.evidence, []).append(scene.stated_offset.value)
+    for evidence, offsets in stated.items():
+        values = sorted(set(offsets))
+        said.append(f"{len(offsets)} scenes by {evidence} ({', '.join(map(str, values))})")
+        if parameter != "auto" and values != [int(parameter)]:
+            warnings.append(f"OFFSET={parameter} is not used for scenes whose offset is stated by {evidence}.")
+    silent = [scene for scene in scenes if scene.stated_offset is None]
     fallback = 0
-    if without_xml and parameter != "auto":
+    if silent and parameter != "auto":
         fallback = int(parameter)
-        said.append(f"{len(without_xml)} scenes by the parameter OFFSET ({fallback})")
-    elif without_xml:
-        fallback, reason = _decide_by_pixels(without_xml, clear_pixels)
-        said.append(f"{len(without_xml)} scenes by their clear pixels ({fallback}: {reason})")
-    values = tuple(scene.product.offset if scene.product else fallback for scene in scenes)
-    return Offsets(values, f"Radiometric offset: {'; '.join(said)}.", tuple(warnings))
+        said.append(f"{len(silent)} scenes by the parameter OFFSET ({fallback})")
+    elif silent:
+        fallback, reason = _decide_by_pixels(silent, clear_pixels)
+        said.append(f"{len(silent)} scenes by their clear pixels ({fallback}: {reason})")
+    chosen = tuple(scene.stated_offset.value if scene.stated_offset else fallback for scene in scenes)
+    return Offsets(chosen, f"Radiometric offset: {'; '.join(said)}.", tuple(warnings))
 
 
 def _decide_by_pixels(scenes: Sequence[Scene], clear_pixels: ClearPixels) -> tuple[int, str]:

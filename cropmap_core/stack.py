@@ -15,7 +15,7 @@ from cropmap_core.bandfiles import grid_of, in_threads, read_band, to_reflectanc
 from cropmap_core.errors import GridMismatchError, JobError, MissingBandError
 from cropmap_core.grid import Grid, Window
 from cropmap_core.offset import Offsets, decide_offsets
-from cropmap_core.scenes import NATIVE_RESOLUTION_M, Scene
+from cropmap_core.scene import NATIVE_RESOLUTION_M, BandSource, Scene
 from cropmap_core.scl import DEFAULT_KEEP_CLASSES, keep_table
 from cropmap_core.series import NODATA, SCL, Block, empty_block, present
 
@@ -59,8 +59,7 @@ class SceneStack:
         return Block(data, present(data, self.bands))
 
     def _read(self, scene: Scene, time: int, band: str, window: Window) -> NDArray[np.int16]:
-        path, resolution = scene.band_file(band, self.resolution_m)
-        values = read_band(path, resolution, self.resolution_m, window)
+        values = read_band(scene.band_file(band, self.resolution_m), self.resolution_m, window)
         if band == SCL:
             return values.astype(np.int16)
         return to_reflectance_numbers(values, self.offsets.values[time], NODATA)
@@ -119,10 +118,17 @@ def _check_bands(scenes: Sequence[Scene], bands: Sequence[str], resolution_m: in
 
 
 def _common_grid(scenes: Sequence[Scene], bands: Sequence[str], resolution_m: int) -> Grid:
-    files = sorted({scene.band_file(band, resolution_m) for scene in scenes for band in bands})
-    grids = in_threads(lambda file: grid_of(file[0]), files)
-    first_path, reference = files[0][0], grids[0].resampled(resolution_m)
-    for (path, resolution), grid in zip(files, grids, strict=True):
+    rasters: dict[str, tuple[BandSource, bool]] = {}  # the bands of one raster share its grid
+    for scene in scenes:
+        for band in bands:
+            source = scene.band_file(band, resolution_m)
+            rasters.setdefault(source.path, (source, band != SCL))
+    ordered = [rasters[path] for path in sorted(rasters)]
+    sources = [source for source, _ in ordered]
+    grids = in_threads(lambda raster: grid_of(*raster), ordered)
+    reference = grids[0].resampled(resolution_m)
+    for source, grid in zip(sources, grids, strict=True):
+        path, resolution = source.file, source.resolution_m
         if not grid.crs or abs(grid.resolution_m - resolution) > 1e-6 or grid.transform.e != -grid.transform.a:
             raise GridMismatchError(
                 f"{path} is named as {resolution} m but its grid is {grid.describe()}.",
@@ -135,7 +141,7 @@ def _common_grid(scenes: Sequence[Scene], bands: Sequence[str], resolution_m: in
             )
         if not _same_area(grid.resampled(resolution_m), reference):
             raise GridMismatchError(
-                f"Two grids: {first_path} has {grids[0].describe()}; {path} has {grid.describe()}.",
+                f"Two grids: {sources[0].file} has {grids[0].describe()}; {path} has {grid.describe()}.",
                 "Cut all scenes to the same area, on whole 20 m pixels, and give those.",
             )
     return reference
@@ -182,10 +188,9 @@ def _has(scene: Scene, band: str, resolution_m: int) -> bool:
 
 
 def _stored(scene: Scene, band: str, resolution_m: int, window: Window) -> NDArray[Any]:
-    path, resolution = scene.band_file(band, resolution_m)
-    return read_band(path, resolution, resolution_m, window)
+    return read_band(scene.band_file(band, resolution_m), resolution_m, window)
 
 
 def scene_files(stack: SceneStack) -> list[Path]:
     """All files that a stack reads."""
-    return [scene.band_file(band, stack.resolution_m)[0] for scene in stack.scenes for band in stack.bands]
+    return [scene.band_file(band, stack.resolution_m).file for scene in stack.scenes for band in stack.bands]

@@ -88,7 +88,7 @@ def test_the_parameter_stands_for_scenes_without_xml(parameter: str, offset: int
 def test_the_parameter_does_not_overrule_the_xml_and_says_so() -> None:
     decided = decide_offsets([scene(1, -1000), scene(2)], "0", never)
     assert decided.values == (-1000, 0)
-    assert decided.warnings == ("OFFSET=0 is not used for scenes whose product XML states their own offset.",)
+    assert decided.warnings == ("OFFSET=0 is not used for scenes whose offset is stated by their product XML.",)
 
 
 def test_the_parameter_that_agrees_with_the_xml_warns_of_nothing() -> None:

@@ -45,7 +45,7 @@ def test_files_of_one_scene_may_lie_in_several_folders(tmp_path: Path) -> None:
     touch(tmp_path / "10m", "T31UDS_20180504T105029_B04_10m.tif")
     touch(tmp_path / "20m", "T31UDS_20180504T105029_SCL_20m.tif")
     assert only_scene(tmp_path).files.keys() == {("B04", 10), ("SCL", 20)}
-    assert only_scene(tmp_path).folder == tmp_path
+    assert only_scene(tmp_path).place == tmp_path
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
@@ -90,7 +90,10 @@ def test_no_scene_between_the_dates_tells_those_there_are(season: Path) -> None:
     [
         ((), "There is nothing in it"),
         (("readme.txt", "clouds.tif"), r"Skipped 2, for instance clouds.tif: its name is not"),
-        (("S2A_MSIL2A_20180504T105031_N0207_R051_T31UDS_20180504T131412.zip",), "a zip archive: unpack it first"),
+        (
+            ("S2A_MSIL2A_20180504T105031_N0207_R051_T31UDS_20180504T131412.zip",),
+            "a zip archive that is empty or damaged",
+        ),
         (("MTD_MSIL1C.xml",), "a Level-1C product .* get its Level-2A product"),
     ],
 )
@@ -126,7 +129,7 @@ def test_two_mgrs_tiles_are_refused(tmp_path: Path) -> None:
 def test_one_day_acquired_or_processed_twice_is_refused(tmp_path: Path) -> None:
     write_scene(tmp_path, "20180504T105029")
     write_scene(tmp_path, "20180504T105459")
-    with pytest.raises(SceneError, match="share the acquisition date 2018-05-04"):
+    with pytest.raises(SceneError, match="share the .*date 2018-05-04"):
         find_scenes([tmp_path])
 
 
@@ -176,8 +179,8 @@ class TestWhichFileOfABandIsRead:
         self, tmp_path: Path, there: tuple[str, ...], wanted_m: int, read_m: int
     ) -> None:
         band = there[0][:3]
-        path, resolution_m = self.scene(tmp_path, *there).band_file(band, wanted_m)
-        assert (path.name, resolution_m) == (f"T31UDS_20180504T105029_{band}_{read_m}m.jp2", read_m)
+        source = self.scene(tmp_path, *there).band_file(band, wanted_m)
+        assert (source.file.name, source.resolution_m) == (f"T31UDS_20180504T105029_{band}_{read_m}m.jp2", read_m)
 
     @pytest.mark.parametrize(
         ("there", "wanted_m"), [("B04_60m", 10), ("B04_20m", 10), ("B04_60m", 20), ("B11_60m", 20), ("SCL_60m", 10)]
