@@ -93,7 +93,9 @@ class Scene:
 
     @property
     def place(self) -> Path:
-        """Where the scene lies: its only file, or the folder of all of them."""
+        """Where the scene lies: its product, its only file, or the folder of all of them."""
+        if self.product is not None:
+            return self.product.folder
         files = {source.file for source in self.files.values()}
         return files.pop() if len(files) == 1 else Path(os.path.commonpath([path.parent for path in files]))
 

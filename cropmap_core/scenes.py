@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -66,7 +66,8 @@ def find_scenes(paths: Iterable[Path], start: date | None = None, end: date | No
         end: Last acquisition date that counts, inclusive.
 
     Returns:
-        Scenes by acquisition time, whatever the order of the inputs.
+        Scenes by acquisition time, whatever the order of the inputs; of several processings of an acquisition the
+        newest.
 
     Raises:
         SceneError: A path does not exist, nothing is a scene, or two scenes share their date.
@@ -81,20 +82,24 @@ def find_scenes(paths: Iterable[Path], start: date | None = None, end: date | No
             candidates.setdefault(candidate.resolve(), candidate)
     found = _look_through(candidates)
     if not found.scenes:
-        raise SceneError(f"No Sentinel-2 L2A scene in {_listed(paths)}.{_reasons(found.skipped)}", _WHAT_IS_A_SCENE)
+        raise SceneError(
+            f"No Sentinel-2 L2A scene in {_listed(paths)}.{_reasons(sorted(found.skipped, key=_path_of))}",
+            _WHAT_IS_A_SCENE,
+        )
+    scenes = _newest_processings(found)
     chosen = [
         scene
-        for scene in sorted(found.scenes, key=lambda scene: (scene.acquired, scene.mgrs_tile))
+        for scene in sorted(scenes, key=lambda scene: (scene.acquired, scene.mgrs_tile))
         if (start is None or scene.acquisition_date >= start) and (end is None or scene.acquisition_date <= end)
     ]
     if not chosen:
-        dates = sorted(scene.acquisition_date for scene in found.scenes)
+        dates = sorted(scene.acquisition_date for scene in scenes)
         raise NoValidObservationError(
             f"No scene between {start or 'the beginning'} and {end or 'the end'}.",
             f"The scenes run from {dates[0]} to {dates[-1]}: change START_DATE or END_DATE.",
         )
     _refuse_shared_dates(chosen)
-    return Inventory(tuple(chosen), tuple(found.skipped))
+    return Inventory(tuple(chosen), tuple(sorted(found.skipped, key=_path_of)))
 
 
 def _walk(path: Path) -> Iterator[Path]:
@@ -121,8 +126,34 @@ def _look_through(candidates: dict[Path, Path]) -> Found:
         left = {resolved: path for resolved, path in left.items() if resolved not in claimed}
     for path in left.values():
         found.skip(path, "its name is not that of a Sentinel-2 band file")
-    found.skipped.sort(key=lambda skipped: skipped.path)
     return found
+
+
+def _newest_processings(found: Found) -> list[Scene]:
+    """Of each acquisition the processing of the newest baseline, and of these the last; others become skipped.
+
+    Where a baseline is unknown nothing is chosen: such scenes share their date.
+    """
+    acquisitions: dict[tuple[datetime, str], list[Scene]] = {}
+    for scene in found.scenes:
+        acquisitions.setdefault((scene.acquired, scene.mgrs_tile), []).append(scene)
+    kept = []
+    for processings in acquisitions.values():
+        if any(scene.baseline is None for scene in processings):
+            kept += processings
+            continue
+        newest = max(processings, key=_processing)
+        kept.append(newest)
+        for scene in processings:
+            if scene is not newest:
+                reason = f"baseline {scene.baseline} of an acquisition that is there with {newest.baseline} too"
+                found.skip(scene.place, f"{reason}, in {newest.place}")
+    return kept
+
+
+def _processing(scene: Scene) -> tuple[str, str]:
+    """Orders processings of one acquisition; the name of a product ends with the time of its making."""
+    return scene.baseline or "", scene.product.folder.name if scene.product else ""
 
 
 def _refuse_shared_dates(scenes: list[Scene]) -> None:
@@ -137,6 +168,10 @@ def _refuse_shared_dates(scenes: list[Scene]) -> None:
                 f"Two scenes share the date {later.acquisition_date}: {earlier.place} and {later.place}.",
                 "Keep one of them, the newest processing where one scene was processed twice.",
             )
+
+
+def _path_of(skipped: Skipped) -> Path:
+    return skipped.path
 
 
 def _listed(paths: list[Path]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropmap_core.bandfiles import grid_of, in_threads, read_band, to_reflectance_numbers
-from cropmap_core.errors import GridMismatchError, JobError, MissingBandError
+from cropmap_core.clear_pixels import ClearPixels
+from cropmap_core.errors import GridMismatchError, JobError
 from cropmap_core.grid import Grid, Window
-from cropmap_core.offset import Offsets, decide_offsets
+from cropmap_core.offset import Offsets, decide_offsets, doubts
 from cropmap_core.scene import NATIVE_RESOLUTION_M, BandSource, Scene
-from cropmap_core.scl import DEFAULT_KEEP_CLASSES, keep_table
 from cropmap_core.series import NODATA, SCL, Block, empty_block, present
-
-_SAMPLED_SCENES = 24
-_SAMPLED_WINDOWS = 3  # by as many: a grid of windows over each sampled scene
-_SAMPLED_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -99,10 +95,9 @@ def stack_scenes(
     _check_bands(scenes, ordered, resolution_m)
     grid = _common_grid(scenes, ordered, resolution_m)
 
-    def clear_pixels(sampled: Sequence[Scene], band: str) -> NDArray[np.uint16]:
-        return _clear_pixels(sampled, band, grid, resolution_m)
-
+    clear_pixels = ClearPixels(grid, resolution_m)
     offsets = decide_offsets(scenes, offset, clear_pixels)
+    offsets = replace(offsets, warnings=(*offsets.warnings, *doubts(scenes, offsets.values, clear_pixels)))
     span = (start or scenes[0].acquisition_date, end or scenes[-1].acquisition_date)
     return SceneStack(tuple(scenes), ordered, grid, resolution_m, offsets, span)
 
@@ -150,45 +145,6 @@ def _common_grid(scenes: Sequence[Scene], bands: Sequence[str], resolution_m: in
 def _same_area(one: Grid, other: Grid) -> bool:
     tolerance = 1e-3  # metres: writers differ in the last digits of a double
     return one.crs == other.crs and all(abs(a - b) < tolerance for a, b in zip(one.bounds, other.bounds, strict=True))
-
-
-def _clear_pixels(scenes: Sequence[Scene], band: str, grid: Grid, resolution_m: int) -> NDArray[np.uint16]:
-    """Clear digital numbers from windows spread over a part of the scenes, shape (N,)."""
-    keep = keep_table(DEFAULT_KEEP_CLASSES)
-    step = max(1, len(scenes) // _SAMPLED_SCENES)
-    windows = [
-        Window(
-            round(row * max(0, grid.height - _SAMPLED_SIZE) / (_SAMPLED_WINDOWS - 1)),
-            round(col * max(0, grid.width - _SAMPLED_SIZE) / (_SAMPLED_WINDOWS - 1)),
-            _SAMPLED_SIZE,
-            _SAMPLED_SIZE,
-        ).clipped(grid.height, grid.width)
-        for row in range(_SAMPLED_WINDOWS)
-        for col in range(_SAMPLED_WINDOWS)
-    ]
-    samples = [(scene, window) for scene in scenes[::step] for window in dict.fromkeys(windows)]
-
-    def sample(item: tuple[Scene, Window]) -> NDArray[np.uint16]:
-        scene, window = item
-        values, scl = (_stored(scene, name, resolution_m, window) for name in (band, SCL))
-        clear: NDArray[np.uint16] = values[keep[scl.clip(0, 255)] & (values > 0)].astype(np.uint16)
-        return clear
-
-    if not all(_has(scene, band, resolution_m) for scene in scenes):
-        return np.empty(0, dtype=np.uint16)
-    return np.concatenate(in_threads(sample, samples))
-
-
-def _has(scene: Scene, band: str, resolution_m: int) -> bool:
-    try:
-        scene.band_file(band, resolution_m)
-    except MissingBandError:
-        return False
-    return True
-
-
-def _stored(scene: Scene, band: str, resolution_m: int, window: Window) -> NDArray[Any]:
-    return read_band(scene.band_file(band, resolution_m), resolution_m, window)
 
 
 def scene_files(stack: SceneStack) -> list[Path]:
