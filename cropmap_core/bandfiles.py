@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,9 +19,11 @@ from rasterio.io import DatasetReader
 
 from cropmap_core.errors import SceneError
 from cropmap_core.grid import Grid, Window
+from cropmap_core.scene import BandSource
 
 THREADS = max(1, min(8, os.cpu_count() or 1))
 _HANDLES = 384  # open files over all threads: below the usual limit of 1024 with room for the rest of the process
+_DRIVERS = {".tif": "GTiff", ".tiff": "GTiff", ".jp2": "JP2OpenJPEG", ".nc": "netCDF"}
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -33,54 +35,59 @@ def in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> 
     return list(_pool().map(function, items))
 
 
-def open_band(path: Path) -> DatasetReader:
-    """Opens a raster for reading.
+def open_band(path: str | Path) -> DatasetReader:
+    """Opens a raster for reading, as what its name says: a text named .tif must not make GDAL read what it describes.
+
+    Args:
+        path: As GDAL takes it.
 
     Raises:
         SceneError: It cannot be read as a raster.
     """
+    name = str(path)
+    driver = "netCDF" if name.startswith("netcdf:") else _DRIVERS.get(PurePath(name).suffix.lower())
     try:
-        return rasterio.open(path)
+        return rasterio.open(name, driver=driver)
     except RasterioError as error:
         raise unreadable(path, error) from error
 
 
-def read_band(path: Path, file_resolution_m: int, resolution_m: int, window: Window) -> NDArray[Any]:
+def read_band(source: BandSource, resolution_m: int, window: Window) -> NDArray[Any]:
     """Reads a window of a band, resampled to the nearest pixel where the resolutions differ.
 
     Args:
-        path: A single-band raster whose corner is the grid's corner.
-        file_resolution_m: Its pixel size in metres.
-        resolution_m: The pixel size of the window; one of the two must be a multiple of the other.
+        source: A raster whose corner is the grid's corner.
+        resolution_m: The pixel size of the window; it or the source's must be a multiple of the other.
         window: Inside the grid, in pixels of `resolution_m`.
 
     Returns:
-        The values, shape (window.height, window.width).
+        The values, 0 where nothing was measured, shape (window.height, window.width).
 
     Raises:
         SceneError: The file cannot be read.
     """
+    file_resolution_m = source.resolution_m
     if file_resolution_m == resolution_m:
-        return _read(path, window)
+        return _read(source, window)
     if file_resolution_m > resolution_m:
         factor = file_resolution_m // resolution_m
         first_row, first_col = window.row // factor, window.col // factor
         end_row = -(-(window.row + window.height) // factor)
         end_col = -(-(window.col + window.width) // factor)
-        coarse = _read(path, Window(first_row, first_col, end_row - first_row, end_col - first_col))
+        coarse = _read(source, Window(first_row, first_col, end_row - first_row, end_col - first_col))
         fine = coarse.repeat(factor, axis=0).repeat(factor, axis=1)
         rows, cols = window.slices_within(Window(first_row * factor, first_col * factor, fine.shape[0], fine.shape[1]))
         return fine[rows, cols]
     factor = resolution_m // file_resolution_m
     fine = _read(
-        path,
+        source,
         Window(window.row * factor, window.col * factor, window.height * factor, window.width * factor),
     )
     middle = factor // 2  # the pixel that holds the centre of the coarse one, as GDAL's nearest takes it
     return fine[middle::factor, middle::factor]
 
 
-def read_bands(path: Path, numbers: Sequence[int], window: Window) -> NDArray[Any]:
+def read_bands(path: str | Path, numbers: Sequence[int], window: Window) -> NDArray[Any]:
     """Reads a window of several bands of one file.
 
     Args:
@@ -101,15 +108,24 @@ def read_bands(path: Path, numbers: Sequence[int], window: Window) -> NDArray[An
     return values
 
 
-def grid_of(path: Path) -> Grid:
-    """The grid of a raster file."""
-    with open_band(path) as dataset:
-        if dataset.count != 1:
-            raise SceneError(f"{path} has {dataset.count} bands where one is expected.", "Give per-band files.")
+def grid_of(source: BandSource, reflectance: bool) -> Grid:
+    """The grid of a band that holds reflectance, or classes.
+
+    Raises:
+        SceneError: The raster cannot be read, holds other bands too, or is an 8-bit picture.
+    """
+    with open_band(source.path) as dataset:
+        if source.alone and dataset.count != 1:
+            raise SceneError(f"{source.file} has {dataset.count} bands where one is expected.", "Give per-band files.")
+        if reflectance and dataset.dtypes[source.number - 1] in ("uint8", "int8"):
+            raise SceneError(
+                f"{source.file} holds 8-bit values: a picture, no reflectance.",
+                "Give the band's own file, 16-bit digital numbers as distributed.",
+            )
         return Grid.of(dataset)
 
 
-def unreadable(path: Path, error: Exception) -> SceneError:
+def unreadable(path: str | Path, error: Exception) -> SceneError:
     """The error for a file that should be a raster and is not, or is cut short."""
     return SceneError(
         f"{path} cannot be read: {error}.",
@@ -117,16 +133,18 @@ def unreadable(path: Path, error: Exception) -> SceneError:
     )
 
 
-def _read(path: Path, window: Window) -> NDArray[Any]:
-    values: NDArray[Any] = read_bands(path, [1], window)[0]
+def _read(source: BandSource, window: Window) -> NDArray[Any]:
+    values: NDArray[Any] = read_bands(source.path, [source.number], window)[0]
     if values.shape != (window.height, window.width):
-        raise SceneError(f"{path} is smaller than the scene it belongs to.", "Download it again.")
+        raise SceneError(f"{source.file} is smaller than the scene it belongs to.", "Download it again.")
+    if source.nodata:
+        values[values == source.nodata] = 0
     return values
 
 
-def _handle(path: Path) -> DatasetReader:
+def _handle(path: str | Path) -> DatasetReader:
     """An open dataset of this thread; GDAL's handles must not be shared between threads."""
-    handles: OrderedDict[Path, DatasetReader] | None = getattr(_local, "handles", None)
+    handles: OrderedDict[str | Path, DatasetReader] | None = getattr(_local, "handles", None)
     if handles is None:
         handles = _local.handles = OrderedDict()
     if path in handles:

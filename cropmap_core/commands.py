@@ -288,7 +288,8 @@ def _stack(
 
 def _log_inventory(job: Job, inventory: Inventory) -> None:
     dates = [scene.acquisition_date for scene in inventory.scenes]
-    job.log(f"{len(dates)} scenes of MGRS tile {inventory.scenes[0].mgrs_tile}, {dates[0]} to {dates[-1]}.")
+    tile = next((f" of MGRS tile {scene.mgrs_tile}" for scene in inventory.scenes if scene.mgrs_tile), "")
+    job.log(f"{len(dates)} scenes{tile}, {dates[0]} to {dates[-1]}.")
     for skipped in inventory.skipped[:20]:
         job.log(f"Skipped {skipped.path}: {skipped.reason}.")
     if len(inventory.skipped) > 20:
@@ -298,7 +299,7 @@ def _log_inventory(job: Job, inventory: Inventory) -> None:
 def _origin(stack: SceneStack) -> dict[str, Any]:
     return {
         "scenes": [scene.name for scene in stack.scenes],
-        "baselines": sorted({scene.product.baseline for scene in stack.scenes if scene.product}),
+        "baselines": sorted({scene.baseline for scene in stack.scenes if scene.baseline}),
         "offsets": list(stack.offsets.values),
         "offset_evidence": stack.offsets.evidence,
     }

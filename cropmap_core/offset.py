@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cropmap_core.errors import BaselineError, JobError
-from cropmap_core.scenes import Scene
+from cropmap_core.scene import Scene
 
 OFFSETS = ("auto", "0", "-1000")
 EVIDENCE_BANDS = ("B02", "B04")
@@ -23,6 +24,7 @@ NO_OFFSET_BELOW = 850
 OFFSET_ABOVE = 900
 """1st percentile of clear digital numbers: 948-1016 in series with offset."""
 MINIMUM_PIXELS = 100
+SAMPLED_SCENES = 24
 
 ClearPixels = Callable[[Sequence[Scene], str], NDArray[np.uint16]]
 """Samples the clear digital numbers of a band from some scenes, shape (N,)."""
@@ -40,7 +42,7 @@ class Offsets:
 
 
 def decide_offsets(scenes: Sequence[Scene], parameter: str, clear_pixels: ClearPixels) -> Offsets:
-    """Decides the offset of each scene: its own XML, then the parameter, then the pixels of the whole series.
+    """Decides the offset of each scene: what its packaging states, the parameter, or the pixels of the whole series.
 
     Args:
         scenes: The series.
@@ -52,29 +54,33 @@ def decide_offsets(scenes: Sequence[Scene], parameter: str, clear_pixels: ClearP
     """
     if parameter not in OFFSETS:
         raise JobError(f"OFFSET is '{parameter}'.", f"Choose one of {', '.join(OFFSETS)}.")
-    without_xml = [scene for scene in scenes if scene.product is None]
     said, warnings = [], []
-    if len(without_xml) < len(scenes):
-        stated = sorted({scene.product.offset for scene in scenes if scene.product})
-        said.append(f"{len(scenes) - len(without_xml)} scenes by their product XML ({', '.join(map(str, stated))})")
-        if parameter != "auto" and stated != [int(parameter)]:
-            warnings.append(f"OFFSET={parameter} is not used for scenes whose product XML states their own offset.")
+    stated: dict[str, list[int]] = {}
+    for scene in scenes:
+        if scene.stated_offset is not None:
+            stated.setdefault(scene.stated_offset.evidence, []).append(scene.stated_offset.value)
+    for evidence, offsets in stated.items():
+        values = sorted(set(offsets))
+        said.append(f"{len(offsets)} scenes by {evidence} ({', '.join(map(str, values))})")
+        if parameter != "auto" and values != [int(parameter)]:
+            warnings.append(f"OFFSET={parameter} is not used for scenes whose offset is stated by {evidence}.")
+    silent = [scene for scene in scenes if scene.stated_offset is None]
     fallback = 0
-    if without_xml and parameter != "auto":
+    if silent and parameter != "auto":
         fallback = int(parameter)
-        said.append(f"{len(without_xml)} scenes by the parameter OFFSET ({fallback})")
-    elif without_xml:
-        fallback, reason = _decide_by_pixels(without_xml, clear_pixels)
-        said.append(f"{len(without_xml)} scenes by their clear pixels ({fallback}: {reason})")
-    values = tuple(scene.product.offset if scene.product else fallback for scene in scenes)
-    return Offsets(values, f"Radiometric offset: {'; '.join(said)}.", tuple(warnings))
+        said.append(f"{len(silent)} scenes by the parameter OFFSET ({fallback})")
+    elif silent:
+        fallback, reason = _decide_by_pixels(silent, clear_pixels)
+        said.append(f"{len(silent)} scenes by their clear pixels ({fallback}: {reason})")
+    chosen = tuple(scene.stated_offset.value if scene.stated_offset else fallback for scene in scenes)
+    return Offsets(chosen, f"Radiometric offset: {'; '.join(said)}.", tuple(warnings))
 
 
 def _decide_by_pixels(scenes: Sequence[Scene], clear_pixels: ClearPixels) -> tuple[int, str]:
     remedy = "State it with the parameter OFFSET: 0, or -1000 for baseline 04.00 and later without offset applied."
     percentiles: dict[str, float] = {}
     for band in EVIDENCE_BANDS:
-        sample = clear_pixels(scenes, band)
+        sample = clear_pixels(_some(scenes), band)
         if sample.size < MINIMUM_PIXELS:
             raise BaselineError(
                 f"The pixels cannot tell the offset: {sample.size} clear ones in {band} of {len(scenes)} scenes.",
@@ -87,3 +93,42 @@ def _decide_by_pixels(scenes: Sequence[Scene], clear_pixels: ClearPixels) -> tup
     if all(value > OFFSET_ABOVE for value in percentiles.values()):
         return -1000, f"{shown}, over {OFFSET_ABOVE}"
     raise BaselineError(f"The offset cannot be told from the pixels: {shown}.", remedy)
+
+
+def doubts(scenes: Sequence[Scene], values: Sequence[int], clear_pixels: ClearPixels) -> list[str]:
+    """Warnings where the darkest clear pixels of a scene make no sense with its offset, whatever it was decided by.
+
+    Catalogues are known to state offsets that their files do not have, for single scenes too
+    (https://github.com/Element84/earth-search/issues/66 and 71).
+
+    Args:
+        scenes: The series.
+        values: Their offsets.
+        clear_pixels: Samples a scene.
+    """
+    wrong: dict[int, list[str]] = {}
+    for position in _some(range(len(scenes))):
+        scene, value = scenes[position], values[position]
+        samples = [clear_pixels([scene], band) for band in EVIDENCE_BANDS]
+        if min(sample.size for sample in samples) < MINIMUM_PIXELS:
+            continue
+        darkest = [float(np.percentile(sample, 1)) for sample in samples]
+        if max(darkest) < NO_OFFSET_BELOW if value else min(darkest) > OFFSET_ABOVE:
+            shown = " and ".join(
+                f"{(number + value) / 10000:.3f} in {band}"
+                for band, number in zip(EVIDENCE_BANDS, darkest, strict=True)
+            )
+            wrong.setdefault(value, []).append(f"{scene.name} ({shown})")
+    return [
+        f"The offset {value} seems wrong for {len(found)} scenes: with it the darkest clear pixels have reflectance "
+        f"{'below' if value else 'far above'} 0: {', '.join(found[:3])}. Check where the files come from, and OFFSET."
+        for value, found in sorted(wrong.items())
+    ]
+
+
+_Item = TypeVar("_Item")
+
+
+def _some(items: Sequence[_Item]) -> Sequence[_Item]:
+    """At most twice `SAMPLED_SCENES` items, evenly spread."""
+    return items[:: max(1, len(items) // SAMPLED_SCENES)]

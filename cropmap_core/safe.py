@@ -7,14 +7,17 @@ References:
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from xml.etree import ElementTree
 
 from cropmap_core.errors import SceneError
 
 PRODUCT_XML = "MTD_MSIL2A.xml"
 QUANTIFICATION = 10000
+
+_PRODUCT_NAME = re.compile(r"S2[A-D]_MSIL2A_\d{8}T\d{6}_N(\d{2})(\d{2})_R\d{3}")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,25 @@ def read_product(folder: Path) -> Product:
         SceneError: The XML is missing, damaged, declares a DTD, or states another quantification than 10000.
     """
     path = folder / PRODUCT_XML
-    root = _parse(path)
+    try:
+        xml = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return parse_product(xml, path, folder)
+
+
+def parse_product(xml: bytes, path: Path, folder: Path) -> Product:
+    """Reads the processing baseline and offset from a product's XML.
+
+    Args:
+        xml: The content of MTD_MSIL2A.xml.
+        path: Where it comes from, for messages.
+        folder: The SAFE folder.
+
+    Raises:
+        SceneError: As `read_product`.
+    """
+    root = _parse(xml, path)
     baseline = _text(root, "PROCESSING_BASELINE", path)
     quantification = _number(_text(root, "BOA_QUANTIFICATION_VALUE", path), path)
     if quantification != QUANTIFICATION:
@@ -52,14 +73,33 @@ def read_product(folder: Path) -> Product:
     return Product(folder, baseline, int(offset))
 
 
-def _parse(path: Path) -> ElementTree.Element:
+def baseline_in_name(path: PurePath) -> str | None:
+    """The processing baseline in the name of a product that a path leads through, for instance 04.00."""
+    for part in reversed(path.parts):
+        match = _PRODUCT_NAME.search(part)
+        if match is not None and match[1] != "99":  # 99.99 marks products of no known baseline
+            return f"{match[1]}.{match[2]}"
+    return None
+
+
+def offset_of_baseline(baseline: str) -> int:
+    """The offset of digital numbers as ESA distributes them: -1000 from baseline 04.00 on."""
+    major, _, _ = baseline.partition(".")
+    return -1000 if int(major) >= 4 else 0
+
+
+def _parse(xml: bytes, path: Path) -> ElementTree.Element:
     try:
-        text = path.read_text(encoding="utf-8-sig")  # what is not UTF-8 could hide a DTD
+        text = xml.decode("utf-8-sig")  # what is not UTF-8 could hide a DTD
         if "<!DOCTYPE" in text or "<!ENTITY" in text or "\0" in text:
             raise SceneError(f"{path} declares a DTD, which no Sentinel-2 product does.", "Download the product again.")
         return ElementTree.fromstring(text)  # noqa: S314  (no DTD, so no entities)
-    except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
-        raise SceneError(f"{path} cannot be read: {error}.", "Download the product again.") from error
+    except (UnicodeDecodeError, ElementTree.ParseError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> SceneError:
+    return SceneError(f"{path} cannot be read: {error}.", "Download the product again.")
 
 
 def _number(text: str, path: Path) -> float:

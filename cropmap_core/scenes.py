@@ -1,92 +1,52 @@
-"""Sentinel-2 L2A scenes on disk: found by their content, whatever folder they lie in."""
+"""Sentinel-2 L2A scenes on disk: found by their content, whatever they are packed in and wherever they lie."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import pairwise
 from pathlib import Path
 
-from cropmap_core.errors import MissingBandError, NoValidObservationError, SceneError
-from cropmap_core.safe import PRODUCT_XML, Product, read_product
-from cropmap_core.series import SCL
-
-NATIVE_RESOLUTION_M = {
-    **dict.fromkeys(("B02", "B03", "B04", "B08"), 10),
-    **dict.fromkeys(("B05", "B06", "B07", "B8A", "B11", "B12", SCL), 20),
-    **dict.fromkeys(("B01", "B09"), 60),
-}
-"""Metres, by band. B10 is not in L2A products."""
-
-DEFAULT_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
-
-_BAND_FILE = re.compile(
-    r"^(?:L2A_)?T(?P<tile>\d{2}[A-Z]{3})_(?P<time>\d{8}T\d{6})_(?P<band>B\d[\dA]|SCL)_(?P<resolution>\d{2})m\.(?:tiff?|jp2)$",
-    re.IGNORECASE,
+from cropmap_core.errors import NoValidObservationError, SceneError
+from cropmap_core.packagings import (
+    band_files,
+    earth_engine,
+    openeo_cubes,
+    other_files,
+    safe_folders,
+    safe_zips,
+    stac_items,
 )
-_L1C_XML = "MTD_MSIL1C.xml"
+from cropmap_core.packagings.found import Found
+from cropmap_core.scene import DEFAULT_BANDS, NATIVE_RESOLUTION_M, BandSource, Scene, Skipped, StatedOffset
 
+__all__ = [
+    "DEFAULT_BANDS",
+    "NATIVE_RESOLUTION_M",
+    "BandSource",
+    "Inventory",
+    "Scene",
+    "Skipped",
+    "StatedOffset",
+    "find_scenes",
+]
 
-@dataclass(frozen=True)
-class Scene:
-    """One Sentinel-2 L2A acquisition over one MGRS tile."""
+_PACKAGINGS = (
+    safe_folders.find,
+    safe_zips.find,
+    stac_items.find,  # before the files that its assets name
+    band_files.find,
+    openeo_cubes.find,
+    other_files.find,
+    earth_engine.find,
+)
 
-    acquired: datetime
-    """Sensing time, UTC."""
-    mgrs_tile: str
-    """For instance 31UDS."""
-    files: Mapping[tuple[str, int], Path]
-    """Band files by (band, resolution in metres)."""
-    product: Product | None = None
-    """What the product XML says; None for repackaged files."""
-
-    @property
-    def acquisition_date(self) -> date:
-        return self.acquired.date()
-
-    @property
-    def name(self) -> str:
-        return f"T{self.mgrs_tile}_{self.acquired:%Y%m%dT%H%M%S}"
-
-    def band_file(self, band: str, resolution_m: int) -> tuple[Path, int]:
-        """The file to read a band from for a wanted resolution.
-
-        A file of just that resolution is best, then the coarsest finer one; a coarser one only where the sensor
-        itself is coarser, so that a 60 m copy never passes for a 10 m band.
-
-        Returns:
-            The path and its resolution in metres.
-
-        Raises:
-            MissingBandError: No such file belongs to the scene.
-        """
-        there = sorted((res for name, res in self.files if name == band), reverse=True)
-        usable = [res for res in there if res <= max(resolution_m, NATIVE_RESOLUTION_M.get(band, 0))]
-        fitting = [res for res in usable if res <= resolution_m] or usable[-1:]
-        if not fitting:
-            also = f" (there only at {', '.join(f'{res} m' for res in there)})" if there else ""
-            raise MissingBandError(
-                [f"{band}{also}"],
-                f"scene {self.name} in {self.folder}",
-                "Add its file, leave the band out of BANDS, choose another RESOLUTION, or leave the scene out.",
-            )
-        return self.files[band, fitting[0]], fitting[0]
-
-    @property
-    def folder(self) -> Path:
-        """Where the scene's files lie."""
-        return Path(os.path.commonpath([path.parent for path in self.files.values()]))
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """Something among the inputs that is not a Sentinel-2 L2A scene."""
-
-    path: Path
-    reason: str
+_WHAT_IS_A_SCENE = (
+    "Give a SAFE folder, zipped or not, per-band files named like T31UDS_20180504T105029_B04_10m.tif with their SCL "
+    "file, a multi-band GeoTIFF per date, an openEO netCDF cube, or STAC Items with their files."
+)
 
 
 @dataclass(frozen=True)
@@ -98,7 +58,7 @@ class Inventory:
 
 
 def find_scenes(paths: Iterable[Path], start: date | None = None, end: date | None = None) -> Inventory:
-    """Finds the scenes in folders, SAFE folders and lists of band files.
+    """Finds the scenes in folders, products, archives and files.
 
     Args:
         paths: Where to look; folders are searched to their depths.
@@ -106,34 +66,27 @@ def find_scenes(paths: Iterable[Path], start: date | None = None, end: date | No
         end: Last acquisition date that counts, inclusive.
 
     Returns:
-        Scenes by acquisition time, whatever the order of the inputs.
+        Scenes by acquisition time, whatever the order of the inputs; of several processings of an acquisition the
+        newest.
 
     Raises:
         SceneError: A path does not exist, nothing is a scene, or two scenes share their date.
         NoValidObservationError: No scene lies between the dates.
     """
     paths = [Path(path) for path in paths]
-    skipped: list[Skipped] = []
-    files: dict[tuple[str, datetime, Path | None], dict[tuple[str, int], Path]] = {}
+    candidates: dict[Path, Path] = {}
     for path in paths:
         if not path.exists():
             raise SceneError(f"There is no file or folder {path}.", "Check the path given as SCENES.")
-        for found, product_folder in _walk(path, skipped):
-            match = _BAND_FILE.match(found.name)
-            if match is None:
-                if product_folder is None:
-                    skipped.append(Skipped(found, _why_not(found)))
-                continue
-            time = _sensing_time(match["time"], found)
-            bands = files.setdefault((match["tile"].upper(), time, product_folder), {})
-            key = (match["band"].upper(), int(match["resolution"]))
-            if bands.setdefault(key, found).resolve() != found.resolve():
-                raise SceneError(
-                    f"{bands[key]} and {found} are the same band of the same scene.", "Remove one of them from SCENES."
-                )
-    scenes = [_scene(tile, time, folder, bands) for (tile, time, folder), bands in files.items()]
-    if not scenes:
-        raise SceneError(f"No Sentinel-2 L2A scene in {_listed(paths)}.{_reasons(skipped)}", _WHAT_IS_A_SCENE)
+        for candidate in _walk(path):
+            candidates.setdefault(candidate.resolve(), candidate)
+    found = _look_through(candidates)
+    if not found.scenes:
+        raise SceneError(
+            f"No Sentinel-2 L2A scene in {_listed(paths)}.{_reasons(sorted(found.skipped, key=_path_of))}",
+            _WHAT_IS_A_SCENE,
+        )
+    scenes = _newest_processings(found)
     chosen = [
         scene
         for scene in sorted(scenes, key=lambda scene: (scene.acquired, scene.mgrs_tile))
@@ -146,65 +99,79 @@ def find_scenes(paths: Iterable[Path], start: date | None = None, end: date | No
             f"The scenes run from {dates[0]} to {dates[-1]}: change START_DATE or END_DATE.",
         )
     _refuse_shared_dates(chosen)
-    return Inventory(tuple(chosen), tuple(skipped))
+    return Inventory(tuple(chosen), tuple(sorted(found.skipped, key=_path_of)))
 
 
-_WHAT_IS_A_SCENE = (
-    "Give a SAFE folder, or per-band files named like T31UDS_20180504T105029_B04_10m.tif with their SCL file."
-)
-
-
-def _walk(path: Path, skipped: list[Skipped]) -> Iterator[tuple[Path, Path | None]]:
-    """Files below a path, each with the SAFE folder that it belongs to."""
+def _walk(path: Path) -> Iterator[Path]:
+    """Files below a path, and folders that are products, which are not entered."""
     if path.is_file():
-        yield path, None
+        yield path.parent if safe_folders.is_product([path.name]) else path
         return
     for folder, subfolders, names in os.walk(path):
         subfolders.sort()
-        if _L1C_XML in names:
-            skipped.append(Skipped(Path(folder), "a Level-1C product (top of atmosphere): get its Level-2A product"))
+        if safe_folders.is_product(names):
             subfolders.clear()
-        elif PRODUCT_XML in names:
-            subfolders.clear()
-            for inner, _, inner_names in os.walk(Path(folder) / "GRANULE"):
-                if Path(inner).name != "QI_DATA":
-                    yield from ((Path(inner) / name, Path(folder)) for name in sorted(inner_names))
+            yield Path(folder)
         else:
-            yield from ((Path(folder) / name, None) for name in sorted(names))
+            yield from (Path(folder) / name for name in sorted(names))
 
 
-def _why_not(path: Path) -> str:
-    if path.suffix.lower() == ".zip":
-        return "a zip archive: unpack it first"
-    return "its name is not that of a Sentinel-2 band file"
+def _look_through(candidates: dict[Path, Path]) -> Found:
+    """Shows the candidates, by their resolved paths, to one packaging after the other."""
+    found = Found()
+    left = dict(sorted(candidates.items()))
+    for find in _PACKAGINGS:
+        found.add(find(left.values()))
+        claimed = {path.resolve() for path in found.claimed}
+        left = {resolved: path for resolved, path in left.items() if resolved not in claimed}
+    for path in left.values():
+        found.skip(path, "its name is not that of a Sentinel-2 band file")
+    return found
 
 
-def _sensing_time(text: str, path: Path) -> datetime:
-    try:
-        return datetime.strptime(text, "%Y%m%dT%H%M%S")
-    except ValueError:
-        raise SceneError(f"{path} has no real date and time in its name.", "Correct the name.") from None
+def _newest_processings(found: Found) -> list[Scene]:
+    """Of each acquisition the processing of the newest baseline, and of these the last; others become skipped.
+
+    Where a baseline is unknown nothing is chosen: such scenes share their date.
+    """
+    acquisitions: dict[tuple[datetime, str], list[Scene]] = {}
+    for scene in found.scenes:
+        acquisitions.setdefault((scene.acquired, scene.mgrs_tile), []).append(scene)
+    kept = []
+    for processings in acquisitions.values():
+        if any(scene.baseline is None for scene in processings):
+            kept += processings
+            continue
+        newest = max(processings, key=_processing)
+        kept.append(newest)
+        for scene in processings:
+            if scene is not newest:
+                reason = f"baseline {scene.baseline} of an acquisition that is there with {newest.baseline} too"
+                found.skip(scene.place, f"{reason}, in {newest.place}")
+    return kept
 
 
-def _scene(tile: str, time: datetime, product_folder: Path | None, bands: dict[tuple[str, int], Path]) -> Scene:
-    scene = Scene(time, tile, bands)
-    if product_folder is not None:
-        scene = replace(scene, product=read_product(product_folder))
-    return scene
+def _processing(scene: Scene) -> tuple[str, str]:
+    """Orders processings of one acquisition; the name of a product ends with the time of its making."""
+    return scene.baseline or "", scene.product.folder.name if scene.product else ""
 
 
 def _refuse_shared_dates(scenes: list[Scene]) -> None:
     for earlier, later in pairwise(scenes):
-        if earlier.mgrs_tile != later.mgrs_tile:
+        if earlier.mgrs_tile != later.mgrs_tile and earlier.mgrs_tile and later.mgrs_tile:
             raise SceneError(
-                f"Two MGRS tiles: {earlier.name} in {earlier.folder}, {later.name} in {later.folder}.",
+                f"Two MGRS tiles: {earlier.name} in {earlier.place}, {later.name} in {later.place}.",
                 "Map one MGRS tile at a time.",
             )
         if earlier.acquisition_date == later.acquisition_date:
             raise SceneError(
-                f"Two scenes share the date {later.acquisition_date}: {earlier.folder} and {later.folder}.",
+                f"Two scenes share the date {later.acquisition_date}: {earlier.place} and {later.place}.",
                 "Keep one of them, the newest processing where one scene was processed twice.",
             )
+
+
+def _path_of(skipped: Skipped) -> Path:
+    return skipped.path
 
 
 def _listed(paths: list[Path]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropmap_core.bandfiles import grid_of, in_threads, read_band, to_reflectance_numbers
-from cropmap_core.errors import GridMismatchError, JobError, MissingBandError
+from cropmap_core.clear_pixels import ClearPixels
+from cropmap_core.errors import GridMismatchError, JobError
 from cropmap_core.grid import Grid, Window
-from cropmap_core.offset import Offsets, decide_offsets
-from cropmap_core.scenes import NATIVE_RESOLUTION_M, Scene
-from cropmap_core.scl import DEFAULT_KEEP_CLASSES, keep_table
+from cropmap_core.offset import Offsets, decide_offsets, doubts
+from cropmap_core.scene import NATIVE_RESOLUTION_M, BandSource, Scene
 from cropmap_core.series import NODATA, SCL, Block, empty_block, present
-
-_SAMPLED_SCENES = 24
-_SAMPLED_WINDOWS = 3  # by as many: a grid of windows over each sampled scene
-_SAMPLED_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -59,8 +55,7 @@ class SceneStack:
         return Block(data, present(data, self.bands))
 
     def _read(self, scene: Scene, time: int, band: str, window: Window) -> NDArray[np.int16]:
-        path, resolution = scene.band_file(band, self.resolution_m)
-        values = read_band(path, resolution, self.resolution_m, window)
+        values = read_band(scene.band_file(band, self.resolution_m), self.resolution_m, window)
         if band == SCL:
             return values.astype(np.int16)
         return to_reflectance_numbers(values, self.offsets.values[time], NODATA)
@@ -100,10 +95,9 @@ def stack_scenes(
     _check_bands(scenes, ordered, resolution_m)
     grid = _common_grid(scenes, ordered, resolution_m)
 
-    def clear_pixels(sampled: Sequence[Scene], band: str) -> NDArray[np.uint16]:
-        return _clear_pixels(sampled, band, grid, resolution_m)
-
+    clear_pixels = ClearPixels(grid, resolution_m)
     offsets = decide_offsets(scenes, offset, clear_pixels)
+    offsets = replace(offsets, warnings=(*offsets.warnings, *doubts(scenes, offsets.values, clear_pixels)))
     span = (start or scenes[0].acquisition_date, end or scenes[-1].acquisition_date)
     return SceneStack(tuple(scenes), ordered, grid, resolution_m, offsets, span)
 
@@ -119,10 +113,17 @@ def _check_bands(scenes: Sequence[Scene], bands: Sequence[str], resolution_m: in
 
 
 def _common_grid(scenes: Sequence[Scene], bands: Sequence[str], resolution_m: int) -> Grid:
-    files = sorted({scene.band_file(band, resolution_m) for scene in scenes for band in bands})
-    grids = in_threads(lambda file: grid_of(file[0]), files)
-    first_path, reference = files[0][0], grids[0].resampled(resolution_m)
-    for (path, resolution), grid in zip(files, grids, strict=True):
+    rasters: dict[str, tuple[BandSource, bool]] = {}  # the bands of one raster share its grid
+    for scene in scenes:
+        for band in bands:
+            source = scene.band_file(band, resolution_m)
+            rasters.setdefault(source.path, (source, band != SCL))
+    ordered = [rasters[path] for path in sorted(rasters)]
+    sources = [source for source, _ in ordered]
+    grids = in_threads(lambda raster: grid_of(*raster), ordered)
+    reference = grids[0].resampled(resolution_m)
+    for source, grid in zip(sources, grids, strict=True):
+        path, resolution = source.file, source.resolution_m
         if not grid.crs or abs(grid.resolution_m - resolution) > 1e-6 or grid.transform.e != -grid.transform.a:
             raise GridMismatchError(
                 f"{path} is named as {resolution} m but its grid is {grid.describe()}.",
@@ -135,7 +136,7 @@ def _common_grid(scenes: Sequence[Scene], bands: Sequence[str], resolution_m: in
             )
         if not _same_area(grid.resampled(resolution_m), reference):
             raise GridMismatchError(
-                f"Two grids: {first_path} has {grids[0].describe()}; {path} has {grid.describe()}.",
+                f"Two grids: {sources[0].file} has {grids[0].describe()}; {path} has {grid.describe()}.",
                 "Cut all scenes to the same area, on whole 20 m pixels, and give those.",
             )
     return reference
@@ -146,46 +147,6 @@ def _same_area(one: Grid, other: Grid) -> bool:
     return one.crs == other.crs and all(abs(a - b) < tolerance for a, b in zip(one.bounds, other.bounds, strict=True))
 
 
-def _clear_pixels(scenes: Sequence[Scene], band: str, grid: Grid, resolution_m: int) -> NDArray[np.uint16]:
-    """Clear digital numbers from windows spread over a part of the scenes, shape (N,)."""
-    keep = keep_table(DEFAULT_KEEP_CLASSES)
-    step = max(1, len(scenes) // _SAMPLED_SCENES)
-    windows = [
-        Window(
-            round(row * max(0, grid.height - _SAMPLED_SIZE) / (_SAMPLED_WINDOWS - 1)),
-            round(col * max(0, grid.width - _SAMPLED_SIZE) / (_SAMPLED_WINDOWS - 1)),
-            _SAMPLED_SIZE,
-            _SAMPLED_SIZE,
-        ).clipped(grid.height, grid.width)
-        for row in range(_SAMPLED_WINDOWS)
-        for col in range(_SAMPLED_WINDOWS)
-    ]
-    samples = [(scene, window) for scene in scenes[::step] for window in dict.fromkeys(windows)]
-
-    def sample(item: tuple[Scene, Window]) -> NDArray[np.uint16]:
-        scene, window = item
-        values, scl = (_stored(scene, name, resolution_m, window) for name in (band, SCL))
-        clear: NDArray[np.uint16] = values[keep[scl.clip(0, 255)] & (values > 0)].astype(np.uint16)
-        return clear
-
-    if not all(_has(scene, band, resolution_m) for scene in scenes):
-        return np.empty(0, dtype=np.uint16)
-    return np.concatenate(in_threads(sample, samples))
-
-
-def _has(scene: Scene, band: str, resolution_m: int) -> bool:
-    try:
-        scene.band_file(band, resolution_m)
-    except MissingBandError:
-        return False
-    return True
-
-
-def _stored(scene: Scene, band: str, resolution_m: int, window: Window) -> NDArray[Any]:
-    path, resolution = scene.band_file(band, resolution_m)
-    return read_band(path, resolution, resolution_m, window)
-
-
 def scene_files(stack: SceneStack) -> list[Path]:
     """All files that a stack reads."""
-    return [scene.band_file(band, stack.resolution_m)[0] for scene in stack.scenes for band in stack.bands]
+    return [scene.band_file(band, stack.resolution_m).file for scene in stack.scenes for band in stack.bands]

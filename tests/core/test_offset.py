@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cropmap_core.errors import BaselineError, JobError
-from cropmap_core.offset import Offsets, decide_offsets
+from cropmap_core.offset import Offsets, decide_offsets, doubts
 from cropmap_core.safe import Product
 from cropmap_core.scenes import Scene, find_scenes
 from cropmap_core.stack import stack_scenes
@@ -88,7 +90,7 @@ def test_the_parameter_stands_for_scenes_without_xml(parameter: str, offset: int
 def test_the_parameter_does_not_overrule_the_xml_and_says_so() -> None:
     decided = decide_offsets([scene(1, -1000), scene(2)], "0", never)
     assert decided.values == (-1000, 0)
-    assert decided.warnings == ("OFFSET=0 is not used for scenes whose product XML states their own offset.",)
+    assert decided.warnings == ("OFFSET=0 is not used for scenes whose offset is stated by their product XML.",)
 
 
 def test_the_parameter_that_agrees_with_the_xml_warns_of_nothing() -> None:
@@ -159,3 +161,72 @@ def test_mixed_baselines_in_one_series_harmonise(tmp_path: Path) -> None:
     data, _ = whole(stack)
     for date in data:
         np.testing.assert_array_equal(date[0], ground)
+
+
+REAL_XML = (
+    ("S2A_MSIL2A_20190212T192651_N0212", 0),
+    ("esa_S2B_MSIL2A_20210122T133229_N0214", 0),
+    ("S2B_MSIL2A_20220413T150759_N0400", -1000),
+    ("S2A_MSIL2A_20230625T234621_N0509", -1000),
+)
+
+
+def test_products_under_the_real_xml_of_four_baselines_harmonise(l2a_products: Path, tmp_path: Path) -> None:
+    """The same ground four times, with the offset in its digital numbers where the XML says so."""
+    ground = np.random.default_rng(1).integers(250, 600, (16, 16))
+    for year, (product, offset) in enumerate(REAL_XML, start=2019):
+        values = {"B02": ground - offset, "B04": ground - offset}
+        safe = write_safe(tmp_path, f"{year}-05-04", values=values, bands=("B02", "B04"), width=16, height=16)
+        (xml,) = (l2a_products / "metadata_only").glob(f"{product}*/MTD_MSIL2A.xml")
+        shutil.copy(xml, safe)
+    found = find_scenes([tmp_path])
+    assert [scene.baseline for scene in found.scenes] == ["02.12", "02.14", "04.00", "05.09"]
+    stack = stack_scenes(found.scenes, ["B02", "B04"], 10, "auto")
+    assert stack.offsets.values == tuple(offset for _, offset in REAL_XML)
+    assert stack.offsets.warnings == ()
+    for date in whole(stack)[0]:
+        np.testing.assert_array_equal(date[:2], [ground, ground])
+
+
+class TestPlausibility:
+    """Whatever an offset was decided by, the darkest clear pixels must make sense with it."""
+
+    @pytest.mark.parametrize(
+        ("stored", "value", "told"),
+        [
+            (300, 0, None),
+            (1300, -1000, None),
+            (300, -1000, "The offset -1000 seems wrong for 1 scenes: .*below 0: T31UDS_20180501T000000 .-0.070 in B02"),
+            (1300, 0, "The offset 0 seems wrong for 1 scenes: .*far above 0: T31UDS_20180501T000000 .0.130 in B02"),
+            (849, -1000, "seems wrong"),
+            (850, -1000, None),
+            (900, 0, None),
+            (901, 0, "seems wrong"),
+        ],
+    )
+    def test_one_scene(self, stored: int, value: int, told: str | None) -> None:
+        found = doubts([scene(1)], [value], lambda scenes, band: np.full(200, stored, dtype=np.uint16))
+        assert len(found) == (told is not None)
+        assert all(re.search(told or "", warning) for warning in found)
+
+    def test_one_dark_band_or_few_pixels_are_no_reason_to_doubt(self) -> None:
+        def one_dark_band(scenes: Sequence[Scene], band: str) -> NDArray[np.uint16]:
+            return np.full(200, 300 if band == "B02" else 1300, dtype=np.uint16)
+
+        assert doubts([scene(1)], [-1000], one_dark_band) == []
+        assert doubts([scene(1)], [0], one_dark_band) == []
+        assert doubts([scene(1)], [-1000], lambda scenes, band: np.full(99, 300, dtype=np.uint16)) == []
+
+    def test_the_scene_that_its_catalogue_mislabels_is_named(self, tmp_path: Path) -> None:
+        """Of three products that state -1000, one has had it taken off already."""
+        for day, number in (("2023-05-04", 1300), ("2023-05-14", 300), ("2023-05-24", 1350)):
+            values = {"B02": number, "B04": number}
+            write_safe(tmp_path, day, values=values, bands=("B02", "B04"), width=16, height=16)
+        (warning,) = stack_scenes(find_scenes([tmp_path]).scenes, ["B04", "B02"], 10, "auto").offsets.warnings
+        assert "1 scenes" in warning
+        assert "T31UDS_20230514T105029" in warning
+
+    def test_the_parameter_is_doubted_too(self, tmp_path: Path) -> None:
+        write_scene(tmp_path, values={"B02": 400, "B04": 300}, bands=("B02", "B04"), width=16, height=16)
+        (warning,) = stack_scenes(find_scenes([tmp_path]).scenes, ["B04"], 10, "-1000").offsets.warnings
+        assert "-0.060 in B02 and -0.070 in B04" in warning

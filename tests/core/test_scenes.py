@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from cropmap_core.errors import MissingBandError, NoValidObservationError, SceneError
 from cropmap_core.scenes import Scene, find_scenes
+from tests.core.repackaged import zipped
 from tests.factories import TILE, write_safe, write_scene, write_season
 
 
@@ -45,7 +47,7 @@ def test_files_of_one_scene_may_lie_in_several_folders(tmp_path: Path) -> None:
     touch(tmp_path / "10m", "T31UDS_20180504T105029_B04_10m.tif")
     touch(tmp_path / "20m", "T31UDS_20180504T105029_SCL_20m.tif")
     assert only_scene(tmp_path).files.keys() == {("B04", 10), ("SCL", 20)}
-    assert only_scene(tmp_path).folder == tmp_path
+    assert only_scene(tmp_path).place == tmp_path
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
@@ -90,7 +92,10 @@ def test_no_scene_between_the_dates_tells_those_there_are(season: Path) -> None:
     [
         ((), "There is nothing in it"),
         (("readme.txt", "clouds.tif"), r"Skipped 2, for instance clouds.tif: its name is not"),
-        (("S2A_MSIL2A_20180504T105031_N0207_R051_T31UDS_20180504T131412.zip",), "a zip archive: unpack it first"),
+        (
+            ("S2A_MSIL2A_20180504T105031_N0207_R051_T31UDS_20180504T131412.zip",),
+            "a zip archive that is empty or damaged",
+        ),
         (("MTD_MSIL1C.xml",), "a Level-1C product .* get its Level-2A product"),
     ],
 )
@@ -128,6 +133,40 @@ def test_one_day_acquired_or_processed_twice_is_refused(tmp_path: Path) -> None:
     write_scene(tmp_path, "20180504T105459")
     with pytest.raises(SceneError, match="share the .*date 2018-05-04"):
         find_scenes([tmp_path])
+
+
+class TestProcessingsOfOneAcquisition:
+    def test_the_newest_baseline_wins_and_the_other_is_listed(self, tmp_path: Path) -> None:
+        write_safe(tmp_path, "2020-05-04", baseline="05.00", offset=-1000, bands=("B04",))
+        older = write_safe(tmp_path, "2020-05-04", baseline="02.14", offset=None, bands=("B04",))
+        found = find_scenes([tmp_path])
+        assert [scene.baseline for scene in found.scenes] == ["05.00"]
+        (skipped,) = found.skipped
+        assert skipped.path == older
+        assert skipped.reason.startswith("baseline 02.14 of an acquisition that is there with 05.00 too, in ")
+
+    def test_of_one_baseline_the_last_one_made_wins(self, tmp_path: Path) -> None:
+        early = write_safe(tmp_path, "2020-05-04", bands=("B04",))
+        late = early.with_name(early.name.replace("T160000", "T230000"))
+        shutil.copytree(early, late)
+        assert [scene.place for scene in find_scenes([tmp_path]).scenes] == [late]
+
+    def test_a_product_that_is_there_zipped_too_is_read_once(self, tmp_path: Path) -> None:
+        safe = write_safe(tmp_path, "2020-05-04", bands=("B04",))
+        zipped(safe, tmp_path / "product.zip")
+        assert [scene.place for scene in find_scenes([tmp_path]).scenes] == [safe]
+
+    def test_an_unknown_baseline_is_neither_newer_nor_older(self, tmp_path: Path) -> None:
+        write_safe(tmp_path, "2020-05-04", bands=("B04",))
+        write_scene(tmp_path, "2020-05-04", bands=("B04",))
+        with pytest.raises(SceneError, match="share the date 2020-05-04"):
+            find_scenes([tmp_path])
+
+    def test_two_acquisitions_of_a_day_are_refused_whatever_their_baselines(self, tmp_path: Path) -> None:
+        write_safe(tmp_path, "20200504T105029", baseline="02.14", bands=("B04",))
+        write_safe(tmp_path, "20200504T105459", baseline="05.00", bands=("B04",))
+        with pytest.raises(SceneError, match="share the date 2020-05-04"):
+            find_scenes([tmp_path])
 
 
 def test_one_band_in_two_copies_is_refused(tmp_path: Path) -> None:
@@ -176,8 +215,8 @@ class TestWhichFileOfABandIsRead:
         self, tmp_path: Path, there: tuple[str, ...], wanted_m: int, read_m: int
     ) -> None:
         band = there[0][:3]
-        path, resolution_m = self.scene(tmp_path, *there).band_file(band, wanted_m)
-        assert (path.name, resolution_m) == (f"T31UDS_20180504T105029_{band}_{read_m}m.jp2", read_m)
+        source = self.scene(tmp_path, *there).band_file(band, wanted_m)
+        assert (source.file.name, source.resolution_m) == (f"T31UDS_20180504T105029_{band}_{read_m}m.jp2", read_m)
 
     @pytest.mark.parametrize(
         ("there", "wanted_m"), [("B04_60m", 10), ("B04_20m", 10), ("B04_60m", 20), ("B11_60m", 20), ("SCL_60m", 10)]

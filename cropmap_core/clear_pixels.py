@@ -1,0 +1,68 @@
+"""Samples of clear digital numbers, which tell whether a radiometric offset is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cropmap_core.bandfiles import in_threads, read_band
+from cropmap_core.errors import MissingBandError
+from cropmap_core.grid import Grid, Window
+from cropmap_core.scene import Scene
+from cropmap_core.scl import DEFAULT_KEEP_CLASSES, keep_table
+from cropmap_core.series import SCL
+
+_WINDOWS = 3  # by as many: a grid of windows over each sampled scene
+_WINDOW_SIZE = 64
+
+
+class ClearPixels:
+    """Reads windows spread over scenes, and keeps what is clear of them."""
+
+    def __init__(self, grid: Grid, resolution_m: int) -> None:
+        self._resolution_m = resolution_m
+        self._keep = keep_table(DEFAULT_KEEP_CLASSES)
+        self._windows = list(dict.fromkeys(_spread(grid)))
+        self._samples: dict[tuple[str, str], NDArray[np.uint16]] = {}
+
+    def __call__(self, scenes: Sequence[Scene], band: str) -> NDArray[np.uint16]:
+        """Clear digital numbers of a band, shape (N,); none where a scene lacks the band."""
+        if not all(self._has(scene, band) for scene in scenes):
+            return np.empty(0, dtype=np.uint16)
+        return np.concatenate([np.empty(0, dtype=np.uint16), *(self._of(scene, band) for scene in scenes)])
+
+    def _of(self, scene: Scene, band: str) -> NDArray[np.uint16]:
+        key = (scene.name, band)
+        if key not in self._samples:
+
+            def sample(window: Window) -> NDArray[np.uint16]:
+                values, scl = self._read(scene, band, window), self._read(scene, SCL, window)
+                clear: NDArray[np.uint16] = values[self._keep[scl.clip(0, 255)] & (values > 0)].astype(np.uint16)
+                return clear
+
+            self._samples[key] = np.concatenate(in_threads(sample, self._windows))
+        return self._samples[key]
+
+    def _read(self, scene: Scene, band: str, window: Window) -> NDArray[Any]:
+        return read_band(scene.band_file(band, self._resolution_m), self._resolution_m, window)
+
+    def _has(self, scene: Scene, band: str) -> bool:
+        try:
+            scene.band_file(band, self._resolution_m)
+        except MissingBandError:
+            return False
+        return True
+
+
+def _spread(grid: Grid) -> list[Window]:
+    def starts(size: int) -> list[int]:
+        return [round(part * max(0, size - _WINDOW_SIZE) / (_WINDOWS - 1)) for part in range(_WINDOWS)]
+
+    return [
+        Window(row, col, _WINDOW_SIZE, _WINDOW_SIZE).clipped(grid.height, grid.width)
+        for row in starts(grid.height)
+        for col in starts(grid.width)
+    ]
