@@ -119,6 +119,9 @@ def describe_parcels(
                 f"{confidence_path} has another grid than {classes_path}.",
                 "Give the class and confidence rasters of one run.",
             )
+        _check_classes(classes)
+        if confidence is not None:
+            _check_confidence(confidence)
         names = {entry["value"]: entry["name"] for entry in legend_of(classes)}
         for done, (number, values, shares, certainty) in enumerate(_pixels(parcels.usable, classes, confidence)):
             if done % 100 == 0:
@@ -178,6 +181,24 @@ def _open(path: Path) -> DatasetReader:
         return rasterio.open(path)
     except RasterioError as error:
         raise SeriesError(f"{path} cannot be read: {error}.", "Give a raster that classify wrote.") from error
+
+
+def _check_classes(dataset: DatasetReader) -> None:
+    remedy = "Give a raster with one class value per pixel, as classify writes it."
+    if dataset.count != 1 or dataset.dtypes[0].startswith(("float", "complex")):
+        raise SeriesError(
+            f"{dataset.name} holds {dataset.count} bands of {dataset.dtypes[0]}, no crop classes.", remedy
+        )
+    if "CROPMAP_MODEL" in dataset.tags() and not legend_of(dataset):
+        raise SeriesError(f"{dataset.name} is a confidence raster, no class raster.", remedy)
+
+
+def _check_confidence(dataset: DatasetReader) -> None:
+    if dataset.count != 1 or dataset.dtypes[0] != "uint8" or legend_of(dataset):
+        raise SeriesError(
+            f"{dataset.name} is no confidence raster.",
+            "Give the confidence that classify or mapcrops wrote, in percent.",
+        )
 
 
 def _read(path: Path) -> geopandas.GeoDataFrame:
