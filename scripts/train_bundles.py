@@ -88,8 +88,8 @@ PLANS = (
         Recipe("hybrid_cnn", {"dropout": 0.2}, steps=200, augmentation=SMALL_FIELDS),
         1,
         "A 1-D CNN over the months, shared by all pixels, and a compact U-Net over its embedding: a class per pixel.",
-        "- Classes weighted by the inverse square root of their size: 11 of 18 parcels and 85 % of the pixels right (12\n"
-        "  with other resampled seasons). Left out because the mosaics already hold all classes alike.",
+        "- Classes weighted by the inverse square root of their size: 11 of 18 parcels and 85 % of the pixels right\n"
+        "  (12 with other resampled seasons). Left out because the mosaics already hold all classes alike.",
     ),
     Plan(
         "flanders-2018-convlstm",
@@ -340,8 +340,9 @@ refused.
 
 ## Accuracy: leave one parcel out
 {folds} networks of this recipe, each trained without one parcel, mapped the whole raster as `mapcrops` does; the
-parcel's class is that of most of its pixels, and a tie counts as wrong. The weights in this bundle are trained on all parcels, so no number
-here is theirs. A random forest ({trees} trees) had the same pixel series and the same split.
+parcel's class is that of most of its pixels, and a tie counts as wrong. The weights in this bundle are trained on
+all parcels, so no number here is theirs. A random forest ({trees} trees) had the same pixel series and the same
+split.
 
 {table}
 
