@@ -34,7 +34,10 @@ class InstallRuntime(CropMapAlgorithm):
             ),
             with_help(
                 QgsProcessingParameterString("INDEX_URL", tr("Package index"), optional=True),
-                tr("URL of the package index; empty: as pip is configured."),
+                tr(
+                    "URL of the package index; empty: as pip is configured. QGIS shows and keeps what is entered here: "
+                    "an index that needs a password belongs in pip's own configuration."
+                ),
             ),
             with_help(
                 advanced(QgsProcessingParameterString("TORCH_INDEX_URL", tr("Package index for torch"), optional=True)),

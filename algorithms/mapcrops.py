@@ -75,7 +75,9 @@ class MapCrops(CropMapAlgorithm):
         if not (values.has("PARCELS") and values.has("OUTPUT_PARCELS")):
             self.run_job(self.ID, job, feedback, written.values())
             return written
-        with ParcelExchange(values, feedback) as exchange, keep_rasters(written.values()):
+        with ParcelExchange(values, "OUTPUT_PARCELS", feedback) as exchange, keep_rasters(written.values()) as rasters:
             job.update(parcels=exchange.parcels, output_parcels=exchange.records)
             result = self.run_job(self.ID, job, feedback, [*written.values(), exchange.records], span=(0, 95))
-            return {**written, "OUTPUT_PARCELS": exchange.write("OUTPUT_PARCELS", result["classes"], written.values())}
+            rasters.step_back()
+            parcels = exchange.write(result["classes"], written.values(), rasters.come_forward)
+            return {**written, "OUTPUT_PARCELS": parcels}

@@ -47,7 +47,7 @@ class ParcelAttributes(CropMapAlgorithm):
         return ""
 
     def compute(self, values, feedback):
-        with ParcelExchange(values, feedback) as exchange:
+        with ParcelExchange(values, "OUTPUT", feedback) as exchange:
             job = {
                 "parcels": exchange.parcels,
                 "classes": values.raster("CLASSES"),
@@ -55,4 +55,4 @@ class ParcelAttributes(CropMapAlgorithm):
                 "output": exchange.records,
             }
             result = self.run_job(self.ID, job, feedback, [exchange.records], span=(0, 95))
-            return {"OUTPUT": exchange.write("OUTPUT", result["classes"])}
+            return {"OUTPUT": exchange.write(result["classes"])}

@@ -12,12 +12,14 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProcessingOutputDefinition,
     QgsProcessingParameterDefinition,
+    QgsProcessingParameterFeatureSink,
     QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterRasterDestination,
 )
 from qgis.PyQt.QtGui import QIcon
 
 from .errors import JobFailed
+from .given import in_the_form_of_qgis
 from .parameters import tr
 from .runtime import finder
 from .values import Values
@@ -94,11 +96,12 @@ class CropMapAlgorithm(QgsProcessingAlgorithm):
         return ""
 
     def checkParameterValues(self, parameters: dict, context: QgsProcessingContext) -> tuple[bool, str]:  # noqa: N802
-        ok, message = super().checkParameterValues(parameters, context)
-        if not ok:
-            return ok, message
-        values = Values(self, parameters, context)
         try:
+            parameters = in_the_form_of_qgis(self.parameterDefinitions(), parameters)
+            ok, message = super().checkParameterValues(parameters, context)
+            if not ok:
+                return ok, message
+            values = Values(self, parameters, context)
             problem = self._mistake_of_all(values) or self.mistake(values)
         except JobFailed as error:
             problem = str(error)
@@ -108,6 +111,7 @@ class CropMapAlgorithm(QgsProcessingAlgorithm):
         self, parameters: dict, context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict:
         try:
+            parameters = in_the_form_of_qgis(self.parameterDefinitions(), parameters)
             return self.compute(Values(self, parameters, context), feedback)
         except JobFailed as error:
             if error.detail:
@@ -135,6 +139,13 @@ class CropMapAlgorithm(QgsProcessingAlgorithm):
                 (".tif", ".tiff")
             ):
                 return f"{output.name()} must be a GeoTIFF, not {os.path.basename(target)}: end its name in .tif."
+            is_sink = isinstance(output, QgsProcessingParameterFeatureSink)
+            odd_name = values.name_of_no_format(output.name()) if is_sink else ""
+            if odd_name:
+                return (
+                    f"{output.name()}: QGIS knows no vector format for the name {odd_name}: end it in .gpkg, .shp, "
+                    ".geojson or .fgb."
+                )
             if target in written:
                 return (
                     f"{written[target]} and {output.name()} would both be written to {target}: give each its own file."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from qgis.core import (
@@ -22,13 +22,14 @@ from qgis.core import (
     QgsGeometry,
     QgsProcessingUtils,
     QgsVectorFileWriter,
+    QgsVectorLayer,
     QgsWkbTypes,
 )
 from qgis.PyQt.QtCore import QMetaType
 
 from . import styling
 from .errors import JobCancelled, JobFailed
-from .kept_files import keep_vector, style_file
+from .kept_files import PartFile, can_be_staged, keep_vector, probe_folder_of, style_file
 
 RECORD_FIELDS = {
     "pred_code": (QMetaType.Type.Int, int),
@@ -84,14 +85,20 @@ def _empty(source) -> JobFailed:
 class ParcelExchange:
     """The parcels of one run; within the block their temporary files exist.
 
+    Args:
+        values: The values of the run.
+        output: The name of the sink parameter; its folder is made when the block is entered.
+        feedback: QgsProcessingFeedback that hears of progress and may cancel.
+
     Attributes:
         parcels: GeoPackage for the worker: polygons in the source's CRS with the integer field `parcel`.
         records: CSV that the worker is to write.
     """
 
-    def __init__(self, values, feedback) -> None:
+    def __init__(self, values, output: str, feedback) -> None:
         check_parcels(values)
         self._values = values
+        self._output = output
         self._feedback = feedback
         self._source = _source(values)
         self._numbers: dict[int, int] = {}
@@ -101,6 +108,9 @@ class ParcelExchange:
 
     def __enter__(self) -> ParcelExchange:
         try:
+            target = self._values.chosen_target(self._output)
+            if target:
+                probe_folder_of(target.partition("|layername=")[0])
             self._export()
         except BaseException:
             self._folder.cleanup()
@@ -149,41 +159,80 @@ class ParcelExchange:
         if without:
             self._feedback.pushWarning(f"Parcels without an area: {without}. They get no crop.")
 
-    def write(self, output: str, classes: list[dict], beneath: Iterable[str] = ()) -> str:
+    def write(
+        self, classes: list[dict], beneath: Iterable[str] = (), when_complete: Callable[[], None] = lambda: None
+    ) -> str:
         """Write all features of the source with their records, styled.
 
         Args:
-            output: The name of the sink parameter.
             classes: The legend: ``value``, ``name`` and ``color`` of each class.
             beneath: The files of the outputs that are to lie beneath the parcels in the project.
+            when_complete: Called when the parcels are complete, right before they take their place.
 
         Returns:
-            The output's destination.
+            The output's destination, absolute where it is a file.
 
         Raises:
             JobFailed: It cannot be written (OutputError); what was there before still is.
         """
         records = read_records(self.records)
-        fields = QgsProcessingUtils.combineFields(self._source.fields(), _record_fields())
-        target = self._values.chosen_target(output)
-        if target:
-            _make_folder(os.path.dirname(target))
-        style_is_free = target is None or style_file(target) not in self._values.raster_styles()
-        with keep_vector(target, with_style=style_is_free):
-            destination = self._fill_sink(output, fields, records)
-            crop_field = fields[self._source.fields().count() + list(RECORD_FIELDS).index("pred_crop")].name()
-            styling.style_parcels(destination, self._values.context, classes, crop_field, beneath, style_is_free)
+        values, target = self._values, self._values.chosen_target(self._output)
+        style_is_free = target is None or style_file(target) not in values.raster_styles()
+        file = values.plain_vector_file(self._output)
+
+        def fill_and_style(parameters: dict, written: str = "") -> str:
+            destination = self._fill_sink(parameters, records)
+            if file:
+                values.load_when_done(self._output, file)
+            styling.style_parcels(
+                file or destination, written or destination, values.context, classes,
+                self._crop_field(written or destination), beneath, style_is_free,
+            )  # fmt: skip
+            return file or destination
+
+        if file and can_be_staged(file):
+            with PartFile(file) as part:
+                destination = fill_and_style(values.written_to(self._output, part.path, file), part.path)
+                when_complete()
+                part.put_in_place(style_is_free)
+        else:
+            with keep_vector(target, with_style=style_is_free):
+                if file:
+                    destination = fill_and_style(values.written_to(self._output, file, file), file)
+                else:
+                    destination = fill_and_style(values.parameters)
+                when_complete()
         return destination
 
-    def _fill_sink(self, output: str, fields: QgsFields, records: dict[int, list]) -> str:
-        algorithm, parameters, context = self._values.algorithm, self._values.parameters, self._values.context
+    def _fields(self) -> QgsFields:
+        return QgsProcessingUtils.combineFields(self._source.fields(), _record_fields())
+
+    def _crop_field(self, written: str) -> str:
+        """The name that `pred_crop` has in a file: formats may shorten it. The records are the last fields in all."""
+        at = list(RECORD_FIELDS).index("pred_crop") - len(RECORD_FIELDS)
+        expected = self._fields().names()[at]
+        names = QgsVectorLayer(written, "written", "ogr").fields().names()
+        return expected if expected in names or len(names) < len(RECORD_FIELDS) else names[at]
+
+    def _fill_sink(self, parameters: dict, records: dict[int, list]) -> str:
+        """Write all features; the file is closed when this returns."""
+        algorithm, fields = self._values.algorithm, self._fields()
         sink, destination = algorithm.parameterAsSink(
-            parameters, output, context, fields, self._source.wkbType(), self._source.sourceCrs()
+            parameters, self._output, self._values.context, fields, self._source.wkbType(), self._source.sourceCrs()
         )
         if sink is None:
             raise JobFailed(
-                "OutputError", algorithm.invalidSinkError(parameters, output), "Check its folder and format."
+                "OutputError",
+                algorithm.invalidSinkError(self._values.parameters, self._output),
+                "Check its folder and format.",
             )
+        try:
+            self._add_features(sink, fields, records)
+        finally:
+            sink = None  # closes the file, also where a traceback holds on to this frame
+        return destination
+
+    def _add_features(self, sink: QgsFeatureSink, fields: QgsFields, records: dict[int, list]) -> None:
         unknown = [None] * len(RECORD_FIELDS)
         first_percent = self._feedback.progress()
         for count, feature in enumerate(self._source.getFeatures(_request(), _UNCHECKED), start=1):
@@ -194,10 +243,12 @@ class ParcelExchange:
             result.setGeometry(feature.geometry())
             result.setAttributes(feature.attributes() + record)
             if not sink.addFeature(result, QgsFeatureSink.Flag.FastInsert):
-                raise _cannot_write(destination, sink)
+                raise self._cannot_write_output(sink)
         if not sink.flushBuffer():
-            raise _cannot_write(destination, sink)
-        return destination
+            raise self._cannot_write_output(sink)
+
+    def _cannot_write_output(self, sink: QgsFeatureSink) -> JobFailed:
+        return _cannot_write(self._values.chosen_target(self._output) or self._output, sink)
 
     def _stop_if_cancelled(self) -> None:
         if self._feedback.isCanceled():
@@ -256,12 +307,3 @@ def _cannot_write(path: str, sink: QgsFeatureSink) -> JobFailed:
     return JobFailed(
         "OutputError", f"A parcel cannot be written to {path}: {sink.lastError()}.", "Check its disk and its format."
     )
-
-
-def _make_folder(folder: str) -> None:
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise JobFailed(
-            "OutputError", f"The folder {folder} cannot be made: {error.strerror}.", "Write elsewhere."
-        ) from error

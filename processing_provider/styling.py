@@ -117,6 +117,7 @@ def parcel_renderer(classes: list[dict], field: str) -> QgsCategorizedSymbolRend
 
 def style_parcels(
     destination: str,
+    written: str,
     context: QgsProcessingContext,
     classes: list[dict],
     field: str,
@@ -126,7 +127,8 @@ def style_parcels(
     """Style a parcel output wherever it goes: in memory, with its file, and when the project loads it.
 
     Args:
-        destination: What the sink returned.
+        destination: Where the output is in the end.
+        written: Where it is now: what the sink returned, or a file beside the destination.
         context: The run's context.
         classes: The legend.
         field: The attribute that holds the crop's name.
@@ -137,18 +139,18 @@ def style_parcels(
     if in_memory is not None:
         in_memory.setRenderer(parcel_renderer(classes, field))
     else:
-        _save_with_file(destination, classes, field, style_is_free)
+        _save_with_file(written, classes, field, style_is_free)
     _load_with(ParcelStyler(beneath, classes, field), destination, context)
 
 
-def _save_with_file(destination: str, classes: list[dict], field: str, style_is_free: bool) -> None:
+def _save_with_file(written: str, classes: list[dict], field: str, style_is_free: bool) -> None:
     """Save the style beside a file, or inside a GeoPackage when the file beside is not free."""
-    layer = QgsVectorLayer(destination, "parcels", "ogr")
+    layer = QgsVectorLayer(written, "parcels", "ogr")
     if not layer.isValid():
         return  # a database: its layer is styled when the project loads it
-    path = destination.partition("|")[0]
+    path = written.partition("|")[0]
     layer.setRenderer(parcel_renderer(classes, field))
-    if style_is_free and path == destination:
+    if style_is_free and path == written:
         layer.saveNamedStyle(style_file(path), QgsMapLayer.StyleCategory.Symbology)
     elif path.lower().endswith(".gpkg"):
         layer.saveStyleToDatabase("CropMap", tr("Crop of each parcel"), True, "")

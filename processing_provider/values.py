@@ -15,7 +15,9 @@ from qgis.core import (
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterRasterLayer,
+    QgsProcessingUtils,
     QgsProviderRegistry,
+    QgsVectorFileWriter,
 )
 
 from . import model_cards
@@ -84,7 +86,10 @@ class Values:
         paths = [os.path.abspath(os.path.expanduser(path)) for path in given]
         for path in paths:
             if not os.path.exists(path):
-                raise JobFailed("JobError", f"{name}: there is no file or folder {path}.", "Check its spelling.")
+                several = f" To give several, repeat --{name}= for each." if "," in path or ";" in path else ""
+                raise JobFailed(
+                    "JobError", f"{name}: there is no file or folder {path}.", f"Check its spelling.{several}"
+                )
         if not paths:
             raise JobFailed("JobError", f"{name} is empty.", "Give at least one folder or file.")
         return paths
@@ -163,7 +168,8 @@ class Values:
     def chosen_target(self, name: str) -> str | None:
         """The file that a user chose for an output; None for one that is skipped, temporary or in a database.
 
-        A layer inside a file that may hold others (``ogr:dbname=...``) is that file with ``|layername=`` behind.
+        A layer inside a file that may hold others (``ogr:dbname=...``) is that file with ``|layername=`` behind. A
+        vector file named without an extension is a GeoPackage, as QGIS has it.
         """
         value = self._plain(name)
         if not isinstance(value, str) or not value or value == QgsProcessing.TEMPORARY_OUTPUT:
@@ -171,7 +177,45 @@ class Values:
         if value.startswith("ogr:"):
             uri = QgsDataSourceUri(value[len("ogr:") :])
             return f"{os.path.abspath(uri.database())}|layername={uri.table()}" if uri.database() else None
-        return None if _PROVIDER.match(value) else os.path.abspath(value)
+        if _PROVIDER.match(value):
+            return None
+        return os.path.abspath(value if self._is_raster(name) or _format_of(value) else f"{value}.gpkg")
+
+    def _is_raster(self, name: str) -> bool:
+        return isinstance(self.algorithm.parameterDefinition(name), QgsProcessingParameterRasterDestination)
+
+    def name_of_no_format(self, name: str) -> str:
+        """A vector file's name that ends in what stands for no format, else nothing: QGIS would append another end."""
+        value = self._plain(name)
+        if self.chosen_target(name) is None or value.startswith("ogr:") or _format_of(value):
+            return ""
+        file = os.path.basename(value)
+        return file if "." in file else ""
+
+    def plain_vector_file(self, name: str) -> str | None:
+        """The file that a vector output has to itself; None where it goes elsewhere or into a layer of a file."""
+        target, value = self.chosen_target(name), self.parameters.get(name)
+        has_own_layer = isinstance(value, QgsProcessingOutputLayerDefinition) and (
+            value.useRemapping() or "layerName" in value.createOptions
+        )
+        return None if target is None or "|layername=" in target or has_own_layer else target
+
+    def written_to(self, name: str, path: str, target: str) -> dict:
+        """The parameters with a vector output written to a path for now, which the project does not load."""
+        definition, given = QgsProcessingOutputLayerDefinition(path), self.parameters[name]
+        options = given.createOptions if isinstance(given, QgsProcessingOutputLayerDefinition) else {}
+        definition.createOptions = {**options, "layerName": os.path.basename(target).partition(".")[0]}
+        return {**self.parameters, name: definition}
+
+    def load_when_done(self, name: str, target: str) -> None:
+        """Have the project load a vector output from its file, where that was asked for."""
+        given = self.parameters[name]
+        if isinstance(given, QgsProcessingOutputLayerDefinition) and given.destinationProject:
+            title = given.destinationName or self.algorithm.parameterDefinition(name).description()
+            details = QgsProcessingContext.LayerDetails(
+                title, given.destinationProject, name, QgsProcessingUtils.LayerHint.Vector
+            )
+            self.context.addLayerToLoadOnCompletion(target, details)
 
     def is_temporary(self, name: str) -> bool:
         """Tell whether an output goes where outputs go that nobody chose a place for."""
@@ -201,3 +245,8 @@ class Values:
         path = os.path.abspath(parts["path"])
         table = parts.get("layerName") or os.path.splitext(os.path.basename(path))[0]
         return {path, f"{path}|layername={table}"}
+
+
+def _format_of(path: str) -> str:
+    """The driver that QGIS takes for a vector file's name; empty where it knows none."""
+    return QgsVectorFileWriter.driverForExtension(path.rpartition(".")[2]) if "." in path else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess  # nosec: see processes.py
 import time
 import uuid
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ _LOCK_FOLDER = os.path.dirname(os.path.abspath(__file__))
 _REQUIREMENTS = os.path.join(_LOCK_FOLDER, "requirements.txt")
 _TORCH = os.path.join(_LOCK_FOLDER, "torch.txt")
 _PIP = os.path.join(_LOCK_FOLDER, "pip_under_watch.py")
+_DRIVER_TIMEOUT_S = 30
 _DAY_S = 24 * 3600
 _AS_BEFORE = "What was installed before is as it was."
 
@@ -90,13 +92,19 @@ def torch_attempts(choice: str) -> list[str]:
 def has_nvidia_gpu() -> bool:
     """Tell whether NVIDIA's driver answers."""
     program = shutil.which("nvidia-smi")
-    return program is not None and run_quietly([program], clean_environment(), timeout_s=30).returncode == 0
+    if program is None:
+        return False
+    try:
+        return run_quietly([program], clean_environment(), _DRIVER_TIMEOUT_S).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False  # a driver that hangs is none that torch can use
 
 
 def pip_environment(index_url: str = "") -> dict[str, str]:
     """What pip sees: its own settings, QGIS's proxy, and the index.
 
-    The index is not on the command line, which others on the machine can read: its URL may hold a password.
+    The index is not on pip's command line, which others on the machine can read. That alone hides no password
+    (docs/decisions/0013).
     """
     environment = clean_environment()
     environment.update({"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"})

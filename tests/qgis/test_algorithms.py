@@ -231,6 +231,25 @@ def test_jobs_are_of_the_documented_form(run, jobs, season, bundle, class_raster
     assert (whole["device"], whole["model"]) == ("cpu", str(bundle))
 
 
+def test_words_and_dates_may_be_written_carelessly(run, jobs, season, tmp_path):
+    run(
+        "stackscenes",
+        {
+            "SCENES": [str(season)],
+            "BANDS": "b02, B8a",
+            "RESOLUTION": 20,
+            "OFFSET": "AUTO",
+            "START_DATE": " 2018-5-1",
+            "OUTPUT": str(tmp_path / "stack.tif"),
+        },
+    )
+
+    assert is_valid(jobs[0])
+    stack = jobs[0]["parameters"]
+    assert (stack["bands"], stack["resolution"], stack["offset"]) == (["B02", "B8A"], 20, "auto")
+    assert stack["start_date"] == "2018-05-01"
+
+
 def test_what_an_empty_field_of_a_dialog_gives_is_no_value(run, jobs, season, bundle, tmp_path):
     skipped = QgsProcessingOutputLayerDefinition("")
     run(
@@ -269,9 +288,11 @@ MISTAKES = {
         {"START_DATE": "2018-12-01", "END_DATE": "2018-01-01"},
         "START_DATE 2018-12-01 is after END_DATE 2018-01-01",
     ),
-    "no date": ({"START_DATE": "May"}, "START_DATE"),
+    "no date": ({"START_DATE": "May"}, 'START_DATE is not a date: "May". Write it as 2018-05-31.'),
+    "no such day": ({"END_DATE": "2018-02-30"}, 'END_DATE is not a date: "2018-02-30". Write it as 2018-05-31.'),
     "no scenes": ({"SCENES": []}, "SCENES is empty"),
     "scenes elsewhere": ({"SCENES": "/nowhere/scenes"}, "there is no file or folder /nowhere/scenes"),
+    "two folders as one": ({"SCENES": "/tmp/a,/tmp/b"}, "To give several, repeat --SCENES= for each"),
     "unknown model": ({"MODEL": "maize-1999"}, '"maize-1999" is neither a bundled model nor a folder'),
     "not a GeoTIFF": ({"OUTPUT_CLASSES": "/tmp/map.png"}, "png"),
     "one file for two outputs": (
@@ -280,13 +301,27 @@ MISTAKES = {
     ),
     "a folder as output": ({"OUTPUT_CLASSES": "/tmp/folder.tif"}, "OUTPUT_CLASSES is a folder"),
     "parcels asked for but not given": ({"OUTPUT_PARCELS": "/tmp/map.gpkg"}, r"OUTPUT_PARCELS\) needs"),
-    "unknown SCL class": ({"KEEP_CLASSES": ["grass"]}, "KEEP_CLASSES"),
+    "parcels in no format": (
+        {"PARCELS": "fields", "OUTPUT_PARCELS": "/tmp/map.xyz"},
+        "OUTPUT_PARCELS: QGIS knows no vector format for the name map.xyz: end it in .gpkg, .shp",
+    ),
+    "unknown SCL class": (
+        {"KEEP_CLASSES": ["grass", "snow"]},
+        'KEEP_CLASSES cannot be "grass". Choose from dark, cloud_shadow, vegetation',
+    ),
+    "no SCL class": ({"KEEP_CLASSES": ""}, "KEEP_CLASSES is empty. Choose from dark, cloud_shadow"),
+    "unknown offset": ({"OFFSET": "1000"}, 'OFFSET cannot be "1000". Choose from auto, 0, -1000.'),
+    "two devices": ({"DEVICE": "cpu,cuda"}, "DEVICE takes one word, not cpu, cuda."),
 }
 
 
 @pytest.mark.parametrize(("changes", "message"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_quick_mistakes_are_refused_before_the_worker_starts(run, jobs, season, bundle, tmp_path, changes, message):
+def test_quick_mistakes_are_refused_before_the_worker_starts(
+    run, jobs, season, bundle, layer_of, tmp_path, changes, message
+):
     (tmp_path / "folder.tif").mkdir()
+    if "PARCELS" in changes:
+        changes = {**changes, "PARCELS": layer_of(square(0, 0))}
     changes = {name: v.replace("/tmp", str(tmp_path)) if isinstance(v, str) else v for name, v in changes.items()}
     parameters = {"SCENES": [str(season)], "MODEL": str(bundle), "OUTPUT_CLASSES": str(tmp_path / "map.tif")}
 

@@ -1,6 +1,8 @@
 """Parcels from any vector source, to any sink, with every feature and attribute kept."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,13 +16,14 @@ from qgis.core import (
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeatureSourceDefinition,
+    QgsProcessingOutputLayerDefinition,
     QgsProject,
     QgsRenderContext,
     QgsVectorFileWriter,
     QgsVectorLayer,
 )
 
-from .conftest import Ear, square
+from .conftest import ROOT, Ear, square
 
 CLASSES = [
     {"value": 1, "name": "Maize", "color": "#f4c430"},
@@ -221,6 +224,65 @@ def test_parcels_cannot_overwrite_themselves(map_parcels, layer_of, tmp_path):
     assert rows(QgsVectorLayer(str(path))) == [[1, "farmer 1"]]
 
 
+def test_parcels_cannot_overwrite_themselves_by_a_name_without_its_extension(map_parcels, layer_of, tmp_path):
+    path = saved(layer_of(square(0, 0)), tmp_path / "fields.gpkg")
+
+    with pytest.raises(QgsProcessingException, match=f"OUTPUT would overwrite PARCELS .{path}."):
+        map_parcels(str(path), {1: MAIZE}, output=str(path.with_suffix("")))
+
+    assert rows(QgsVectorLayer(str(path))) == [[1, "farmer 1"]]
+
+
+def test_a_file_named_without_extension_is_a_geopackage(map_parcels, layer_of, tmp_path):
+    (tmp_path / "v1.0").mkdir()
+
+    result = map_parcels(layer_of(square(0, 0)), {1: MAIZE}, output=str(tmp_path / "v1.0" / "crops"))
+
+    assert result == str(tmp_path / "v1.0" / "crops.gpkg")
+    assert rows(QgsVectorLayer(f"{result}|layername=crops")) == [[1, "farmer 1", *MAIZE]]
+    assert QgsVectorLayer(result).renderer().classAttribute() == "pred_crop"
+
+
+@pytest.mark.parametrize("name", ["p.xyz", "crops 2.0", "crops."])
+def test_a_name_with_an_extension_of_no_format_is_refused(map_parcels, layer_of, tmp_path, name):
+    with pytest.raises(
+        QgsProcessingException, match=f"OUTPUT: QGIS knows no vector format for the name {name}: end it in"
+    ):
+        map_parcels(layer_of(square(0, 0)), {1: MAIZE}, output=str(tmp_path / name))
+
+
+def test_a_relative_output_is_returned_absolute(map_parcels, layer_of, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    for name in ("crops.gpkg", "crops.csv"):
+        assert map_parcels(layer_of(square(0, 0)), {1: MAIZE}, output=name) == str(tmp_path / name)
+        assert (tmp_path / name).is_file()
+
+
+def test_a_shortened_field_name_of_a_shapefile_is_the_one_that_is_drawn(map_parcels, layer_of, tmp_path):
+    source = layer_of(square(0, 0), field="pred_crop:string", values=["declared as maize"])
+
+    map_parcels(source, {1: GRASS}, output=str(tmp_path / "crops.shp"))
+
+    layer = QgsVectorLayer(str(tmp_path / "crops.shp"))
+    drawn = layer.renderer().classAttribute()
+    assert [feature[drawn] for feature in layer.getFeatures()] == ["Grass"]
+
+
+@pytest.mark.parametrize("name", ["crops.gpkg", "crops.shp", "crops.geojson", "crops.csv"])
+def test_the_project_loads_the_file_by_its_name(map_parcels, layer_of, tmp_path, name):
+    project, context = QgsProject(), QgsProcessingContext()
+    context.setProject(project)
+    output = QgsProcessingOutputLayerDefinition(str(tmp_path / name), project)
+
+    map_parcels(layer_of(square(0, 0)), {1: MAIZE}, output=output, context=context)
+
+    details = context.layersToLoadOnCompletion()
+    assert list(details) == [str(tmp_path / name)]
+    assert (details[str(tmp_path / name)].name, details[str(tmp_path / name)].outputName) == ("Parcels", "OUTPUT")
+    assert details[str(tmp_path / name)].postProcessor() is not None
+
+
 @pytest.mark.parametrize("name", ["crops.gpkg", "crops.shp", "crops.geojson", "new/folder/crops.fgb"])
 def test_a_file_gets_its_style_beside_it(map_parcels, layer_of, tmp_path, name):
     path = tmp_path / name
@@ -323,21 +385,142 @@ def test_cancelling_while_parcels_are_written_gives_the_earlier_output_back(
     assert_is_as_before(earlier)
 
 
-def test_a_sink_that_cannot_take_the_parcels_gives_the_earlier_output_back(map_parcels, layer_of, earlier):
+@pytest.mark.parametrize("extension", [".gpkg", ""])
+def test_a_sink_that_cannot_take_the_parcels_leaves_the_earlier_output(map_parcels, layer_of, earlier, extension):
     # A GeoPackage's fid must be unique.
     source = layer_of(square(0, 0), square(20, 0), field="fid:integer", values=[7, 7])
 
-    with pytest.raises(QgsProcessingException, match="UNIQUE constraint failed: crops.fid"):
-        map_parcels(source, {1: MAIZE}, output=str(earlier))
+    with pytest.raises(QgsProcessingException, match=f"cannot be written to {earlier}: .*UNIQUE constraint failed"):
+        map_parcels(source, {1: MAIZE}, output=str(earlier.with_suffix(extension)))
 
     assert_is_as_before(earlier)
 
 
-def test_a_folder_that_cannot_be_written_is_refused(map_parcels, layer_of, tmp_path):
-    (tmp_path / "file").write_text("")
+DOOMED_QGIS = """
+import os, sys
+from qgis.core import QgsApplication, QgsFeature
+qgis = QgsApplication([], False)
+qgis.initQgis()
+sys.path += [{root!r}, os.path.join(qgis.pkgDataPath(), "python", "plugins")]
+from processing.core.Processing import Processing
+Processing.initialize()
+from tests.qgis.conftest import cropmap
+plugin = cropmap.classFactory(None)
+plugin.initProcessing()
+add = QgsFeature.setAttributes
 
-    with pytest.raises(QgsProcessingException, match="cannot be made"):
-        map_parcels(layer_of(square(0, 0)), {1: MAIZE}, output=str(tmp_path / "file" / "crops.gpkg"))
+def die_at_the_third(feature, attributes):
+    if "farmer 3" in attributes:
+        print("dying", flush=True)
+        os.kill(os.getpid(), 9)
+    add(feature, attributes)
+
+QgsFeature.setAttributes = die_at_the_third
+import processing
+processing.run("cropmap:{algorithm}", {parameters!r})
+"""
+
+
+def run_doomed_qgis(algorithm: str, parameters: dict, temporary: Path) -> None:
+    """Run an algorithm in a QGIS that is killed when it writes the third parcel."""
+    doomed = subprocess.run(
+        [sys.executable, "-c", DOOMED_QGIS.format(root=str(ROOT), algorithm=algorithm, parameters=parameters)],
+        env={**os.environ, "TMPDIR": str(temporary)}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert "dying" in doomed.stdout, doomed.stderr
+
+
+@pytest.mark.parametrize("name", ["crops.gpkg", "crops.shp", "crops.geojson"])
+def test_a_qgis_killed_while_parcels_are_written_leaves_the_earlier_output(
+    fake_worker, layer_of, class_raster, tmp_path, name
+):
+    drivers = {"gpkg": "GPKG", "shp": "ESRI Shapefile", "geojson": "GeoJSON"}
+    target = tmp_path / "out" / name
+    saved(layer_of(square(0, 0), values=["earlier"], crs="EPSG:4326"), target, drivers[name.partition(".")[2]])
+    before = {path: path.read_bytes() for path in target.parent.iterdir()}
+    source = saved(layer_of(*[square(20 * n, 0) for n in range(4)]), tmp_path / "fields.gpkg")
+    fake_worker.plays(["records", [[1, *MAIZE]]], ["result", {"classes": CLASSES}])
+    parameters = {"PARCELS": str(source), "CLASSES": str(class_raster), "OUTPUT": str(target)}
+
+    run_doomed_qgis("parcelattributes", parameters, tmp_path)
+
+    assert {path: path.read_bytes() for path in before} == before
+    assert all(path.name.startswith(f".{name}.") and ".part." in path.name
+               for path in set(target.parent.iterdir()) - set(before))  # fmt: skip
+
+
+@pytest.fixture
+def mapcrops_parameters(fake_worker, season, bundle, layer_of, tmp_path) -> dict:
+    """For mapcrops with a worker that writes the class raster, its style and four parcels."""
+    source = saved(layer_of(*[square(20 * n, 0) for n in range(4)]), tmp_path / "fields.gpkg")
+    fake_worker.plays(["write", "output_classes"], ["records", [[1, *MAIZE]]], ["result", {"classes": CLASSES}])
+    return {
+        "SCENES": [str(season)],
+        "MODEL": str(bundle),
+        "PARCELS": str(source),
+        "OUTPUT_CLASSES": str(tmp_path / "out" / "map.tif"),
+        "OUTPUT_PARCELS": str(tmp_path / "out" / "crops.gpkg"),
+    }
+
+
+def test_a_qgis_killed_while_parcels_are_written_leaves_the_earlier_map_too(mapcrops_parameters, earlier, tmp_path):
+    raster = earlier.with_name("map.tif")
+    raster.write_text("earlier")
+
+    run_doomed_qgis("mapcrops", mapcrops_parameters, tmp_path)
+
+    assert raster.read_text() == "earlier"
+    assert rows(QgsVectorLayer(str(earlier))) == [[1, "earlier"]]
+
+
+def test_map_and_parcels_replace_the_earlier_ones_together(run, mapcrops_parameters, earlier):
+    raster = earlier.with_name("map.tif")
+    raster.write_text("earlier")
+
+    run("mapcrops", mapcrops_parameters)
+
+    assert raster.read_text() == "new"
+    assert names_in(earlier.parent) == {"map.tif", "crops.gpkg", "crops.qml"}
+    assert rows(QgsVectorLayer(str(earlier)))[0] == [1, "farmer 1", *MAIZE]
+
+
+def test_a_target_that_cannot_be_replaced_stays_with_all_its_files(map_parcels, layer_of, tmp_path, monkeypatch):
+    target = saved(layer_of(square(0, 0), values=["earlier"]), tmp_path / "out" / "crops.shp", "ESRI Shapefile")
+    before = {path: path.read_bytes() for path in target.parent.iterdir()}
+    replace = os.replace
+
+    def refuse(source, file):
+        if file == str(target) and ".part" in str(source):
+            raise PermissionError(13, "Permission denied")
+        replace(source, file)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(QgsProcessingException, match=f"{target} cannot be replaced: Permission denied. Close the"):
+        map_parcels(layer_of(square(0, 0)), {1: MAIZE}, output=str(target))
+
+    assert {path: path.read_bytes() for path in target.parent.iterdir()} == before
+
+
+def test_files_that_went_with_the_replaced_one_are_gone(map_parcels, layer_of, earlier):
+    journal = earlier.with_name("crops.gpkg-wal")
+    journal.write_bytes(b"of the earlier file")
+
+    map_parcels(layer_of(square(0, 0)), {1: MAIZE}, output=str(earlier))
+
+    assert not journal.exists()
+
+
+@pytest.mark.parametrize("folder", ["{tmp_path}/file", "/proc"], ids=["below a file", "that takes no file"])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_worker_starts(
+    map_parcels, layer_of, fake_worker, tmp_path, folder
+):
+    (tmp_path / "file").write_text("")
+    target = f"{folder.format(tmp_path=tmp_path)}/crops.gpkg"
+
+    with pytest.raises(QgsProcessingException, match=f"{target} cannot be written"):
+        map_parcels(layer_of(square(0, 0)), {1: MAIZE}, output=target)
+
+    assert not (fake_worker.folder / "job.json").exists()
 
 
 def test_the_working_files_are_gone_afterwards(map_parcels, layer_of, fake_worker):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from qgis.core import QgsVectorLayer
@@ -86,7 +87,7 @@ def test_a_job_in_json_on_standard_input(qgis_process, season, fields, bundle, t
 
 def test_words_on_the_command_line(qgis_process, season, tmp_path):
     done = qgis_process(
-        "run", "cropmap:stackscenes", f"--SCENES={season}", "--BANDS=B02,B8A", "--RESOLUTION=20", "--OFFSET=0",
+        "run", "cropmap:stackscenes", f"--SCENES={season}", "--BANDS=b02, B8A", "--RESOLUTION=20", "--OFFSET=0",
         "--START_DATE=2018-05-01", "--END_DATE=2018-05-31", "--OUTPUT=stack.tif",
     )  # fmt: skip
 
@@ -98,7 +99,11 @@ def test_words_on_the_command_line(qgis_process, season, tmp_path):
     ("arguments", "message"),
     [
         (["--SCENES=nowhere"], "there is no file or folder"),
+        (["--SCENES=a,b"], "To give several, repeat --SCENES= for each"),
         (["--SCENES=."], "No Sentinel-2"),
+        (["--SCENES=.", "--BANDS=B02,B99"], 'BANDS cannot be "B99". Choose from B01, B02'),
+        (["--SCENES=.", "--RESOLUTION=15"], 'RESOLUTION cannot be "15". Choose from 10, 20, 60.'),
+        (["--SCENES=.", "--START_DATE=31.5.2018"], 'START_DATE is not a date: "31.5.2018". Write it as 2018-05-31.'),
         (["--SCENES=.", "--START_DATE=2018-06-01", "--END_DATE=2018-01-01"], "is after END_DATE"),
     ],
 )
@@ -119,21 +124,48 @@ def test_without_a_runtime_the_command_to_run_is_told(qgis_process, season):
     assert 'run "qgis_process run cropmap:installruntime"' in done.stdout + done.stderr
 
 
+@pytest.fixture(scope="module")
+def large_season(tmp_path_factory) -> Path:
+    """A folder with scenes that take the worker long enough to be interrupted."""
+    folder = tmp_path_factory.mktemp("large")
+    size = ("--width", "512", "--height", "512")
+    subprocess.run([WORKER, "-m", "tests.factories", "season", *size, folder], cwd=ROOT, check=True)
+    return folder
+
+
 def test_the_worker_ends_and_cleans_up_when_qgis_process_is_killed(
-    environment, season, bundle, tmp_path, tmp_path_factory
+    environment, large_season, fields, bundle, tmp_path, tmp_path_factory
 ):
+    for name in ("map.tif", "map.qml", "parcels.gpkg"):
+        (tmp_path / name).write_text("earlier")
     process = subprocess.Popen(
-        [SCRIPT, "run", "cropmap:mapcrops", f"--SCENES={season}", f"--MODEL={bundle}", "--OUTPUT_CLASSES=map.tif"],
+        [
+            SCRIPT,
+            "run",
+            "cropmap:mapcrops",
+            f"--SCENES={large_season}",
+            f"--MODEL={bundle}",
+            f"--PARCELS={fields}",
+            "--OUTPUT_CLASSES=map.tif",
+            "--OUTPUT_PARCELS=parcels",
+        ],
         cwd=tmp_path,
         env={**environment, "TMPDIR": str(tmp_path_factory.mktemp("temporary"))},
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
-    wait_until(lambda: any(".part" in path.name for path in tmp_path.iterdir()), "the worker wrote nothing")
+    wait_until(lambda: unfinished(tmp_path), "the worker wrote nothing")
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
 
-    wait_until(lambda: not list(tmp_path.iterdir()), "the worker left its files")
+    wait_until(lambda: not unfinished(tmp_path), "the worker left its files")
+    for name in ("map.tif", "map.qml", "parcels.gpkg"):
+        assert (tmp_path / name).read_text() == "earlier"
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """What a worker has begun in a folder."""
+    return [path for path in folder.iterdir() if ".part" in path.name]
 
 
 def wait_until(is_so, complaint: str) -> None:

@@ -124,6 +124,40 @@ def test_a_base_python_that_was_named_is_the_only_one_tried(tmp_path):
         base_python.find_base_python(str(old))
 
 
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ("PYTHON", "PYTHON: there is no file /nowhere/it"),
+        ("WHEELS", "WHEELS: there is no folder /nowhere/it"),
+    ],
+)
+def test_a_file_or_folder_to_install_from_must_exist(run, monkeypatch, parameter, message):
+    from cropmap.algorithms import installruntime
+
+    monkeypatch.setattr(installruntime, "install", lambda *_: pytest.fail("it was installed all the same"))
+
+    with pytest.raises(Exception, match=message):
+        run("installruntime", {parameter: "/nowhere/it"})
+
+
+def test_a_word_that_is_no_build_of_torch_is_refused_with_the_choices(run):
+    with pytest.raises(Exception, match='TORCH cannot be "rocm". Choose from auto, cpu, cuda.'):
+        run("installruntime", {"TORCH": "rocm"})
+
+
+def test_a_driver_that_hangs_or_cannot_be_started_is_no_gpu(tmp_path, monkeypatch):
+    driver = make_python(tmp_path / "nvidia-smi", "H200")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert installer.has_nvidia_gpu()
+
+    driver.write_text("#!/bin/sh\nexec sleep 600\n")
+    monkeypatch.setattr(installer, "_DRIVER_TIMEOUT_S", 0.2)
+    assert not installer.has_nvidia_gpu()
+
+    driver.write_text("#!/nowhere/sh\n")
+    assert not installer.has_nvidia_gpu()
+
+
 def test_torch_for_cuda_never_falls_back_to_the_cpu_build():
     version = (Path(installer.__file__).parent / "torch.txt").read_text().strip().partition("==")[2]
 

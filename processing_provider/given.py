@@ -1,0 +1,92 @@
+"""What people write for words, dates and files, brought into the one form that QGIS takes, or refused with the choices.
+
+QGIS itself says no more than "Incorrect parameter value".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from qgis.core import (
+    Qgis,
+    QgsProcessingParameterDateTime,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterEnum,
+    QgsProcessingParameterFile,
+)
+from qgis.PyQt.QtCore import QDate, QDateTime, Qt
+
+from .errors import JobFailed
+
+
+def in_the_form_of_qgis(definitions: Iterable[QgsProcessingParameterDefinition], parameters: dict) -> dict:
+    """The parameters of a run with words, dates and files in the form that QGIS takes.
+
+    Args:
+        definitions: The algorithm's parameters.
+        parameters: What was given; anything but plain values is left as it is.
+
+    Raises:
+        JobFailed: A word is not on offer, a date is none, a file does not exist (JobError).
+    """
+    formed = dict(parameters)
+    for definition in definitions:
+        name = definition.name()
+        if name not in parameters:
+            continue
+        if isinstance(definition, QgsProcessingParameterEnum) and definition.usesStaticStrings():
+            formed[name] = _words(definition, parameters[name])
+        elif isinstance(definition, QgsProcessingParameterDateTime):
+            formed[name] = _date(name, parameters[name])
+        elif isinstance(definition, QgsProcessingParameterFile):
+            formed[name] = _file(definition, parameters[name])
+    return formed
+
+
+def _words(definition: QgsProcessingParameterEnum, value):
+    """Options in their own spelling; spaces around and the case of a word do not matter."""
+    if isinstance(value, (list, tuple)):
+        given = [str(word).strip() for word in value]
+    elif isinstance(value, (str, int)):
+        given = [word.strip() for word in str(value).split(",")]
+    else:
+        return value
+    given = [word for word in given if word]
+    name, options = definition.name(), definition.options()
+    if not given:
+        raise JobFailed("JobError", f"{name} is empty.", f"Choose from {', '.join(options)}.")
+    spelling = {option.lower(): option for option in options}
+    unknown = [f'"{word}"' for word in given if word.lower() not in spelling]
+    if unknown:
+        raise JobFailed("JobError", f"{name} cannot be {', '.join(unknown)}.", f"Choose from {', '.join(options)}.")
+    chosen = [spelling[word.lower()] for word in given]
+    if definition.allowMultiple():
+        return chosen
+    if len(chosen) > 1:
+        raise JobFailed("JobError", f"{name} takes one word, not {', '.join(chosen)}.", "Choose one of them.")
+    return chosen[0]
+
+
+def _date(name: str, value):
+    """A date as 2018-05-31; what is no text is QGIS's to judge."""
+    if not isinstance(value, str) or not value.strip():
+        return value
+    date = QDate.fromString(value.strip(), "yyyy-M-d")
+    if date.isValid():
+        return date.toString(Qt.DateFormat.ISODate)
+    if QDateTime.fromString(value.strip(), Qt.DateFormat.ISODate).isValid():
+        return value.strip()
+    raise JobFailed("JobError", f'{name} is not a date: "{value}".', "Write it as 2018-05-31.")
+
+
+def _file(definition: QgsProcessingParameterFile, value):
+    """An absolute path of what exists."""
+    if not isinstance(value, str) or not value.strip():
+        return value
+    path = os.path.abspath(os.path.expanduser(value.strip()))
+    is_folder = definition.behavior() == Qgis.ProcessingFileParameterBehavior.Folder
+    if not (os.path.isdir(path) if is_folder else os.path.isfile(path)):
+        kind = "folder" if is_folder else "file"
+        raise JobFailed("JobError", f"{definition.name()}: there is no {kind} {path}.", "Check its spelling.")
+    return path
