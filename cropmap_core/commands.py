@@ -23,8 +23,9 @@ from cropmap_core.indices import with_indices
 from cropmap_core.jobs import Job
 from cropmap_core.outputs import Outputs, write_text
 from cropmap_core.parcels import describe_parcels, legend_of_file, write_records
-from cropmap_core.scenes import DEFAULT_BANDS, Inventory, find_scenes
+from cropmap_core.scenes import DEFAULT_BANDS, Inventory, Scene, find_scenes
 from cropmap_core.scl import DEFAULT_KEEP_CLASSES
+from cropmap_core.selection import check_cloud_limit, cloud_percents, select_by_cloud, select_by_month
 from cropmap_core.series import Series
 from cropmap_core.stack import SceneStack, stack_scenes
 from cropmap_core.styles import class_style, confidence_style, true_colour_style
@@ -65,23 +66,27 @@ def stackscenes(
     bands: tuple[str, ...] = DEFAULT_BANDS,
     start_date: date | None = None,
     end_date: date | None = None,
+    months: tuple[int, ...] = (),
+    max_cloud_percent: int = 100,
     resolution: int = 10,
     offset: str = "auto",
 ) -> Result:
     """Stacks Sentinel-2 L2A scenes into one time series.
 
     Args:
-        scenes: Folders of scenes, SAFE folders, or band files.
+        scenes: Folders of scenes, products, archives or files: see docs/ingestion.md.
         output: Time series file to write, GeoTIFF.
         bands: Reflectance bands; SCL is added.
         start_date: First acquisition date, inclusive.
         end_date: Last acquisition date, inclusive.
+        months: Months of acquisition, 1 to 12; none for all.
+        max_cloud_percent: Scenes with more cloud over the raster, from their SCL, are left out.
         resolution: Pixel size in metres: 10, 20 or 60.
         offset: Radiometric offset: auto, 0 or -1000.
     """
     if resolution not in (10, 20, 60):
         raise JobError(f"RESOLUTION is {resolution}.", "Choose 10, 20 or 60 metres.")
-    stack = _stack(job, scenes, bands, start_date, end_date, resolution, offset)
+    stack = _stack(job, scenes, bands, (start_date, end_date), months, max_cloud_percent, resolution, offset)
     result = _write(job, stack, output, {"command": "stackscenes", **_origin(stack)})
     return {**result, "offset": sorted(set(stack.offsets.values))}
 
@@ -190,6 +195,8 @@ def mapcrops(
     parcels: Path | None = None,
     start_date: date | None = None,
     end_date: date | None = None,
+    months: tuple[int, ...] = (),
+    max_cloud_percent: int = 100,
     keep_classes: tuple[str, ...] = DEFAULT_KEEP_CLASSES,
     offset: str = "auto",
     device: str = "auto",
@@ -199,12 +206,14 @@ def mapcrops(
     """Maps crops: scenes and parcels in, class raster and parcel table out, in one streamed pass.
 
     Args:
-        scenes: Folders of scenes, SAFE folders, or band files.
+        scenes: Folders of scenes, products, archives or files: see docs/ingestion.md.
         model: A bundled model's id, or the folder of a model bundle.
         output_classes: Class raster to write, GeoTIFF.
         parcels: Polygon layer with the integer field `parcel`.
         start_date: First day that counts, inclusive.
         end_date: Last day that counts, inclusive.
+        months: Months of acquisition, 1 to 12; none for all.
+        max_cloud_percent: Scenes with more cloud over the raster, from their SCL, are left out.
         keep_classes: SCL classes that count as clear.
         offset: Radiometric offset: auto, 0 or -1000.
         device: auto, cpu or cuda.
@@ -214,7 +223,8 @@ def mapcrops(
     if output_parcels is not None and parcels is None:
         raise JobError("There are no PARCELS to describe.", "Give PARCELS, or leave OUTPUT_PARCELS out.")
     bundle = load_bundle(model)
-    stack = _stack(job, scenes, bundle.reflectance_bands, start_date, end_date, 10, offset)
+    dates_asked = (start_date, end_date)
+    stack = _stack(job, scenes, bundle.reflectance_bands, dates_asked, months, max_cloud_percent, 10, offset)
     series = Filled(composite(stack, bundle.period, start_date, end_date, keep_classes))
     with _outputs(job) as outputs:
         provenance = {"command": "mapcrops", "keep_classes": keep_classes, **_origin(stack)}
@@ -259,21 +269,45 @@ def _stack(
     job: Job,
     paths: tuple[Path, ...],
     bands: tuple[str, ...],
-    start: date | None,
-    end: date | None,
+    asked: tuple[date | None, date | None],
+    months: tuple[int, ...],
+    max_cloud_percent: int,
     resolution_m: int,
     offset: str,
 ) -> SceneStack:
+    check_cloud_limit(max_cloud_percent)
     job.progress(0.0, "Looking for scenes")
-    inventory = find_scenes(paths, start, end)
+    inventory = find_scenes(paths, *asked)
     _log_inventory(job, inventory)
     job.progress(_READING / 2, "Checking the scenes")
-    stack = stack_scenes(inventory.scenes, bands, resolution_m, offset, start, end)
+    scenes = _select(job, inventory.scenes, months, max_cloud_percent, resolution_m)
+    stack = stack_scenes(scenes, bands, resolution_m, offset, *asked)
     job.log(f"Grid: {stack.grid.describe()}.")
     job.log(stack.offsets.evidence)
     for warning in stack.offsets.warnings:
         job.warning(warning)
     return stack
+
+
+def _select(
+    job: Job, scenes: tuple[Scene, ...], months: tuple[int, ...], max_cloud_percent: int, resolution_m: int
+) -> tuple[Scene, ...]:
+    selected = select_by_month(scenes, months)
+    if len(selected) < len(scenes):
+        job.log(f"{len(scenes) - len(selected)} scenes of other months are left out.")
+    if max_cloud_percent == 100:
+        return selected
+    percents = cloud_percents(selected, resolution_m)
+    clear = select_by_cloud(selected, percents, max_cloud_percent)
+    left_out = [
+        f"{scene.acquisition_date} ({percent:.0f} %)"
+        for scene, percent in zip(selected, percents, strict=True)
+        if scene not in clear
+    ]
+    if left_out:
+        shown = ", ".join(left_out[:20]) + (f" and {len(left_out) - 20} more" if len(left_out) > 20 else "")
+        job.log(f"{len(left_out)} scenes with more than {max_cloud_percent} % cloud are left out: {shown}.")
+    return clear
 
 
 def _log_inventory(job: Job, inventory: Inventory) -> None:
