@@ -13,6 +13,7 @@ import pytest
 import rasterio
 
 from cropmap_core.errors import SceneError
+from cropmap_core.grid import Window
 from cropmap_core.scenes import Scene, find_scenes
 from cropmap_core.stack import stack_scenes
 from tests.core.conftest import data_folder
@@ -146,6 +147,25 @@ class TestZips:
         first, second = find_scenes([tmp_path / "zips"]).scenes
         assert (first.baseline, second.acquired) == ("05.09", datetime(2023, 6, 3, 10, 50, 29))
         assert first.place.parent == tmp_path / "zips" / "downloads.zip" / "downloads" / "may"
+
+    def test_the_genuine_product_zipped_is_the_same(self, l2a_products: Path, tmp_path: Path) -> None:
+        (safe,) = l2a_products.glob("*.SAFE")
+        stacks = [
+            stack_scenes(find_scenes([path]).scenes, ["B01", "B02", "B04"], 60, "auto")
+            for path in (safe, zipped(safe, tmp_path / "product.zip"))
+        ]
+        unpacked, packed = (stack.read(Window(900, 800, 50, 60)) for stack in stacks)
+        np.testing.assert_array_equal(packed.data, unpacked.data)
+        assert stacks[1].offsets == stacks[0].offsets
+        assert stacks[1].offsets.values == (-1000,)
+        assert stacks[1].offsets.warnings == ()
+
+    def test_a_password(self, tmp_path: Path) -> None:
+        self.archive(tmp_path, **{"S2.SAFE/MTD_MSIL2A.xml": b"x"})
+        content = bytearray((tmp_path / "scenes.zip").read_bytes())
+        content[content.index(b"PK\x01\x02") + 8] |= 1
+        (tmp_path / "scenes.zip").write_bytes(bytes(content))
+        assert reason(tmp_path) == "a zip archive with a password: unpack it first"
 
     @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../../b", "C:\\x", "a\\..\\..\\b"])
     def test_a_path_that_climbs_out(self, tmp_path: Path, name: str) -> None:
