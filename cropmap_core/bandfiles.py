@@ -7,7 +7,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
@@ -117,7 +116,13 @@ def grid_of(source: BandSource, reflectance: bool) -> Grid:
     with open_band(source.path) as dataset:
         if source.alone and dataset.count != 1:
             raise SceneError(f"{source.file} has {dataset.count} bands where one is expected.", "Give per-band files.")
-        if reflectance and dataset.dtypes[source.number - 1] in ("uint8", "int8"):
+        dtype = dataset.dtypes[source.number - 1]
+        if dtype.startswith(("float", "complex")):
+            raise SceneError(
+                f"{source.file} holds {dtype} values, no digital numbers.",
+                "Give the band as distributed: reflectance x 10000 in 16-bit integers.",
+            )
+        if reflectance and dtype in ("uint8", "int8"):
             raise SceneError(
                 f"{source.file} holds 8-bit values: a picture, no reflectance.",
                 "Give the band's own file, 16-bit digital numbers as distributed.",
@@ -128,17 +133,22 @@ def grid_of(source: BandSource, reflectance: bool) -> Grid:
 def unreadable(path: str | Path, error: Exception) -> SceneError:
     """The error for a file that should be a raster and is not, or is cut short."""
     return SceneError(
-        f"{path} cannot be read: {error}.",
+        f"{path} cannot be read: {reason_of(error)}.",
         "The file is damaged or incomplete: get it again, or leave it out.",
     )
+
+
+def reason_of(error: Exception) -> str:
+    """What GDAL said, where rasterio only points to it."""
+    return str(error.__cause__ or error).rstrip(".")
 
 
 def _read(source: BandSource, window: Window) -> NDArray[Any]:
     values: NDArray[Any] = read_bands(source.path, [source.number], window)[0]
     if values.shape != (window.height, window.width):
         raise SceneError(f"{source.file} is smaller than the scene it belongs to.", "Download it again.")
-    if source.nodata:
-        values[values == source.nodata] = 0
+    for nodata in {source.nodata, _handle(source.path).nodatavals[source.number - 1]} - {0, None}:
+        values[values == nodata] = 0
     return values
 
 
@@ -166,15 +176,6 @@ def _pool() -> ThreadPoolExecutor:
         if _shared_pool is None:
             _shared_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
         return _shared_pool
-
-
-def close_bands() -> None:
-    """Ends the reading threads and with them their open files."""
-    global _shared_pool
-    with _pool_lock, suppress(AttributeError):
-        pool, _shared_pool = _shared_pool, None
-        if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def to_reflectance_numbers(digital_numbers: NDArray[Any], offset: int, nodata: int) -> NDArray[np.int16]:

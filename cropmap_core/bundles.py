@@ -143,7 +143,7 @@ def check_fits(bundle: Bundle, bands: Sequence[str], dates: Sequence[date]) -> N
     expected = _nearest_season(bundle.months, dates)
     if tuple(dates) != expected:
         differences = [
-            f"{verb} {', '.join(f'{day:%Y-%m}' for day in days)}"
+            f"{verb} {_months(days)}"
             for verb, days in (
                 ("lacks", [day for day in expected if day not in dates]),
                 ("has besides", [day for day in dates if day not in expected]),
@@ -171,6 +171,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ModelBundleError(f"{path} holds no JSON object.", RESTORE)
     return document
+
+
+def _months(days: Sequence[date]) -> str:
+    """At most a year of them by name."""
+    named = ", ".join(day.isoformat()[:7] for day in days[:12])
+    return f"{named} and {len(days) - 12} more" if len(days) > 12 else named
 
 
 def _nearest_season(months: Sequence[int], dates: Sequence[date]) -> tuple[date, ...]:

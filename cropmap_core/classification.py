@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from cropmap_core.bundles import Bundle, check_fits
-from cropmap_core.errors import IncompatibleModelError, JobError, NoValidObservationError
+from cropmap_core.errors import IncompatibleModelError, JobError, ModelBundleError, NoValidObservationError
 from cropmap_core.grid import Window
 from cropmap_core.indices import as_channels, computable_indices
 from cropmap_core.outputs import BLOCK_SIZE, create_raster
@@ -67,12 +68,21 @@ class Classifier:
     Args:
         bundle: The model.
         device: Where to compute.
+
+    Raises:
+        ModelBundleError: The weights cannot be read, or the cells of a patch network are larger than its patches.
     """
 
     def __init__(self, bundle: Bundle, device: torch.device) -> None:
         self.bundle = bundle
         self.device = device
         self._network = bundle.network(device)
+        if self._network.kind == "patch" and bundle.stride_pixels > int(self._network.patch_size):
+            raise ModelBundleError(
+                f"The model bundle {bundle.folder} maps cells of {bundle.stride_pixels} pixels from patches of "
+                f"{self._network.patch_size}, so that pixels of a cell would not be looked at.",
+                "Set cropmap:stride_pixels in its item.json to the patch size or less.",
+            )
         self._values = np.asarray([crop.value for crop in bundle.classes], dtype=np.uint8)
 
     @property
@@ -84,16 +94,19 @@ class Classifier:
     def halo(self) -> int:
         """Pixels around a window that its result depends on, in whole strides of the network."""
         if self._network.kind == "patch":
-            return max(int(self._network.patch_size), self.bundle.stride_pixels)
+            return int(self._network.patch_size)
         stride = int(self._network.stride)
         return -(-int(self._network.receptive_radius) // stride) * stride
 
-    def classify(self, block: Block, days: NDArray[np.float32]) -> tuple[ClassValues, Percent]:
+    def classify(
+        self, block: Block, days: NDArray[np.float32], progress: Progress = lambda fraction: None
+    ) -> tuple[ClassValues, Percent]:
         """Classifies a window.
 
         Args:
             block: The window with `halo` pixels around it, channels as in the bundle, float32.
             days: Days since the season's start, shape (T,).
+            progress: Called with the share that is done; may raise to stop.
 
         Returns:
             Class values and confidence in percent of the window without its halo, each of shape (H, W).
@@ -105,13 +118,18 @@ class Classifier:
         if observed.any():
             values = self.bundle.normalise(block.data)
             predict = self._patches if self._network.kind == "patch" else self._dense
-            best, probability = predict(values, block.valid, days, observed.shape)
+            best, probability = predict(values, block.valid, days, observed.shape, progress)
             classes[observed] = self._values[best[observed]]
             confidence[observed] = np.rint(100 * probability[observed]).astype(np.uint8)
         return classes, confidence
 
     def _dense(
-        self, values: NDArray[np.float32], valid: NDArray[np.bool_], days: NDArray[np.float32], shape: tuple[int, int]
+        self,
+        values: NDArray[np.float32],
+        valid: NDArray[np.bool_],
+        days: NDArray[np.float32],
+        shape: tuple[int, int],
+        progress: Progress,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         logits = self._forward(values[None], valid[None], days)[0]
         inside = slice(self.halo, -self.halo) if self.halo else slice(None)
@@ -119,7 +137,12 @@ class Classifier:
         return best.cpu().numpy(), probability.cpu().numpy()
 
     def _patches(
-        self, values: NDArray[np.float32], valid: NDArray[np.bool_], days: NDArray[np.float32], shape: tuple[int, int]
+        self,
+        values: NDArray[np.float32],
+        valid: NDArray[np.bool_],
+        days: NDArray[np.float32],
+        shape: tuple[int, int],
+        progress: Progress,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """One class for every cell of `stride_pixels`, from the patch around its middle."""
         cell, patch = self.bundle.stride_pixels, int(self._network.patch_size)
@@ -130,6 +153,7 @@ class Classifier:
         best = np.empty(len(corners), dtype=np.int64)
         probability = np.empty(len(corners), dtype=np.float32)
         for start in range(0, len(corners), PATCHES_AT_ONCE):
+            progress(start / len(corners))
             some = corners[start : start + PATCHES_AT_ONCE]
             patches = np.stack([values[:, :, row : row + patch, col : col + patch] for row, col in some])
             masks = np.stack([valid[:, row : row + patch, col : col + patch] for row, col in some])
@@ -237,8 +261,14 @@ def _predictions(
             if done + 1 < len(windows):
                 coming = ahead.submit(channels.read, windows[done + 1].expanded(classifier.halo))
             progress((done + 0.5) / len(windows))
-            yield window, *classifier.classify(block, days)
+            part = partial(_share_of_block, progress, done, len(windows))
+            yield window, *classifier.classify(block, days, part)
     progress(1.0)
+
+
+def _share_of_block(progress: Progress, done: int, count: int, fraction: float) -> None:
+    """Progress within a block; its first half was for reading."""
+    progress((done + 0.5 + 0.5 * fraction) / count)
 
 
 def _rgba(colour: str) -> tuple[int, int, int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -14,15 +14,23 @@ from typing import Any
 import torch
 
 from cropmap_core import __version__
-from cropmap_core.bundles import Bundle, list_bundles, load_bundle
+from cropmap_core.bundles import Bundle, check_fits, list_bundles, load_bundle
 from cropmap_core.classification import ClassMap, choose_device, write_class_map
-from cropmap_core.compositing import composite
-from cropmap_core.errors import JobError
+from cropmap_core.compositing import Composite, composite
+from cropmap_core.errors import JobError, NoValidObservationError
 from cropmap_core.filling import Filled
-from cropmap_core.indices import with_indices
+from cropmap_core.grid import Grid
+from cropmap_core.indices import computable_indices, with_indices
 from cropmap_core.jobs import Job
 from cropmap_core.outputs import Outputs, write_text
-from cropmap_core.parcels import describe_parcels, legend_of_file, write_records
+from cropmap_core.parcels import (
+    PlacedParcels,
+    describe_parcels,
+    grid_of_file,
+    legend_of_file,
+    place_parcels,
+    write_records,
+)
 from cropmap_core.scenes import DEFAULT_BANDS, Inventory, Scene, find_scenes
 from cropmap_core.scl import DEFAULT_KEEP_CLASSES
 from cropmap_core.selection import check_cloud_limit, cloud_percents, select_by_cloud, select_by_month
@@ -86,8 +94,9 @@ def stackscenes(
     """
     if resolution not in (10, 20, 60):
         raise JobError(f"RESOLUTION is {resolution}.", "Choose 10, 20 or 60 metres.")
-    stack = _stack(job, scenes, bands, (start_date, end_date), months, max_cloud_percent, resolution, offset)
-    result = _write(job, stack, output, {"command": "stackscenes", **_origin(stack)})
+    asked = (start_date, end_date)
+    stack, files = _stack(job, scenes, bands, asked, months, max_cloud_percent, resolution, offset)
+    result = _write(job, stack, output, {"command": "stackscenes", **_origin(stack)}, files)
     return {**result, "offset": sorted(set(stack.offsets.values))}
 
 
@@ -113,7 +122,8 @@ def compositetimeseries(
     """
     source = open_time_series(series)
     steps = composite(source, period, start_date, end_date, keep_classes)
-    return _write(job, steps, output, {"command": "compositetimeseries", "keep_classes": keep_classes}, source)
+    _tell_unseen(job, steps)
+    return _write_step(job, steps, output, {"command": "compositetimeseries", "keep_classes": keep_classes}, source)
 
 
 def fillgaps(job: Job, *, series: Path, output: Path) -> Result:
@@ -124,7 +134,7 @@ def fillgaps(job: Job, *, series: Path, output: Path) -> Result:
         output: Time series file to write, GeoTIFF.
     """
     source = open_time_series(series)
-    return _write(job, Filled(source), output, {"command": "fillgaps"}, source)
+    return _write_step(job, Filled(source), output, {"command": "fillgaps"}, source)
 
 
 def computeindices(
@@ -140,7 +150,7 @@ def computeindices(
     """
     source = open_time_series(series)
     steps = with_indices(source, indices, include_reflectance)
-    return _write(job, steps, output, {"command": "computeindices", "indices": indices}, source)
+    return _write_step(job, steps, output, {"command": "computeindices", "indices": indices}, source)
 
 
 def classify(
@@ -163,7 +173,10 @@ def classify(
     """
     bundle = load_bundle(model)
     source = open_time_series(series)
+    if not _is_filled(source.provenance):
+        job.warning("The time series is not filled (fillgaps), but the model learnt from filled ones.")
     with _outputs(job) as outputs:
+        outputs.protect([source.path])
         provenance = {"command": "classify", "series": source.path.name, "source": source.provenance}
         classes, confidence = _stage_maps(outputs, bundle, output_classes, output_confidence)
         class_map = _classify(job, source, bundle, device, classes, confidence, provenance, (0.0, 0.99))
@@ -180,8 +193,10 @@ def parcelattributes(job: Job, *, parcels: Path, classes: Path, output: Path, co
         output: Table to write, CSV.
         confidence: Confidence raster of the same run.
     """
+    placed = _place(job, parcels, grid_of_file(classes))
     with _outputs(job) as outputs:
-        described = _describe_parcels(job, parcels, classes, confidence, outputs.stage(output), (0.0, 1.0))
+        outputs.protect([path for path in (parcels, classes, confidence) if path is not None])
+        described = _describe_parcels(job, placed, classes, confidence, outputs.stage(output), (_READING, 1.0))
         outputs.commit()
     return {"output": str(output), **described, "classes": legend_of_file(classes)}
 
@@ -223,21 +238,25 @@ def mapcrops(
     if output_parcels is not None and parcels is None:
         raise JobError("There are no PARCELS to describe.", "Give PARCELS, or leave OUTPUT_PARCELS out.")
     bundle = load_bundle(model)
-    dates_asked = (start_date, end_date)
-    stack = _stack(job, scenes, bundle.reflectance_bands, dates_asked, months, max_cloud_percent, 10, offset)
-    series = Filled(composite(stack, bundle.period, start_date, end_date, keep_classes))
+    asked = (start_date, end_date)
+    stack, files = _stack(job, scenes, bundle.reflectance_bands, asked, months, max_cloud_percent, 10, offset)
+    composites = composite(stack, bundle.period, start_date, end_date, keep_classes)
+    check_fits(bundle, (*composites.bands, *computable_indices(composites)), composites.dates)
+    _tell_unseen(job, composites)
+    placed = _place(job, parcels, stack.grid) if parcels is not None and output_parcels is not None else None
     with _outputs(job) as outputs:
+        outputs.protect([*files, *([parcels] if parcels is not None else [])])
         provenance = {"command": "mapcrops", "keep_classes": keep_classes, **_origin(stack)}
         maps = _stage_maps(outputs, bundle, output_classes, output_confidence)
         table = outputs.stage(output_parcels) if output_parcels is not None else None
         if table is not None and output_confidence is None:
             maps = maps[0], outputs.scratch(output_classes)  # pred_prob means the same whatever outputs were chosen
         end = 0.99 if table is None else 0.95
-        class_map = _classify(job, series, bundle, device, *maps, provenance, (_READING, end))
+        class_map = _classify(job, Filled(composites), bundle, device, *maps, provenance, (_READING, end))
         result = _map_result(bundle, class_map, output_classes, output_confidence)
-        if table is not None and parcels is not None:
+        if table is not None and placed is not None:
             job.progress(end, "Describing the parcels")
-            result |= _describe_parcels(job, parcels, *maps, table, (end, 1.0))
+            result |= _describe_parcels(job, placed, *maps, table, (end, 1.0))
         outputs.commit()
     dates = [day.isoformat() for day in stack.dates]
     return {**result, "output_parcels": str(output_parcels) if output_parcels else None, "dates": dates}
@@ -274,7 +293,8 @@ def _stack(
     max_cloud_percent: int,
     resolution_m: int,
     offset: str,
-) -> SceneStack:
+) -> tuple[SceneStack, frozenset[Path]]:
+    """The stack, and all files that were found to belong to scenes."""
     check_cloud_limit(max_cloud_percent)
     job.progress(0.0, "Looking for scenes")
     inventory = find_scenes(paths, *asked)
@@ -286,7 +306,7 @@ def _stack(
     job.log(stack.offsets.evidence)
     for warning in stack.offsets.warnings:
         job.warning(warning)
-    return stack
+    return stack, inventory.files
 
 
 def _select(
@@ -329,13 +349,20 @@ def _origin(stack: SceneStack) -> dict[str, Any]:
     }
 
 
-def _write(
-    job: Job, series: Series, output: Path, provenance: dict[str, Any], source: TimeSeriesFile | None = None
+def _write_step(
+    job: Job, series: Series, output: Path, provenance: dict[str, Any], source: TimeSeriesFile
 ) -> dict[str, Any]:
-    if source is not None:
-        provenance |= {"series": source.path.name, "source": source.provenance}
+    """Writes what a step makes of a time series file."""
+    origin = {"series": source.path.name, "source": source.provenance}
+    return _write(job, series, output, {**provenance, **origin}, [source.path])
+
+
+def _write(
+    job: Job, series: Series, output: Path, provenance: Mapping[str, Any], inputs: Iterable[Path]
+) -> dict[str, Any]:
     with _outputs(job) as outputs:
-        part = outputs.stage(output)
+        outputs.protect(inputs)
+        part = outputs.stage_raster(output)
         style = outputs.stage(output.with_suffix(".qml")) if _can_show_true_colour(series) else None
         job.progress(_READING, f"Writing {len(series.dates)} dates of {len(series.bands)} bands")
         write_time_series(series, part, provenance, job.part(_READING, 0.99))
@@ -347,6 +374,28 @@ def _write(
         "dates": [day.isoformat() for day in series.dates],
         "bands": list(series.bands),
     }
+
+
+def _tell_unseen(job: Job, composites: Composite) -> None:
+    """Warns of periods that filling will have to make up.
+
+    Raises:
+        NoValidObservationError: That would be most of them: no honest season can be made of it.
+    """
+    unseen = [day.isoformat()[:7] for day in composites.unseen]
+    if 2 * len(unseen) > len(composites.dates):
+        raise NoValidObservationError(
+            f"{len(unseen)} of {len(composites.dates)} periods have no acquisition at all ({', '.join(unseen[:12])}).",
+            "Give the scenes of the whole season, or choose START_DATE and END_DATE to fit those that are there.",
+        )
+    if unseen:
+        job.warning(f"No acquisition in {', '.join(unseen)}: filling takes these periods from their neighbours.")
+
+
+def _is_filled(provenance: Mapping[str, Any]) -> bool:
+    """Whether fillgaps is among the commands that a file was made by."""
+    source = provenance.get("source")
+    return provenance.get("command") == "fillgaps" or (isinstance(source, Mapping) and _is_filled(source))
 
 
 def _can_show_true_colour(series: Series) -> bool:
@@ -362,7 +411,7 @@ def _true_colour(series: Series) -> str:
 
 def _stage_maps(outputs: Outputs, bundle: Bundle, classes: Path, confidence: Path | None) -> tuple[Path, Path | None]:
     """The unfinished map files; their styles are written at once, for nothing in them depends on the pixels."""
-    parts = outputs.stage(classes), None if confidence is None else outputs.stage(confidence)
+    parts = outputs.stage_raster(classes), None if confidence is None else outputs.stage_raster(confidence)
     write_text(outputs.stage(classes.with_suffix(".qml")), class_style(bundle.classes))
     if confidence is not None:
         write_text(outputs.stage(confidence.with_suffix(".qml")), confidence_style())
@@ -384,12 +433,19 @@ def _classify(
     return write_class_map(series, bundle, device, classes, confidence, provenance, job.part(*span))
 
 
-def _describe_parcels(
-    job: Job, parcels: Path, classes: Path, confidence: Path | None, table: Path, span: tuple[float, float]
-) -> dict[str, Any]:
-    records, warnings = describe_parcels(parcels, classes, confidence, job.part(*span))
-    for warning in warnings:
+def _place(job: Job, parcels: Path, grid: Grid) -> PlacedParcels:
+    """Places the parcels before anything is computed: a wrong layer should not cost a whole run."""
+    job.progress(_READING / 2, "Checking the parcels")
+    placed = place_parcels(parcels, grid)
+    for warning in placed.warnings:
         job.warning(warning)
+    return placed
+
+
+def _describe_parcels(
+    job: Job, parcels: PlacedParcels, classes: Path, confidence: Path | None, table: Path, span: tuple[float, float]
+) -> dict[str, Any]:
+    records = describe_parcels(parcels, classes, confidence, job.part(*span))
     write_records(records, table)
     classified = sum(record.pred_code is not None for record in records)
     job.log(f"{classified} of {len(records)} parcels have a class.")

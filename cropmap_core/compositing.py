@@ -35,6 +35,12 @@ class Composite(Derived):
     def period(self) -> str | None:
         return self.periods.name
 
+    @property
+    def unseen(self) -> tuple[date, ...]:
+        """First days of the periods without any acquisition."""
+        seen = {self.periods.index_of(day) for day in self.source.dates}
+        return tuple(day for index, day in enumerate(self.dates) if index not in seen)
+
     def read(self, window: Window) -> Block:
         block = self.source.read(window)
         scl = block.data[:, self.source.bands.index(SCL)]
@@ -73,11 +79,10 @@ def composite(
         raise MissingBandError([SCL], "the time series", "Stack the scenes with their SCL files.")
     keep_table(keep_classes)
     first, last = start or source.span[0], end or source.span[1]
-    periods = make_periods(period, first, last)
     chosen = SelectedDates(source, first, last)
-    if not chosen.dates:
+    if not chosen.dates and (end is None or start is None or start <= end):
         raise NoValidObservationError(
             f"No acquisition between {first} and {last}.",
             f"The time series runs from {source.dates[0]} to {source.dates[-1]}: change START_DATE or END_DATE.",
         )
-    return Composite(chosen, periods, tuple(keep_classes))
+    return Composite(chosen, make_periods(period, first, last), tuple(keep_classes))

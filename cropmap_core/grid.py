@@ -103,6 +103,6 @@ class Grid:
     def describe(self) -> str:
         """CRS, origin, pixel size and shape in a line, for error messages."""
         return (
-            f"{self.crs or 'no CRS'}, origin {self.transform.c:g} {self.transform.f:g}, "
+            f"{self.crs or 'no CRS'}, origin {self.transform.c:.1f} {self.transform.f:.1f}, "
             f"{self.resolution_m:g} m, {self.width} x {self.height} pixels"
         )

@@ -28,6 +28,8 @@ SAMPLED_SCENES = 24
 MOSTLY_CLEAR = 0.5
 """Share of clear pixels from which on a scene's darkest ones are evidence. In Flanders 2018, without offset, the lower
 of its two 1st percentiles is at most 601 in such scenes, and up to 3531 in cloudier ones."""
+HAZY_SHARE = 0.2
+"""Largest share of scenes without offset whose darkest pixels look otherwise: 3 or 4 of 73, hazy ones, in a year."""
 
 ClearPixels = Callable[[Sequence[Scene], str], NDArray[np.uint16]]
 """Samples the clear digital numbers of a band from some scenes, shape (N,)."""
@@ -94,10 +96,43 @@ def _decide_by_pixels(scenes: Sequence[Scene], clear_pixels: ClearPixels) -> tup
         percentiles[band] = float(np.percentile(sample, 1))
     shown = ", ".join(f"1st percentile of {band} {value:.0f}" for band, value in percentiles.items())
     if all(value < NO_OFFSET_BELOW for value in percentiles.values()):
+        _refuse_mixture(_some(scenes), clear_pixels)
         return 0, f"{shown}, under {NO_OFFSET_BELOW}"
     if all(value > OFFSET_ABOVE for value in percentiles.values()):
         return -1000, f"{shown}, over {OFFSET_ABOVE}"
     raise BaselineError(f"The offset cannot be told from the pixels: {shown}.", remedy)
+
+
+def _refuse_mixture(scenes: Sequence[Scene], clear_pixels: ClearPixels) -> None:
+    """The darker part of a mixed series decides its percentiles: look whether another part looks otherwise.
+
+    Raises:
+        BaselineError: More than a few scenes look as if the offset were still in them.
+    """
+    without, with_offset = [], []
+    for scene in scenes:
+        darkest = _darkest(scene, clear_pixels)
+        if darkest and max(darkest) < NO_OFFSET_BELOW:
+            without.append(scene.acquisition_date)
+        elif darkest and min(darkest) > OFFSET_ABOVE:
+            with_offset.append(scene.acquisition_date)
+    if len(with_offset) > HAZY_SHARE * (len(without) + len(with_offset)):
+        raise BaselineError(
+            f"The series seems mixed: by their clear pixels {len(without)} scenes ({without[0]} to {without[-1]}) have "
+            f"no offset and {len(with_offset)} ({with_offset[0]} to {with_offset[-1]}) still have it."
+            if without
+            else f"Each of {len(with_offset)} scenes looks as if the offset were in it, all of them together do not.",
+            "Give the scenes with what states their offset (SAFE folders, STAC Items), or state it with the parameter "
+            "OFFSET where it is the same for all.",
+        )
+
+
+def _darkest(scene: Scene, clear_pixels: ClearPixels) -> list[float]:
+    """1st percentiles of a scene's clear pixels in the evidence bands; empty where these are too few."""
+    samples = [clear_pixels([scene], band) for band in EVIDENCE_BANDS]
+    if min(sample.size for sample in samples) < MINIMUM_PIXELS:
+        return []
+    return [float(np.percentile(sample, 1)) for sample in samples]
 
 
 def doubts(
@@ -119,11 +154,8 @@ def doubts(
         scene, value = scenes[position], values[position]
         if min(clear_share(scene, band) for band in EVIDENCE_BANDS) < MOSTLY_CLEAR:
             continue
-        samples = [clear_pixels([scene], band) for band in EVIDENCE_BANDS]
-        if min(sample.size for sample in samples) < MINIMUM_PIXELS:
-            continue
-        darkest = [float(np.percentile(sample, 1)) for sample in samples]
-        if max(darkest) < NO_OFFSET_BELOW if value else min(darkest) > OFFSET_ABOVE:
+        darkest = _darkest(scene, clear_pixels)
+        if darkest and (max(darkest) < NO_OFFSET_BELOW if value else min(darkest) > OFFSET_ABOVE):
             shown = " and ".join(
                 f"{(number + value) / 10000:.3f} in {band}"
                 for band, number in zip(EVIDENCE_BANDS, darkest, strict=True)

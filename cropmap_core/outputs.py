@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from cropmap_core.grid import Grid
 BLOCK_SIZE = 512
 """Tile edge of the rasters that are written, in pixels."""
 _NEARLY_FULL = 64 * 2**20  # bytes free: from here on a file is read back before it is trusted
+_PART_NAME = re.compile(r"\.(.+)\.[0-9a-f]{8,32}\.part(\.\w+)?$")
 _SIDECARS = (".aux.xml", ".ovr", ".msk")  # GDAL's: they belong to the file that is replaced
 
 
@@ -36,6 +38,7 @@ class Outputs:
         self._scratch: list[Path] = []
         self._lock = threading.Lock()
         self._committed = self._discarded = False
+        self._inputs: set[Path] = set()
 
     def __enter__(self) -> Outputs:
         return self
@@ -46,13 +49,19 @@ class Outputs:
         for part in (*self._parts.values(), *self._scratch):
             _remove(part)
 
+    def protect(self, inputs: Iterable[Path]) -> None:
+        """Names the files that the job reads: none of them may become a target."""
+        self._inputs |= {path.resolve() for path in inputs}
+
     def stage(self, target: Path) -> Path:
         """The unfinished file to write instead of a target.
 
         Raises:
-            OutputError: The target's folder is missing or not writable, or the target is a folder.
+            OutputError: The target's folder is missing or not writable, or the target is a folder or an input.
         """
         target = target.absolute()
+        if target.resolve() in self._inputs:
+            raise OutputError(f"{target} is an input of the job.", "Give the output another file name.")
         if target in self._parts:
             raise OutputError(f"Two outputs are to be written to {target}.", "Give each its own file name.")
         if target.is_dir():
@@ -78,10 +87,20 @@ class Outputs:
         with self._lock:
             if not self._committed:
                 self._discarded = True
-                for part in self._parts.values():
+                for part in (*self._parts.values(), *self._scratch):
                     with suppress(OSError):  # Windows removes no open file: QGIS does it when the worker is gone
                         part.unlink()
             return self._discarded
+
+    def stage_raster(self, target: Path) -> Path:
+        """`stage` for a GeoTIFF.
+
+        Raises:
+            OutputError: The target is not named as one, or see `stage`.
+        """
+        if not target.is_dir() and target.suffix.lower() not in (".tif", ".tiff"):
+            raise OutputError(f"{target} is not named as a GeoTIFF.", "Give a name that ends in .tif.")
+        return self.stage(target)
 
     def scratch(self, beside: Path) -> Path:
         """A file for this job's own use, on the disk of a target; it is removed at the end.
@@ -113,13 +132,14 @@ class Outputs:
             for target, part in self._parts.items():
                 backup = target.parent / f".{target.name}.{self._id}.part.old" if target.exists() else None
                 if backup is not None:
-                    target.replace(backup)
+                    _keep(target, backup)
                 moved.append((target, backup))
                 part.replace(target)
         except OSError as error:
             for done, backup in reversed(moved):
                 if backup is not None:
                     backup.replace(done)
+                    _remove(backup)  # a rename between two names of one file leaves both
                 else:
                     _remove(done)
             raise OutputError(
@@ -211,7 +231,7 @@ def _cannot_write(path: Path, error: Exception) -> OutputError:
     free = 0
     with suppress(OSError):
         free = shutil.disk_usage(path.parent).free
-    reason = getattr(error, "strerror", None) or str(error)
+    reason = getattr(error, "strerror", None) or str(error.__cause__ or error).rstrip(".")
     if free < _NEARLY_FULL:
         remedy = f"Only {free / 2**20:.1f} MB are free on its disk: make room, or write elsewhere."
     else:
@@ -222,8 +242,16 @@ def _cannot_write(path: Path, error: Exception) -> OutputError:
 
 def _target_name(path: Path) -> Path:
     """The name that the user gave, for a part file."""
-    head, part, _ = path.name.rpartition(".part")
-    return path.with_name(head.rpartition(".")[0].removeprefix(".")) if part else path
+    match = _PART_NAME.match(path.name)
+    return path.with_name(match[1]) if match else path
+
+
+def _keep(target: Path, backup: Path) -> None:
+    """Gives a file a second name, so that it stands at its own until it is replaced."""
+    try:
+        backup.hardlink_to(target)
+    except OSError:  # not every file system has links: then there is a moment without the file
+        target.replace(backup)
 
 
 def _remove(path: Path) -> None:

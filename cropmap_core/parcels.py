@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,35 +50,86 @@ class ParcelRecord:
     """Observed pixels, each weighted with the share that lies in the parcel."""
 
 
+@dataclass(frozen=True)
+class PlacedParcels:
+    """Parcels in a raster's CRS, checked and ready to be described."""
+
+    numbers: tuple[int, ...]
+    """Of all parcels, in their order."""
+    usable: geopandas.GeoDataFrame
+    """Those with an area, valid."""
+    warnings: tuple[str, ...]
+
+
+def place_parcels(path: Path, grid: Grid) -> PlacedParcels:
+    """Reads parcels and places them on a grid.
+
+    Args:
+        path: Polygons in any CRS, with the integer field `parcel`.
+        grid: That of the class raster, which need not exist yet.
+
+    Raises:
+        ParcelError: There are no parcels, they have no CRS or no area, or none lies on the grid.
+    """
+    parcels = _read(path)
+    usable, warnings = _prepare(parcels, grid)
+    left, bottom, right, top = grid.bounds
+    boxes = usable.geometry.bounds
+    touching = (boxes.minx < right) & (boxes.maxx > left) & (boxes.miny < top) & (boxes.maxy > bottom)
+    if not touching.any():
+        raise ParcelError(
+            f"No parcel lies on the raster: in its CRS ({grid.crs}) the parcels reach from "
+            f"{boxes.minx.min():.0f} {boxes.miny.min():.0f} to {boxes.maxx.max():.0f} {boxes.maxy.max():.0f}, "
+            f"the raster from {left:.0f} {bottom:.0f} to {right:.0f} {top:.0f}.",
+            "Check that the parcel layer's CRS is set rightly and that it covers the scenes.",
+        )
+    outside = int((~touching).sum())
+    if outside:
+        warnings.append(f"{outside} of {len(parcels)} parcels lie outside the raster; they stay without a class.")
+    return PlacedParcels(tuple(map(int, parcels[PARCEL_FIELD])), usable[touching], tuple(warnings))
+
+
 def describe_parcels(
-    parcels_path: Path, classes_path: Path, confidence_path: Path | None, progress: Progress = lambda fraction: None
-) -> tuple[list[ParcelRecord], list[str]]:
+    parcels: PlacedParcels,
+    classes_path: Path,
+    confidence_path: Path | None,
+    progress: Progress = lambda fraction: None,
+) -> list[ParcelRecord]:
     """Describes every parcel by the class raster beneath it.
 
     Args:
-        parcels_path: Polygons in any CRS, with the integer field `parcel`.
+        parcels: Placed on the class raster's grid.
         classes_path: A class raster.
         confidence_path: A confidence raster on the same grid (percent), or None.
         progress: Called with the share that is done; may raise to stop.
 
     Returns:
-        One record a parcel, in their order, and warnings.
+        One record a parcel, in their order.
 
     Raises:
-        ParcelError: There are no parcels, they have no CRS, or none touches the raster.
         GridMismatchError: The two rasters have different grids.
         SeriesError: A raster cannot be read.
     """
-    with _open(classes_path) as classes:
-        if confidence_path is None:
-            return _describe(_read(parcels_path), classes, None, progress)
-        with _open(confidence_path) as confidence:
-            if Grid.of(confidence) != Grid.of(classes):
-                raise GridMismatchError(
-                    f"{confidence_path} has another grid than {classes_path}.",
-                    "Give the class and confidence rasters of one run.",
-                )
-            return _describe(_read(parcels_path), classes, confidence, progress)
+    records = {number: ParcelRecord(number, None, None, None, 0.0) for number in parcels.numbers}
+    with ExitStack() as files:
+        classes = files.enter_context(_open(classes_path))
+        confidence = files.enter_context(_open(confidence_path)) if confidence_path is not None else None
+        if confidence is not None and Grid.of(confidence) != Grid.of(classes):
+            raise GridMismatchError(
+                f"{confidence_path} has another grid than {classes_path}.",
+                "Give the class and confidence rasters of one run.",
+            )
+        _check_classes(classes)
+        if confidence is not None:
+            _check_confidence(confidence)
+        names = {entry["value"]: entry["name"] for entry in legend_of(classes)}
+        for done, (number, values, shares, certainty) in enumerate(_pixels(parcels.usable, classes, confidence)):
+            if done % 100 == 0:
+                progress(done / len(parcels.usable))
+            if shares.size:
+                records[number] = _record(number, values, shares, certainty, names)
+    progress(1.0)
+    return list(records.values())
 
 
 def write_records(records: list[ParcelRecord], path: Path) -> None:
@@ -112,11 +164,41 @@ def legend_of_file(path: Path) -> list[dict[str, Any]]:
         return legend_of(dataset)
 
 
+def grid_of_file(path: Path) -> Grid:
+    """The grid of a class raster file.
+
+    Raises:
+        SeriesError: It cannot be read or has no coordinate reference system.
+    """
+    with _open(path) as dataset:
+        if not dataset.crs:
+            raise SeriesError(f"{path} has no coordinate reference system.", "Give a raster that classify wrote.")
+        return Grid.of(dataset)
+
+
 def _open(path: Path) -> DatasetReader:
     try:
         return rasterio.open(path)
     except RasterioError as error:
         raise SeriesError(f"{path} cannot be read: {error}.", "Give a raster that classify wrote.") from error
+
+
+def _check_classes(dataset: DatasetReader) -> None:
+    remedy = "Give a raster with one class value per pixel, as classify writes it."
+    if dataset.count != 1 or dataset.dtypes[0].startswith(("float", "complex")):
+        raise SeriesError(
+            f"{dataset.name} holds {dataset.count} bands of {dataset.dtypes[0]}, no crop classes.", remedy
+        )
+    if "CROPMAP_MODEL" in dataset.tags() and not legend_of(dataset):
+        raise SeriesError(f"{dataset.name} is a confidence raster, no class raster.", remedy)
+
+
+def _check_confidence(dataset: DatasetReader) -> None:
+    if dataset.count != 1 or dataset.dtypes[0] != "uint8" or legend_of(dataset):
+        raise SeriesError(
+            f"{dataset.name} is no confidence raster.",
+            "Give the confidence that classify or mapcrops wrote, in percent.",
+        )
 
 
 def _read(path: Path) -> geopandas.GeoDataFrame:
@@ -143,35 +225,7 @@ def _read(path: Path) -> geopandas.GeoDataFrame:
     return parcels
 
 
-def _describe(
-    parcels: geopandas.GeoDataFrame, classes: DatasetReader, confidence: DatasetReader | None, progress: Progress
-) -> tuple[list[ParcelRecord], list[str]]:
-    usable, warnings = _prepare(parcels, classes)
-    names = {entry["value"]: entry["name"] for entry in legend_of(classes)}
-    records = {number: ParcelRecord(number, None, None, None, 0.0) for number in parcels[PARCEL_FIELD]}
-    for done, (number, values, shares, certainty) in enumerate(_pixels(usable, classes, confidence)):
-        if done % 100 == 0:
-            progress(done / max(1, len(usable)))
-        if shares.size:
-            records[number] = _record(number, values, shares, certainty, names)
-    left, bottom, right, top = classes.bounds
-    boxes = usable.geometry.bounds
-    touching = (boxes.minx < right) & (boxes.maxx > left) & (boxes.miny < top) & (boxes.maxy > bottom)
-    if not touching.any():
-        raise ParcelError(
-            f"No parcel lies on the raster: in its CRS ({classes.crs}) the parcels reach from "
-            f"{boxes.minx.min():.0f} {boxes.miny.min():.0f} to {boxes.maxx.max():.0f} {boxes.maxy.max():.0f}, "
-            f"the raster from {left:.0f} {bottom:.0f} to {right:.0f} {top:.0f}.",
-            "Check that the parcel layer's CRS is set rightly and that it covers the scenes.",
-        )
-    outside = int((~touching).sum())
-    if outside:
-        warnings.append(f"{outside} of {len(parcels)} parcels lie outside the raster; they stay without a class.")
-    progress(1.0)
-    return list(records.values()), warnings
-
-
-def _prepare(parcels: geopandas.GeoDataFrame, classes: DatasetReader) -> tuple[geopandas.GeoDataFrame, list[str]]:
+def _prepare(parcels: geopandas.GeoDataFrame, grid: Grid) -> tuple[geopandas.GeoDataFrame, list[str]]:
     """The parcels that have an area, made valid, in the raster's CRS."""
     warnings = []
     empty = parcels.geometry.isna() | parcels.geometry.is_empty
@@ -182,7 +236,7 @@ def _prepare(parcels: geopandas.GeoDataFrame, classes: DatasetReader) -> tuple[g
         warnings.append(f"{int(broken.sum())} invalid geometries were repaired for counting (parcel {numbers}).")
         usable.loc[broken, "geometry"] = shapely.make_valid(usable.loc[broken, "geometry"].to_numpy())
     flat = ~usable.geom_type.isin(["Polygon", "MultiPolygon", "GeometryCollection"])
-    usable = usable[~flat].to_crs(classes.crs.to_wkt())
+    usable = usable[~flat].to_crs(grid.crs)
     lost = ~np.isfinite(usable.geometry.bounds).all(axis=1)
     usable = usable[~lost]
     without = int(empty.sum() + flat.sum() + lost.sum())

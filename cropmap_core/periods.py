@@ -8,6 +8,8 @@ from datetime import date
 
 from cropmap_core.errors import JobError
 
+FIRST_YEAR, LAST_YEAR = 2015, 2099
+
 
 @dataclass(frozen=True)
 class Periods:
@@ -31,6 +33,11 @@ def make_periods(name: str, start: date, end: date) -> Periods:
     """
     if name not in _FIRST_DAYS:
         raise JobError(f"PERIOD is '{name}'.", f"Choose one of {', '.join(_FIRST_DAYS)}.")
+    for name_of_day, day in (("START_DATE", start), ("END_DATE", end)):
+        if not FIRST_YEAR <= day.year <= LAST_YEAR:
+            raise JobError(
+                f"{name_of_day} is {day.isoformat()}.", f"Sentinel-2 flies since {FIRST_YEAR}: check the year."
+            )
     if end < start:
         raise JobError(f"END_DATE {end} lies before START_DATE {start}.", "Swap or correct them.")
     return Periods(name, tuple(_FIRST_DAYS[name](start, end)))

@@ -58,7 +58,8 @@ def parse_product(xml: bytes, path: Path, folder: Path) -> Product:
     """
     root = _parse(xml, path)
     baseline = _text(root, "PROCESSING_BASELINE", path)
-    quantification = _number(_text(root, "BOA_QUANTIFICATION_VALUE", path), path)
+    # Until October 2018 (product specification 14.2 and before) the names of L2A's own values began with L2A_.
+    quantification = _number(_text(root, "BOA_QUANTIFICATION_VALUE", path, "L2A_BOA_QUANTIFICATION_VALUE"), path)
     if quantification != QUANTIFICATION:
         raise SceneError(
             f"{path} states the quantification value {quantification:g}, not {QUANTIFICATION}.",
@@ -116,8 +117,8 @@ def _tag(element: ElementTree.Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def _text(root: ElementTree.Element, tag: str, path: Path) -> str:
+def _text(root: ElementTree.Element, tag: str, path: Path, earlier_tag: str = "") -> str:
     for element in root.iter():
-        if _tag(element) == tag and element.text:
+        if _tag(element) in (tag, earlier_tag) and element.text:
             return element.text.strip()
     raise SceneError(f"{path} has no {tag}.", "Check that the product is a complete Sentinel-2 L2A product.")

@@ -113,11 +113,10 @@ class Scene:
         fitting = [res for res in usable if res <= resolution_m] or usable[-1:]
         if not fitting:
             also = f" (there only at {', '.join(f'{res} m' for res in there)})" if there else ""
-            raise MissingBandError(
-                [f"{band}{also}"],
-                f"scene {self.name} in {self.place}",
-                "Add its file, leave the band out of BANDS, choose another RESOLUTION, or leave the scene out.",
-            )
+            remedy = "Add its file, or leave the scene out; stackscenes can do without the band (BANDS) or be coarser."
+            if band == SCL:
+                remedy = "Add its SCL file, without which clouds cannot be told, or leave the scene out."
+            raise MissingBandError([f"{band}{also}"], f"scene {self.name} in {self.place}", remedy)
         return self.files[band, fitting[0]]
 
 

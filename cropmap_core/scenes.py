@@ -55,6 +55,8 @@ class Inventory:
 
     scenes: tuple[Scene, ...]
     skipped: tuple[Skipped, ...]
+    files: frozenset[Path] = frozenset()
+    """Files of all scenes that were found, those outside the dates too."""
 
 
 def find_scenes(paths: Iterable[Path], start: date | None = None, end: date | None = None) -> Inventory:
@@ -99,7 +101,8 @@ def find_scenes(paths: Iterable[Path], start: date | None = None, end: date | No
             f"The scenes run from {dates[0]} to {dates[-1]}: change START_DATE or END_DATE.",
         )
     _refuse_shared_dates(chosen)
-    return Inventory(tuple(chosen), tuple(sorted(found.skipped, key=_path_of)))
+    files = frozenset(source.file for scene in found.scenes for source in scene.files.values())
+    return Inventory(tuple(chosen), tuple(sorted(found.skipped, key=_path_of)), files)
 
 
 def _walk(path: Path) -> Iterator[Path]:
@@ -107,8 +110,11 @@ def _walk(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path.parent if safe_folders.is_product([path.name]) else path
         return
-    for folder, subfolders, names in os.walk(path):
-        subfolders.sort()
+    entered: set[str] = set()
+    for folder, subfolders, names in os.walk(path, followlinks=True):
+        entered.add(os.path.realpath(folder))
+        # A link may lead back to a folder above it.
+        subfolders[:] = [name for name in sorted(subfolders) if os.path.realpath(Path(folder) / name) not in entered]
         if safe_folders.is_product(names):
             subfolders.clear()
             yield Path(folder)

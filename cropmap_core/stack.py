@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -147,8 +146,3 @@ def _common_grid(scenes: Sequence[Scene], bands: Sequence[str], resolution_m: in
 def _same_area(one: Grid, other: Grid) -> bool:
     tolerance = 1e-3  # metres: writers differ in the last digits of a double
     return one.crs == other.crs and all(abs(a - b) < tolerance for a, b in zip(one.bounds, other.bounds, strict=True))
-
-
-def scene_files(stack: SceneStack) -> list[Path]:
-    """All files that a stack reads."""
-    return [scene.band_file(band, stack.resolution_m).file for scene in stack.scenes for band in stack.bands]

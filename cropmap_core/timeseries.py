@@ -17,7 +17,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from cropmap_core import __version__
-from cropmap_core.bandfiles import in_threads, read_bands
+from cropmap_core.bandfiles import in_threads, read_bands, reason_of
 from cropmap_core.errors import MissingBandError, SeriesError
 from cropmap_core.grid import Grid, Window
 from cropmap_core.outputs import BLOCK_SIZE, create_raster
@@ -69,7 +69,7 @@ def open_time_series(path: Path) -> TimeSeriesFile:
         with rasterio.open(path) as dataset:
             return _describe(Path(path), dataset)
     except RasterioError as error:
-        raise SeriesError(f"{path} cannot be read: {error}.", _REMEDY) from error
+        raise SeriesError(f"{path} cannot be read: {reason_of(error)}.", _REMEDY) from error
 
 
 def _describe(path: Path, dataset: DatasetReader) -> TimeSeriesFile:
@@ -85,6 +85,10 @@ def _describe(path: Path, dataset: DatasetReader) -> TimeSeriesFile:
     dtype = np.dtype(dataset.dtypes[0])
     if dtype not in (np.int16, np.float32):
         raise SeriesError(f"{path} holds {dtype} values, not int16 or float32.", _REMEDY)
+    declared = dataset.nodata
+    if declared is not None and not (np.isnan(declared) if dtype.kind == "f" else declared == NODATA):
+        expected = "NaN" if dtype.kind == "f" else NODATA
+        raise SeriesError(f"{path} has the nodata value {declared:g}, not {expected}.", _REMEDY)
     if not dataset.crs:
         raise SeriesError(f"{path} has no coordinate reference system.", _REMEDY)
     tags = dataset.tags()

@@ -74,9 +74,7 @@ class KeptFiles:
 
     def _put_back(self) -> None:
         for file, aside in self._aside.items():
-            os.replace(aside, file)
-            if os.path.exists(aside):  # renaming a link over its own file does nothing
-                os.remove(aside)
+            put_back(aside, file)
 
 
 def keep_vector(target: str | None, with_style: bool) -> KeptFiles:
@@ -94,6 +92,13 @@ def keep_vector(target: str | None, with_style: bool) -> KeptFiles:
 def keep_rasters(targets: Iterable[str]) -> KeptFiles:
     """Keep rasters with their styles, in place, while the worker puts new ones there."""
     return KeptFiles([file for path in targets for file in (*_family(path), style_file(path))], link_or_copy)
+
+
+def put_back(aside: str, file: str) -> None:
+    """Let a file that was kept aside stand at its own name again."""
+    os.replace(aside, file)
+    if os.path.exists(aside):  # renaming a link over its own file does nothing
+        os.remove(aside)
 
 
 def link_or_copy(file: str, aside: str) -> None:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from .errors import JobCancelled, JobFailed
+from .kept_files import put_back
 from .processes import EXIT_GRACE_S, POLL_S, clean_environment, end_group, has_ended, start
 
 PLUGIN_FOLDER = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
@@ -73,7 +74,7 @@ def remove_unfinished(job_id: str, targets: Iterable[str]) -> None:
             path = os.path.join(folder, name)
             original = moved_aside.fullmatch(name)
             if original:
-                os.replace(path, os.path.join(folder, original.group(1)))
+                put_back(path, os.path.join(folder, original.group(1)))
             elif f".{job_id}.part" in name:
                 os.remove(path)
 

@@ -169,6 +169,18 @@ def test_parcels_are_described_alike_in_the_pass_and_after_it(
     assert (described["parcels"], described["classified"], len(table.splitlines())) == (4, 4, 5)
 
 
+def test_parcels_do_not_depend_on_which_maps_are_asked_for(season: Path, hybrid_bundle: Bundle, tmp_path: Path) -> None:
+    parcels = numbered_parcels(tmp_path / "parcels.gpkg")
+    tables = []
+    for name, more in (("with", {"output_confidence": tmp_path / "confidence.tif"}), ("without", {})):
+        outputs = {"output_classes": tmp_path / "classes.tif", "output_parcels": tmp_path / f"{name}.csv", **more}
+        job = {"scenes": [season], "model": hybrid_bundle.folder, "parcels": parcels, **DATES, **outputs}
+        assert run_here("mapcrops", **job).status == 0
+        tables.append((tmp_path / f"{name}.csv").read_text())
+    assert tables[0] == tables[1]
+    assert unfinished_files(tmp_path) == []
+
+
 def test_a_map_has_its_styles_beside_it(season: Path, hybrid_bundle: Bundle, tmp_path: Path) -> None:
     map_in_one_pass(season, hybrid_bundle, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [

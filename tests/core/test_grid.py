@@ -61,4 +61,4 @@ def test_bounds_are_left_bottom_right_top() -> None:
 
 
 def test_a_description_names_all_that_two_grids_can_differ_in() -> None:
-    assert grid(2, 3).describe() == "EPSG:32631, origin 501360 5.62968e+06, 10 m, 3 x 2 pixels"
+    assert grid(2, 3).describe() == "EPSG:32631, origin 501360.0 5629680.0, 10 m, 3 x 2 pixels"

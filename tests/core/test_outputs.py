@@ -61,11 +61,17 @@ def test_files_are_replaced_together(tmp_path: Path) -> None:
     assert (tmp_path / "map.tif").read_text() == "new"
 
 
-@pytest.mark.parametrize("failing_move", range(1, 6))
+def no_links(self: Path, target: Path) -> None:
+    raise OSError(95, "this file system has no links")
+
+
+@pytest.mark.parametrize(("links", "failing_move"), [(True, n) for n in (1, 2, 3)] + [(False, n) for n in range(1, 6)])
 def test_when_one_file_cannot_be_replaced_all_are_as_they_were(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing_move: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool, failing_move: int
 ) -> None:
     """Another program holds a file open, which Windows answers with PermissionError at any of the moves."""
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", no_links)
     for name in ("a.tif", "c.tif"):
         (tmp_path / name).write_text(f"old {name}")
     moves = []
@@ -87,6 +93,24 @@ def test_when_one_file_cannot_be_replaced_all_are_as_they_were(
     assert [(tmp_path / name).read_text() for name in ("a.tif", "c.tif")] == ["old a.tif", "old c.tif"]
 
 
+def test_a_target_stands_at_its_name_until_it_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "a.tif"
+    target.write_text("old")
+    replace = Path.replace
+    seen = []
+
+    def watched(self: Path, other: Path) -> Path:
+        seen.append(target.read_text())
+        return replace(self, other)
+
+    with Outputs(JOB) as outputs:
+        outputs.stage(target).write_text("new")
+        monkeypatch.setattr(Path, "replace", watched)
+        outputs.commit()
+    assert seen == ["old"]
+    assert target.read_text() == "new"
+
+
 def test_what_gdal_kept_about_the_old_file_goes_with_it(tmp_path: Path) -> None:
     for name in ("map.tif", "map.tif.aux.xml", "map.tif.ovr"):
         (tmp_path / name).write_text("old")
@@ -103,10 +127,22 @@ def test_missing_folders_are_made(tmp_path: Path) -> None:
     assert (tmp_path / "2018" / "maps" / "map.tif").read_text() == "new"
 
 
+def test_a_file_for_the_jobs_own_use_never_appears(tmp_path: Path) -> None:
+    (tmp_path / "map.scratch.tif").write_text("the user's own")
+    with Outputs(JOB) as outputs:
+        outputs.stage(tmp_path / "map.tif").write_text("new")
+        outputs.scratch(tmp_path / "map.tif").write_text("on the way")
+        assert len(unfinished_files(tmp_path)) == 2
+        outputs.commit()
+    assert names(tmp_path) == ["map.scratch.tif", "map.tif"]
+    assert (tmp_path / "map.scratch.tif").read_text() == "the user's own"
+
+
 class TestDiscarding:
     def test_removes_the_unfinished_files_while_the_job_goes_on(self, tmp_path: Path) -> None:
         with Outputs(JOB) as outputs:
             outputs.stage(tmp_path / "map.tif").write_text("new")
+            outputs.scratch(tmp_path / "map.tif").write_text("on the way")
             assert outputs.discard()
             assert names(tmp_path) == []
             with pytest.raises(Cancelled):

@@ -19,7 +19,14 @@ from shapely.geometry.base import BaseGeometry
 from cropmap_core.classification import CLASSES_TAG
 from cropmap_core.errors import GridMismatchError, OutputError, ParcelError, SeriesError
 from cropmap_core.outputs import create_raster
-from cropmap_core.parcels import ParcelRecord, describe_parcels, legend_of_file, write_records
+from cropmap_core.parcels import (
+    ParcelRecord,
+    describe_parcels,
+    grid_of_file,
+    legend_of_file,
+    place_parcels,
+    write_records,
+)
 from tests.core.series_in_memory import grid
 from tests.factories import CRS, ORIGIN
 
@@ -71,11 +78,16 @@ def layer(path: Path, shapes: Sequence[BaseGeometry | None], crs: str | None = C
     return path
 
 
+def on_maps(parcels: Path, classes: Path, confidence: Path | None) -> tuple[list[ParcelRecord], list[str]]:
+    placed = place_parcels(parcels, grid_of_file(classes))
+    return describe_parcels(placed, classes, confidence), list(placed.warnings)
+
+
 def describe(
     maps: tuple[Path, Path], tmp_path: Path, *shapes: BaseGeometry | None, crs: str = CRS, confidence: bool = True
 ) -> tuple[list[ParcelRecord], list[str]]:
     parcels = layer(tmp_path / "parcels.gpkg", shapes, crs)
-    return describe_parcels(parcels, maps[0], maps[1] if confidence else None)
+    return on_maps(parcels, maps[0], maps[1] if confidence else None)
 
 
 def only(described: tuple[list[ParcelRecord], list[str]]) -> tuple[int | None, str | None, float | None, float]:
@@ -119,7 +131,7 @@ def test_of_equal_shares_without_confidence_the_lower_value_is_taken(maps: tuple
 def test_the_larger_class_wins_though_the_smaller_is_surer(tmp_path: Path) -> None:
     classes = raster(tmp_path / "classes.tif", [[1, 1, 2]], 0)
     confidence = raster(tmp_path / "confidence.tif", [[30, 30, 100]], 255)
-    ((record,), _) = describe_parcels(layer(tmp_path / "p.gpkg", [pixel_box(0, 0, 3, 1)]), classes, confidence)
+    ((record,), _) = on_maps(layer(tmp_path / "p.gpkg", [pixel_box(0, 0, 3, 1)]), classes, confidence)
     assert (record.pred_code, record.pred_prob) == (1, 0.2)
 
 
@@ -127,7 +139,7 @@ def test_pred_prob_is_a_lower_bound_of_the_mean_probability(tmp_path: Path) -> N
     """Where another class won, the class's own probability is anything from 0 to the winner's: it counts as 0."""
     classes = raster(tmp_path / "classes.tif", [[1, 1, 1, 2]], 0)
     confidence = raster(tmp_path / "confidence.tif", [[90, 70, 80, 55]], 255)
-    ((record,), _) = describe_parcels(layer(tmp_path / "p.gpkg", [pixel_box(0, 0, 4, 1)]), classes, confidence)
+    ((record,), _) = on_maps(layer(tmp_path / "p.gpkg", [pixel_box(0, 0, 4, 1)]), classes, confidence)
     assert record.pred_prob == pytest.approx((0.9 + 0.7 + 0.8 + 0) / 4)
 
 
@@ -174,7 +186,7 @@ def test_a_parcel_outside_stays_without_a_class_and_is_told(maps: tuple[Path, Pa
 def test_records_come_in_the_order_of_the_parcels(maps: tuple[Path, Path], tmp_path: Path) -> None:
     shapes = [pixel_box(2, 0, 3, 1), None, pixel_box(0, 0, 1, 1), pixel_box(1, 3, 2, 4)]
     parcels = layer(tmp_path / "parcels.gpkg", shapes, parcel=[7, 2, 5, 3])
-    records, _ = describe_parcels(parcels, *maps)
+    records, _ = on_maps(parcels, *maps)
     assert [(record.parcel, record.pred_code) for record in records] == [(7, 2), (2, None), (5, 1), (3, 3)]
 
 
@@ -194,7 +206,7 @@ def test_more_parcels_than_are_taken_at_once(
 
 def test_a_class_that_the_legend_does_not_name_is_known_by_its_value(tmp_path: Path) -> None:
     classes = raster(tmp_path / "classes.tif", [[5]], 0)
-    ((record,), _) = describe_parcels(layer(tmp_path / "p.gpkg", [pixel_box(0, 0, 1, 1)]), classes, None)
+    ((record,), _) = on_maps(layer(tmp_path / "p.gpkg", [pixel_box(0, 0, 1, 1)]), classes, None)
     assert (record.pred_code, record.pred_crop) == (5, "5")
 
 
@@ -223,12 +235,12 @@ class TestRefusals:
     @pytest.mark.filterwarnings("ignore:.crs. was not provided")
     def test_a_layer_without_crs(self, maps: tuple[Path, Path], tmp_path: Path) -> None:
         with pytest.raises(ParcelError, match="no coordinate reference system"):
-            describe_parcels(layer(tmp_path / "p.gpkg", [pixel_box(0, 0, 1, 1)], crs=None), *maps)
+            on_maps(layer(tmp_path / "p.gpkg", [pixel_box(0, 0, 1, 1)], crs=None), *maps)
 
     def test_a_layer_without_numbers(self, maps: tuple[Path, Path], tmp_path: Path) -> None:
         parcels = layer(tmp_path / "p.gpkg", [pixel_box(0, 0, 1, 1)], field_id=[1])
         with pytest.raises(ParcelError, match=r"p.gpkg has no field `parcel`"):
-            describe_parcels(parcels, *maps)
+            on_maps(parcels, *maps)
 
     @pytest.mark.parametrize("numbers", [[1, 1], ["a", "b"], [1.5, 2.5], [1, None]])
     def test_numbers_that_are_none_of_a_parcels_own(
@@ -236,28 +248,28 @@ class TestRefusals:
     ) -> None:
         parcels = layer(tmp_path / "p.gpkg", [pixel_box(0, 0, 1, 1)] * 2, parcel=numbers)
         with pytest.raises(ParcelError, match=r"`parcel` of .*p.gpkg"):
-            describe_parcels(parcels, *maps)
+            on_maps(parcels, *maps)
 
     def test_a_table_without_geometry(self, maps: tuple[Path, Path], tmp_path: Path) -> None:
         pd.DataFrame({"parcel": [1]}).to_csv(tmp_path / "p.csv", index=False)
         with pytest.raises(ParcelError, match="p.csv has no geometries"):
-            describe_parcels(tmp_path / "p.csv", *maps)
+            on_maps(tmp_path / "p.csv", *maps)
 
     @pytest.mark.parametrize("content", [None, b"", b"no layer"])
     def test_a_file_that_is_no_layer(self, maps: tuple[Path, Path], tmp_path: Path, content: bytes | None) -> None:
         if content is not None:
             (tmp_path / "p.gpkg").write_bytes(content)
         with pytest.raises(ParcelError, match="p.gpkg cannot be read"):
-            describe_parcels(tmp_path / "p.gpkg", *maps)
+            on_maps(tmp_path / "p.gpkg", *maps)
 
     def test_rasters_of_two_runs(self, maps: tuple[Path, Path], tmp_path: Path) -> None:
         smaller = raster(tmp_path / "confidence.tif", [[50]], 255)
         with pytest.raises(GridMismatchError, match="confidence.tif has another grid than .*classes.tif"):
-            describe_parcels(layer(tmp_path / "p.gpkg", [pixel_box(0, 0, 1, 1)]), maps[0], smaller)
+            on_maps(layer(tmp_path / "p.gpkg", [pixel_box(0, 0, 1, 1)]), maps[0], smaller)
 
     def test_a_class_raster_that_cannot_be_read(self, tmp_path: Path) -> None:
         with pytest.raises(SeriesError, match="classes.tif cannot be read"):
-            describe_parcels(layer(tmp_path / "p.gpkg", [pixel_box(0, 0, 1, 1)]), tmp_path / "classes.tif", None)
+            on_maps(layer(tmp_path / "p.gpkg", [pixel_box(0, 0, 1, 1)]), tmp_path / "classes.tif", None)
 
     @pytest.mark.parametrize("legend", ["[", '{"value": 1}', '[{"value": 1}]', "[1]", "3"])
     def test_a_legend_that_is_damaged(self, tmp_path: Path, legend: str) -> None:

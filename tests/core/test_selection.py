@@ -115,9 +115,9 @@ class TestJobs:
             output_classes=tmp_path / "classes.tif",
             start_date=START,
             end_date=END,
-            months=[5, 7],
+            months=[4, 5, 7, 8],
         )
-        assert {day[5:7] for day in outcome.outputs["dates"]} == {"05", "07"}
+        assert {day[5:7] for day in outcome.outputs["dates"]} == {"04", "05", "07", "08"}
 
     def test_a_limit_that_is_no_percentage(self) -> None:
         with pytest.raises(JobError, match="MAX_CLOUD is 101"):

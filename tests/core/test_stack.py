@@ -20,7 +20,7 @@ from cropmap_core.errors import GridMismatchError, JobError, MissingBandError, S
 from cropmap_core.grid import Window
 from cropmap_core.scenes import find_scenes
 from cropmap_core.series import NODATA
-from cropmap_core.stack import SceneStack, scene_files, stack_scenes
+from cropmap_core.stack import SceneStack, stack_scenes
 from tests.core.series_in_memory import pixel_series, whole
 from tests.factories import CRS, ORIGIN, write_scene
 
@@ -152,11 +152,6 @@ def test_neither_the_order_of_files_nor_of_bands_matters(season: Path, random: R
     shuffled = stack_scenes(find_scenes(files).scenes, bands, 10, NO_OFFSET)
     assert (shuffled.bands, shuffled.dates) == (expected.bands, expected.dates)
     np.testing.assert_array_equal(whole(shuffled)[0], whole(expected)[0])
-
-
-def test_the_files_that_are_read_are_known(tmp_path: Path) -> None:
-    scene = write_scene(tmp_path)
-    assert scene_files(stacked(tmp_path, "B04")) == [band_file(scene, "B04"), band_file(scene, "SCL")]
 
 
 def test_span_is_what_was_asked_for_or_what_there_is(season: Path) -> None:

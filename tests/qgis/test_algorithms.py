@@ -328,6 +328,23 @@ def test_parcels_without_an_output_for_them_are_not_needed(run, jobs, season, bu
     assert "parcels" not in jobs[0]["parameters"]
 
 
+def test_the_output_of_parcels_that_the_dialog_suggests_is_skipped_where_there_are_none(
+    run, jobs, season, bundle, tmp_path
+):
+    results = run(
+        "mapcrops",
+        {
+            "SCENES": [str(season)],
+            "MODEL": str(bundle),
+            "OUTPUT_CLASSES": str(tmp_path / "map.tif"),
+            "OUTPUT_PARCELS": "TEMPORARY_OUTPUT",
+        },
+    )
+
+    assert "output_parcels" not in jobs[0]["parameters"]
+    assert "OUTPUT_PARCELS" not in results
+
+
 def test_parcels_elsewhere_are_an_error_and_the_earlier_map_stays(run, worker, season, bundle, layer_of, tmp_path):
     earlier = tmp_path / "map.tif"
     earlier.write_text("earlier")
