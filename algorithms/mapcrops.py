@@ -33,6 +33,7 @@ class MapCrops(CropMapAlgorithm):
             *parameters.dates(),
             parameters.model(),
             parameters.keep_classes(),
+            *parameters.selection(),
             parameters.offset(),
             parameters.device(),
             parameters.raster_output(
@@ -64,6 +65,8 @@ class MapCrops(CropMapAlgorithm):
         job = {
             "scenes": values.paths("SCENES"),
             **values.dates(),
+            "months": [int(month) for month in values.choices("MONTHS")],
+            "max_cloud_percent": values.number("MAX_CLOUD"),
             "model": values.model(),
             "keep_classes": values.choices("KEEP_CLASSES"),
             "offset": values.choice("OFFSET"),

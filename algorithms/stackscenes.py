@@ -33,6 +33,7 @@ class StackScenes(CropMapAlgorithm):
                 parameters.words("RESOLUTION", tr("Resolution in metres"), vocabulary.RESOLUTIONS_M, "10"),
                 tr("Pixel size of the time series; bands of another resolution are resampled to it."),
             ),
+            *parameters.selection(),
             parameters.offset(),
             parameters.raster_output("OUTPUT", tr("Time series"), tr("The time series file, a GeoTIFF.")),
         ]
@@ -43,6 +44,8 @@ class StackScenes(CropMapAlgorithm):
             "scenes": values.paths("SCENES"),
             "bands": values.choices("BANDS"),
             **values.dates(),
+            "months": [int(month) for month in values.choices("MONTHS")],
+            "max_cloud_percent": values.number("MAX_CLOUD"),
             "resolution": int(values.choice("RESOLUTION")),
             "offset": values.choice("OFFSET"),
             "output": output,

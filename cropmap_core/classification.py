@@ -93,10 +93,7 @@ class Classifier:
     @property
     def halo(self) -> int:
         """Pixels around a window that its result depends on, in whole strides of the network."""
-        if self._network.kind == "patch":
-            return int(self._network.patch_size)
-        stride = int(self._network.stride)
-        return -(-int(self._network.receptive_radius) // stride) * stride
+        return int(self._network.patch_size if self._network.kind == "patch" else self._network.halo)
 
     def classify(
         self, block: Block, days: NDArray[np.float32], progress: Progress = lambda fraction: None

@@ -27,6 +27,7 @@ class ClearPixels:
         self._keep = keep_table(DEFAULT_KEEP_CLASSES)
         self._windows = list(dict.fromkeys(_spread(grid)))
         self._samples: dict[tuple[str, str], NDArray[np.uint16]] = {}
+        self._observed: dict[tuple[str, str], int] = {}
 
     def __call__(self, scenes: Sequence[Scene], band: str) -> NDArray[np.uint16]:
         """Clear digital numbers of a band, shape (N,); none where a scene lacks the band."""
@@ -34,16 +35,23 @@ class ClearPixels:
             return np.empty(0, dtype=np.uint16)
         return np.concatenate([np.empty(0, dtype=np.uint16), *(self._of(scene, band) for scene in scenes)])
 
+    def share(self, scene: Scene, band: str) -> float:
+        """Share of the observed pixels that are clear, 0-1; 0 where a scene lacks the band."""
+        clear = self([scene], band).size
+        return clear / self._observed[scene.name, band] if clear else 0.0
+
     def _of(self, scene: Scene, band: str) -> NDArray[np.uint16]:
         key = (scene.name, band)
         if key not in self._samples:
 
-            def sample(window: Window) -> NDArray[np.uint16]:
+            def sample(window: Window) -> tuple[NDArray[np.uint16], int]:
                 values, scl = self._read(scene, band, window), self._read(scene, SCL, window)
-                clear: NDArray[np.uint16] = values[self._keep[scl.clip(0, 255)] & (values > 0)].astype(np.uint16)
-                return clear
+                observed = values > 0
+                return values[self._keep[scl.clip(0, 255)] & observed].astype(np.uint16), int(observed.sum())
 
-            self._samples[key] = np.concatenate(in_threads(sample, self._windows))
+            sampled = in_threads(sample, self._windows)
+            self._samples[key] = np.concatenate([clear for clear, _ in sampled])
+            self._observed[key] = sum(observed for _, observed in sampled)
         return self._samples[key]
 
     def _read(self, scene: Scene, band: str, window: Window) -> NDArray[Any]:

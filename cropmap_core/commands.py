@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,9 @@ from cropmap_core.parcels import (
     place_parcels,
     write_records,
 )
-from cropmap_core.scenes import DEFAULT_BANDS, Inventory, find_scenes
+from cropmap_core.scenes import DEFAULT_BANDS, Inventory, Scene, find_scenes
 from cropmap_core.scl import DEFAULT_KEEP_CLASSES
+from cropmap_core.selection import check_cloud_limit, cloud_percents, select_by_cloud, select_by_month
 from cropmap_core.series import Series
 from cropmap_core.stack import SceneStack, stack_scenes
 from cropmap_core.styles import class_style, confidence_style, true_colour_style
@@ -73,23 +75,28 @@ def stackscenes(
     bands: tuple[str, ...] = DEFAULT_BANDS,
     start_date: date | None = None,
     end_date: date | None = None,
+    months: tuple[int, ...] = (),
+    max_cloud_percent: int = 100,
     resolution: int = 10,
     offset: str = "auto",
 ) -> Result:
     """Stacks Sentinel-2 L2A scenes into one time series.
 
     Args:
-        scenes: Folders of scenes, SAFE folders, or band files.
+        scenes: Folders of scenes, products, archives or files: see docs/ingestion.md.
         output: Time series file to write, GeoTIFF.
         bands: Reflectance bands; SCL is added.
         start_date: First acquisition date, inclusive.
         end_date: Last acquisition date, inclusive.
+        months: Months of acquisition, 1 to 12; none for all.
+        max_cloud_percent: Scenes with more cloud over the raster, from their SCL, are left out.
         resolution: Pixel size in metres: 10, 20 or 60.
         offset: Radiometric offset: auto, 0 or -1000.
     """
     if resolution not in (10, 20, 60):
         raise JobError(f"RESOLUTION is {resolution}.", "Choose 10, 20 or 60 metres.")
-    stack, files = _stack(job, scenes, bands, start_date, end_date, resolution, offset)
+    asked = _Asked(start_date, end_date, months, max_cloud_percent)
+    stack, files = _stack(job, scenes, bands, asked, resolution, offset)
     result = _write(job, stack, output, {"command": "stackscenes", **_origin(stack)}, files)
     return {**result, "offset": sorted(set(stack.offsets.values))}
 
@@ -204,6 +211,8 @@ def mapcrops(
     parcels: Path | None = None,
     start_date: date | None = None,
     end_date: date | None = None,
+    months: tuple[int, ...] = (),
+    max_cloud_percent: int = 100,
     keep_classes: tuple[str, ...] = DEFAULT_KEEP_CLASSES,
     offset: str = "auto",
     device: str = "auto",
@@ -213,12 +222,14 @@ def mapcrops(
     """Maps crops: scenes and parcels in, class raster and parcel table out, in one streamed pass.
 
     Args:
-        scenes: Folders of scenes, SAFE folders, or band files.
+        scenes: Folders of scenes, products, archives or files: see docs/ingestion.md.
         model: A bundled model's id, or the folder of a model bundle.
         output_classes: Class raster to write, GeoTIFF.
         parcels: Polygon layer with the integer field `parcel`.
         start_date: First day that counts, inclusive.
         end_date: Last day that counts, inclusive.
+        months: Months of acquisition, 1 to 12; none for all.
+        max_cloud_percent: Scenes with more cloud over the raster, from their SCL, are left out.
         keep_classes: SCL classes that count as clear.
         offset: Radiometric offset: auto, 0 or -1000.
         device: auto, cpu or cuda.
@@ -228,7 +239,8 @@ def mapcrops(
     if output_parcels is not None and parcels is None:
         raise JobError("There are no PARCELS to describe.", "Give PARCELS, or leave OUTPUT_PARCELS out.")
     bundle = load_bundle(model)
-    stack, files = _stack(job, scenes, bundle.reflectance_bands, start_date, end_date, 10, offset)
+    asked = _Asked(start_date, end_date, months, max_cloud_percent)
+    stack, files = _stack(job, scenes, bundle.reflectance_bands, asked, 10, offset)
     composites = composite(stack, bundle.period, start_date, end_date, keep_classes)
     check_fits(bundle, (*composites.bands, *computable_indices(composites)), composites.dates)
     _tell_unseen(job, composites)
@@ -273,26 +285,56 @@ def _outputs(job: Job) -> Outputs:
     return outputs
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """Which of the scenes the user wants."""
+
+    start: date | None
+    end: date | None
+    months: tuple[int, ...]
+    max_cloud_percent: int
+
+
 def _stack(
     job: Job,
     paths: tuple[Path, ...],
     bands: tuple[str, ...],
-    start: date | None,
-    end: date | None,
+    asked: _Asked,
     resolution_m: int,
     offset: str,
 ) -> tuple[SceneStack, frozenset[Path]]:
     """The stack, and all files that were found to belong to scenes."""
+    check_cloud_limit(asked.max_cloud_percent)
     job.progress(0.0, "Looking for scenes")
-    inventory = find_scenes(paths, start, end)
+    inventory = find_scenes(paths, asked.start, asked.end)
     _log_inventory(job, inventory)
     job.progress(_READING / 2, "Checking the scenes")
-    stack = stack_scenes(inventory.scenes, bands, resolution_m, offset, start, end)
+    scenes = _select(job, inventory.scenes, asked, resolution_m)
+    stack = stack_scenes(scenes, bands, resolution_m, offset, asked.start, asked.end)
     job.log(f"Grid: {stack.grid.describe()}.")
     job.log(stack.offsets.evidence)
     for warning in stack.offsets.warnings:
         job.warning(warning)
     return stack, inventory.files
+
+
+def _select(job: Job, scenes: tuple[Scene, ...], asked: _Asked, resolution_m: int) -> tuple[Scene, ...]:
+    selected = select_by_month(scenes, asked.months)
+    if len(selected) < len(scenes):
+        job.log(f"{len(scenes) - len(selected)} scenes of other months are left out.")
+    if asked.max_cloud_percent == 100:
+        return selected
+    percents = cloud_percents(selected, resolution_m)
+    clear = select_by_cloud(selected, percents, asked.max_cloud_percent)
+    left_out = [
+        f"{scene.acquisition_date} ({percent:.0f} %)"
+        for scene, percent in zip(selected, percents, strict=True)
+        if scene not in clear
+    ]
+    if left_out:
+        shown = ", ".join(left_out[:20]) + (f" and {len(left_out) - 20} more" if len(left_out) > 20 else "")
+        job.log(f"{len(left_out)} scenes with more than {asked.max_cloud_percent} % cloud are left out: {shown}.")
+    return clear
 
 
 def _log_inventory(job: Job, inventory: Inventory) -> None:

@@ -25,11 +25,16 @@ OFFSET_ABOVE = 900
 """1st percentile of clear digital numbers: 948-1016 in series with offset."""
 MINIMUM_PIXELS = 100
 SAMPLED_SCENES = 24
+MOSTLY_CLEAR = 0.5
+"""Share of clear pixels from which on a scene's darkest ones are evidence. In Flanders 2018, without offset, the lower
+of its two 1st percentiles is at most 601 in such scenes, and up to 3531 in cloudier ones."""
 HAZY_SHARE = 0.2
 """Largest share of scenes without offset whose darkest pixels look otherwise: 3 or 4 of 73, hazy ones, in a year."""
 
 ClearPixels = Callable[[Sequence[Scene], str], NDArray[np.uint16]]
 """Samples the clear digital numbers of a band from some scenes, shape (N,)."""
+ClearShare = Callable[[Scene, str], float]
+"""Share of a scene's observed pixels, 0-1, that are clear in a band."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,9 @@ def _darkest(scene: Scene, clear_pixels: ClearPixels) -> list[float]:
     return [float(np.percentile(sample, 1)) for sample in samples]
 
 
-def doubts(scenes: Sequence[Scene], values: Sequence[int], clear_pixels: ClearPixels) -> list[str]:
+def doubts(
+    scenes: Sequence[Scene], values: Sequence[int], clear_pixels: ClearPixels, clear_share: ClearShare
+) -> list[str]:
     """Warnings where the darkest clear pixels of a scene make no sense with its offset, whatever it was decided by.
 
     Catalogues are known to state offsets that their files do not have, for single scenes too
@@ -140,10 +147,13 @@ def doubts(scenes: Sequence[Scene], values: Sequence[int], clear_pixels: ClearPi
         scenes: The series.
         values: Their offsets.
         clear_pixels: Samples a scene.
+        clear_share: Of a scene; between clouds SCL takes haze for clear, and haze has no dark pixels.
     """
     wrong: dict[int, list[str]] = {}
     for position in _some(range(len(scenes))):
         scene, value = scenes[position], values[position]
+        if min(clear_share(scene, band) for band in EVIDENCE_BANDS) < MOSTLY_CLEAR:
+            continue
         darkest = _darkest(scene, clear_pixels)
         if darkest and (max(darkest) < NO_OFFSET_BELOW if value else min(darkest) > OFFSET_ABOVE):
             shown = " and ".join(

@@ -96,7 +96,9 @@ def stack_scenes(
 
     clear_pixels = ClearPixels(grid, resolution_m)
     offsets = decide_offsets(scenes, offset, clear_pixels)
-    offsets = replace(offsets, warnings=(*offsets.warnings, *doubts(scenes, offsets.values, clear_pixels)))
+    offsets = replace(
+        offsets, warnings=(*offsets.warnings, *doubts(scenes, offsets.values, clear_pixels, clear_pixels.share))
+    )
     span = (start or scenes[0].acquisition_date, end or scenes[-1].acquisition_date)
     return SceneStack(tuple(scenes), ordered, grid, resolution_m, offsets, span)
 

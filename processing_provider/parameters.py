@@ -10,6 +10,7 @@ from qgis.core import (
     QgsProcessingParameterEnum,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterMultipleLayers,
+    QgsProcessingParameterNumber,
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterRasterLayer,
     QgsProcessingParameterString,
@@ -38,11 +39,17 @@ def advanced(parameter: QgsProcessingParameterDefinition) -> QgsProcessingParame
 
 
 def words(
-    name: str, description: str, options: list[str], default, several: bool = False
+    name: str, description: str, options: list[str], default, several: bool = False, optional: bool = False
 ) -> QgsProcessingParameterEnum:
     """A choice whose values are words on command lines too, not numbers."""
     return QgsProcessingParameterEnum(
-        name, description, options=options, allowMultiple=several, defaultValue=default, usesStaticStrings=True
+        name,
+        description,
+        options=options,
+        allowMultiple=several,
+        defaultValue=default,
+        optional=optional,
+        usesStaticStrings=True,
     )
 
 
@@ -59,7 +66,10 @@ def scenes() -> QgsProcessingParameterDefinition:
     parameter.setMetadata(_chooser("ScenesWidget"))
     return with_help(
         parameter,
-        tr("Folders of scenes, SAFE folders or single band files; a folder is searched with all its subfolders."),
+        tr(
+            "Folders of scenes, SAFE folders, zipped or not, band files of any archive, Earth Engine exports, openEO "
+            "cubes or STAC Items; a folder is searched with all its subfolders."
+        ),
     )
 
 
@@ -74,6 +84,26 @@ def dates() -> list[QgsProcessingParameterDefinition]:
         with_help(
             QgsProcessingParameterDateTime("END_DATE", tr("Last day"), type=kind, optional=True),
             tr("Later acquisitions are left out; none: up to the last one."),
+        ),
+    ]
+
+
+def selection() -> list[QgsProcessingParameterDefinition]:
+    """MONTHS and MAX_CLOUD: which of the scenes are used."""
+    cloud = QgsProcessingParameterNumber(
+        "MAX_CLOUD", tr("Most cloud in percent"), defaultValue=100, minValue=0, maxValue=100
+    )
+    return [
+        with_help(
+            advanced(words("MONTHS", tr("Months"), vocabulary.MONTHS, None, several=True, optional=True)),
+            tr("Only acquisitions of these months, of whatever year; none chosen: all."),
+        ),
+        with_help(
+            advanced(cloud),
+            tr(
+                "Scenes with a larger share of cloud over the raster are left out; it is counted in the scene "
+                "classification (SCL). Clouds in the others are masked pixel by pixel."
+            ),
         ),
     ]
 

@@ -63,13 +63,17 @@ class Values:
     def flag(self, name: str) -> bool:
         return self.algorithm.parameterAsBoolean(self.parameters, name, self.context)
 
+    def number(self, name: str) -> int:
+        return self.algorithm.parameterAsInt(self.parameters, name, self.context)
+
     def choice(self, name: str) -> str:
         """The one chosen word of an enum."""
         return self.algorithm.parameterAsEnumString(self.parameters, name, self.context)
 
     def choices(self, name: str) -> list[str]:
         """The chosen words of an enum."""
-        return self.algorithm.parameterAsEnumStrings(self.parameters, name, self.context)
+        words = self.algorithm.parameterAsEnumStrings(self.parameters, name, self.context)
+        return [word for word in words if word]  # an optional one that is left empty gives one empty word
 
     def path(self, name: str) -> str:
         """A file or folder as an absolute path, empty where none was given."""

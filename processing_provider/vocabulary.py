@@ -19,5 +19,6 @@ INDICES = [
 RESOLUTIONS_M = ["10", "20", "60"]
 OFFSETS = ["auto", "0", "-1000"]
 PERIODS = ["month"]
+MONTHS = [str(month) for month in range(1, 13)]
 DEVICES = ["auto", "cpu", "cuda"]
 TORCH_BUILDS = ["auto", "cpu", "cuda"]

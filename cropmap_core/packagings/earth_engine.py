@@ -13,7 +13,7 @@ from rasterio.io import DatasetReader
 
 from cropmap_core.bandfiles import open_band
 from cropmap_core.errors import SceneError
-from cropmap_core.packagings.found import Found, suffixed
+from cropmap_core.packagings.found import Found, suffixed, time_in_name
 from cropmap_core.packagings.rasters import band_of, nodata_of, resolution_of, unfit
 from cropmap_core.safe import offset_of_baseline
 from cropmap_core.scene import BandSource, Scene, StatedOffset
@@ -60,7 +60,7 @@ def _look(path: Path, dataset: DatasetReader, found: Found) -> None:
     if not bands:
         return
     reason = _unfit(path, dataset, bands)
-    origin = None if reason else _origin(path.stem, dataset.tags())
+    origin = None if reason else _origin(path, dataset.tags())
     if origin is None:
         found.skip(path, reason or "bands of Sentinel-2 without one date: name the file like S2_2018-05-04.tif")
         return
@@ -83,18 +83,19 @@ def _unfit(path: Path, dataset: DatasetReader, bands: dict[str, int]) -> str | N
     return unfit(dataset, bands)
 
 
-def _origin(stem: str, tags: Mapping[str, str]) -> _Origin | None:
+def _origin(path: Path, tags: Mapping[str, str]) -> _Origin | None:
     """The image's own id tells most, then the tags' date, then the name's."""
-    texts = [stem, *(tags[key] for key in sorted(tags))]
+    texts = [path.stem, *(tags[key] for key in sorted(tags))]
     for text in texts:
         match = _PRODUCT.search(text)
         if match is not None:
-            return _Origin(datetime.strptime(match[1], "%Y%m%dT%H%M%S"), match[4], f"{match[2]}.{match[3]}")
-    baseline = tags.get("PROCESSING_BASELINE")
+            return _Origin(time_in_name(match[1], "%Y%m%dT%H%M%S", path), match[4], f"{match[2]}.{match[3]}")
+    stated = tags.get("PROCESSING_BASELINE", "")
+    baseline = stated.zfill(5) if re.fullmatch(r"\d{1,2}\.\d{2}", stated) else None
     for text in texts:
         match = _INDEX.search(text)
         if match is not None:
-            return _Origin(datetime.strptime(match[1], "%Y%m%dT%H%M%S"), match[2], baseline)
+            return _Origin(time_in_name(match[1], "%Y%m%dT%H%M%S", path), match[2], baseline)
     tile = tags.get("MGRS_TILE", "")
     for key, text in tags.items():
         match = _TIME_START.search(f"{key}={text}")  # GDAL may part the name system:time_start at its colon
@@ -103,7 +104,7 @@ def _origin(stem: str, tags: Mapping[str, str]) -> _Origin | None:
             return _Origin(start.replace(microsecond=0, tzinfo=None), tile, baseline)
     with suppress(KeyError, ValueError):
         return _Origin(datetime.fromisoformat(tags["DATE_ACQUIRED"]).replace(tzinfo=None), tile, baseline)
-    days = {match[1] + match[3] + match[4] for match in _DAY.finditer(stem.replace("T", " "))}
+    days = {match[1] + match[3] + match[4] for match in _DAY.finditer(path.stem.replace("T", " "))}
     with suppress(ValueError):
         return _Origin(datetime.strptime("".join(days), "%Y%m%d"), tile, baseline)  # of two days, neither
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def _times(dataset: DatasetReader) -> list[datetime]:
         units = _UNITS.match(tags.get(f"{dimension}#units", ""))
         steps = [dataset.tags(number).get(f"NETCDF_DIM_{dimension}") for number in dataset.indexes]
         if units is not None and None not in steps:
-            start = datetime.fromisoformat("-".join(part.zfill(2) for part in units[2].split("-")))
-            return [start + timedelta(**{units[1]: float(step)}) for step in steps]
+            with suppress(ValueError, OverflowError):
+                start = datetime.fromisoformat("-".join(part.zfill(2) for part in units[2].split("-")))
+                return [start + timedelta(**{units[1]: float(step)}) for step in steps]
     return []

@@ -31,7 +31,7 @@ def find(candidates: Iterable[Path]) -> Found:
         try:
             with zipfile.ZipFile(path) as archive:
                 _find_products(archive, path, found)
-        except (zipfile.BadZipFile, OSError, NotImplementedError, zlib.error) as error:
+        except (zipfile.BadZipFile, OSError, EOFError, ValueError, zlib.error) as error:
             found.skip(path, f"a zip archive that is empty or damaged ({error}): get it again")
     return found
 
@@ -81,6 +81,8 @@ def _mistrust(members: list[zipfile.ZipInfo], archive_bytes: int) -> str | None:
             return f"a zip archive with a path that climbs out of it ({name!r})"
         if member.flag_bits & 1:
             return "a zip archive with a password: unpack it first"
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            return "a zip archive that is packed in a way that cannot be read in place: unpack it first"
         if member.file_size > max(_RATIO_FROM_BYTES, _RATIO * member.compress_size):
             return f"a zip archive that unpacks to far more than a product ({name!r}: {member.file_size} bytes)"
     total = sum(member.file_size for member in members)

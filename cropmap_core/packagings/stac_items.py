@@ -76,9 +76,9 @@ def _scene(item: Mapping[str, Any], path: Path) -> Scene:
     _refuse_other_products(item, properties)
     try:
         moment = datetime.fromisoformat(str(properties.get("datetime")))
-    except ValueError:
+        acquired = (moment.astimezone(UTC) if moment.tzinfo else moment).replace(tzinfo=None, microsecond=0)
+    except (ValueError, OverflowError):
         raise _Unusable("its datetime is no date") from None
-    acquired = (moment.astimezone(UTC) if moment.tzinfo else moment).replace(tzinfo=None, microsecond=0)
     files, offsets = _files(assets, path)
     if not files:
         raise _Unusable("it has no asset that is a band of Sentinel-2")
@@ -123,14 +123,16 @@ def _band(key: str) -> str | None:
 
 
 def _local_file(href: str, key: str, path: Path) -> Path:
-    parts = urlsplit(href)
-    if parts.scheme == "file":
-        file = Path(unquote(parts.path))
-    elif len(parts.scheme) > 1:  # a single letter is a drive
-        raise _Unusable(f"asset {key} lies at {parts.scheme}://{parts.netloc}, not on this computer: download it")
-    else:
-        file = path.parent / href  # an absolute href stands for itself
-    if not href or not file.is_file():
+    try:
+        parts = urlsplit(href)
+        if len(parts.scheme) > 1 and parts.scheme != "file":  # a single letter is a drive
+            raise _Unusable(f"asset {key} lies at {parts.scheme}://{parts.netloc}, not on this computer: download it")
+        # An absolute href stands for itself.
+        file = Path(unquote(parts.path)) if parts.scheme == "file" else path.parent / href
+        there = bool(href) and file.is_file()
+    except (ValueError, OSError):  # what is no address, or no name that a file may have
+        there = False
+    if not there:
         raise _Unusable(f"asset {key} is not there: {href or 'it has no href'}")
     if file.suffix.lower() not in (".tif", ".tiff", ".jp2"):
         raise _Unusable(f"asset {key} is no GeoTIFF or JPEG 2000 file")

@@ -188,6 +188,10 @@ def test_products_under_the_real_xml_of_four_baselines_harmonise(l2a_products: P
         np.testing.assert_array_equal(date[:2], [ground, ground])
 
 
+def all_clear(scene: Scene, band: str) -> float:
+    return 1.0
+
+
 class TestPlausibility:
     """Whatever an offset was decided by, the darkest clear pixels must make sense with it."""
 
@@ -205,7 +209,7 @@ class TestPlausibility:
         ],
     )
     def test_one_scene(self, stored: int, value: int, told: str | None) -> None:
-        found = doubts([scene(1)], [value], lambda scenes, band: np.full(200, stored, dtype=np.uint16))
+        found = doubts([scene(1)], [value], lambda scenes, band: np.full(200, stored, dtype=np.uint16), all_clear)
         assert len(found) == (told is not None)
         assert all(re.search(told or "", warning) for warning in found)
 
@@ -213,9 +217,30 @@ class TestPlausibility:
         def one_dark_band(scenes: Sequence[Scene], band: str) -> NDArray[np.uint16]:
             return np.full(200, 300 if band == "B02" else 1300, dtype=np.uint16)
 
-        assert doubts([scene(1)], [-1000], one_dark_band) == []
-        assert doubts([scene(1)], [0], one_dark_band) == []
-        assert doubts([scene(1)], [-1000], lambda scenes, band: np.full(99, 300, dtype=np.uint16)) == []
+        assert doubts([scene(1)], [-1000], one_dark_band, all_clear) == []
+        assert doubts([scene(1)], [0], one_dark_band, all_clear) == []
+        assert doubts([scene(1)], [-1000], lambda scenes, band: np.full(99, 300, dtype=np.uint16), all_clear) == []
+
+    @pytest.mark.parametrize(
+        ("scl", "doubted"), [([[4, 4], [9, 4]], True), ([[4, 9], [9, 4]], True), ([[9, 9], [9, 4]], False)]
+    )
+    def test_between_clouds_what_counts_as_clear_may_be_haze(
+        self, tmp_path: Path, scl: list[list[int]], doubted: bool
+    ) -> None:
+        classes = np.kron(scl, np.ones((8, 8), int))
+        values = {"B02": 1300, "B04": 1300}
+        write_scene(tmp_path, values=values, bands=("B02", "B04"), scl=classes, width=32, height=32)
+        stack = stack_scenes(find_scenes([tmp_path]).scenes, ["B04"], 10, "0")
+        assert bool(stack.offsets.warnings) == doubted
+
+    def test_a_real_year_under_clouds_gives_no_reason_to_doubt(self, flanders: Path) -> None:
+        stack = stack_scenes(find_scenes([flanders / "scenes"]).scenes, ["B02", "B04"], 10, "auto")
+        assert (set(stack.offsets.values), stack.offsets.warnings) == ({0}, ())
+
+    def test_a_real_year_with_the_wrong_offset_is_doubted(self, flanders: Path) -> None:
+        stack = stack_scenes(find_scenes([flanders / "scenes"]).scenes, ["B02", "B04"], 10, "-1000")
+        (warning,) = stack.offsets.warnings
+        assert "The offset -1000 seems wrong for" in warning
 
     def test_the_scene_that_its_catalogue_mislabels_is_named(self, tmp_path: Path) -> None:
         """Of three products that state -1000, one has had it taken off already."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from cropmap_core.scenes import find_scenes
 from cropmap_core.stack import SceneStack, stack_scenes
 from tests.core.repackaged import OFFSET, PACKAGINGS
+from tests.core.seam import REPOSITORY
 from tests.core.series_in_memory import whole
 from tests.factories import BANDS, write_season
 
@@ -42,3 +44,20 @@ def test_the_same_season_is_the_same_time_series(
         assert f"3 scenes by {evidence}" in stack.offsets.evidence
         for made, wanted in zip(whole(stack), whole(expected), strict=True):
             np.testing.assert_array_equal(made, wanted)
+
+
+def test_the_table_of_packagings_names_these_tests_and_no_others() -> None:
+    table = (REPOSITORY / "docs" / "ingestion.md").read_text(encoding="utf-8")
+    assert set(re.findall(r'`test_packagings.py` "([^"]+)"', table)) == set(PACKAGINGS)
+
+
+def test_the_tables_name_tests_that_there_are() -> None:
+    table = (REPOSITORY / "docs" / "ingestion.md").read_text(encoding="utf-8")
+    tests = REPOSITORY / "tests" / "core"
+    files = set(re.findall(r"`(test_\w+\.py)`", table))
+    assert {name for name in files if not (tests / name).exists()} == set()
+    written = "".join(path.read_text(encoding="utf-8") for path in tests.glob("test_*.py"))
+    classes = set(re.findall(r"`(Test\w+)`", table))
+    assert {name for name in classes if f"class {name}:" not in written} == set()
+    assert len(files) >= 7
+    assert len(classes) >= 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import zipfile
 from datetime import datetime
 from pathlib import Path
@@ -11,8 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from cropmap_core.errors import SceneError
+from cropmap_core.errors import CropMapError, SceneError
+from cropmap_core.grid import Window
+from cropmap_core.packagings import stac_items
 from cropmap_core.scenes import Scene, find_scenes
 from cropmap_core.stack import stack_scenes
 from tests.core.conftest import data_folder
@@ -21,6 +26,18 @@ from tests.core.series_in_memory import whole
 from tests.factories import write_safe, write_scene, write_season
 
 ELSEWHERE = "2018-09-09"  # the scene that is found beside the input that is not used
+
+
+ANY_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["https://[", "file://", "\0", "x" * 5000, "0001-01-01T00:00:00+23:59", "99.99", "//x/y", "."]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
 
 
 def only_scene(folder: Path) -> Scene:
@@ -132,6 +149,12 @@ class TestSafe:
         assert reason(tmp_path).startswith("a product without the images")
 
 
+@pytest.fixture(scope="module")
+def archive_of_a_product(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("product")
+    return zipped(write_safe(folder, bands=("B04",)), folder / "scene.zip").read_bytes()
+
+
 class TestZips:
     def archive(self, folder: Path, **members: bytes) -> Path:
         with zipfile.ZipFile(folder / "scenes.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -146,6 +169,47 @@ class TestZips:
         first, second = find_scenes([tmp_path / "zips"]).scenes
         assert (first.baseline, second.acquired) == ("05.09", datetime(2023, 6, 3, 10, 50, 29))
         assert first.place.parent == tmp_path / "zips" / "downloads.zip" / "downloads" / "may"
+
+    def test_the_genuine_product_zipped_is_the_same(self, l2a_products: Path, tmp_path: Path) -> None:
+        (safe,) = l2a_products.glob("*.SAFE")
+        stacks = [
+            stack_scenes(find_scenes([path]).scenes, ["B01", "B02", "B04"], 60, "auto")
+            for path in (safe, zipped(safe, tmp_path / "product.zip"))
+        ]
+        unpacked, packed = (stack.read(Window(900, 800, 50, 60)) for stack in stacks)
+        np.testing.assert_array_equal(packed.data, unpacked.data)
+        assert stacks[1].offsets == stacks[0].offsets
+        assert stacks[1].offsets.values == (-1000,)
+        assert stacks[1].offsets.warnings == ()
+
+    def test_another_way_of_packing(self, tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "scenes.zip", "w", zipfile.ZIP_BZIP2) as archive:
+            archive.writestr("S2.SAFE/MTD_MSIL2A.xml", b"x")
+        assert "cannot be read in place" in reason(tmp_path)
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+    @given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255), cut=st.booleans())
+    def test_damage_is_a_skip_or_an_error_that_says_so(
+        self, archive_of_a_product: bytes, tmp_path: Path, place: float, byte: int, cut: bool
+    ) -> None:
+        content = bytearray(archive_of_a_product)
+        position = int(place * len(content))
+        content[position] = byte
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))  # GDAL remembers what an archive of the same name held
+        (folder / "scene.zip").write_bytes(bytes(content[:position] if cut else content))
+        told = "scene.zip"
+        try:
+            whole(stack_scenes(find_scenes([folder]).scenes, ["B04"], 10, "0"))
+        except CropMapError as error:
+            told = error.message
+        assert "scene.zip" in told
+
+    def test_a_password(self, tmp_path: Path) -> None:
+        self.archive(tmp_path, **{"S2.SAFE/MTD_MSIL2A.xml": b"x"})
+        content = bytearray((tmp_path / "scenes.zip").read_bytes())
+        content[content.index(b"PK\x01\x02") + 8] |= 1
+        (tmp_path / "scenes.zip").write_bytes(bytes(content))
+        assert reason(tmp_path) == "a zip archive with a password: unpack it first"
 
     @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../../b", "C:\\x", "a\\..\\..\\b"])
     def test_a_path_that_climbs_out(self, tmp_path: Path, name: str) -> None:
@@ -236,6 +300,7 @@ class TestEarthEngine:
             ({"system:id": "COPERNICUS/S2_SR/x", "PROCESSING_BASELINE": "05.09"}, -1000),
             ({"PROCESSING_BASELINE": "02.14"}, 0),
             ({"PROCESSING_BASELINE": "05.09"}, None),
+            ({"system:id": "COPERNICUS/S2_SR/x", "PROCESSING_BASELINE": "unknown"}, None),
         ],
     )
     def test_the_collection_tells_the_offset(self, tmp_path: Path, tags: dict[str, str], offset: int | None) -> None:
@@ -247,6 +312,7 @@ class TestEarthEngine:
         [
             ("S2_2018-05-04-0000000000-0000000256.tif", {}, "a part of an export"),
             ("S2_2018-05-04_2018-05-14.tif", {}, "bands of Sentinel-2 without one date"),
+            ("20189904T105029_20180504T105418_T31UDS.tif", {}, "its name is not that of"),
             ("S2.tif", {}, "bands of Sentinel-2 without one date"),
             ("S2_2018-05-04.tif", {"bands": ("B02", "B04")}, "bands B02, B04 without SCL"),
             ("S2_2018-05-04.tif", {"dtype": np.float32}, "float32 values: export the 16-bit"),
@@ -361,6 +427,19 @@ class TestStacItems:
     def test_other_items(self, tmp_path: Path, properties: dict[str, Any], why: str) -> None:
         self.item(tmp_path / "stac", **properties)
         assert why in reason_of_item(tmp_path / "stac")
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+    @given(data=st.data())
+    def test_whatever_an_item_holds_it_is_a_scene_or_skipped(self, tmp_path: Path, data: st.DataObject) -> None:
+        assets = {"B02": {"href": "B02.tif", "raster:bands": [{"offset": 0, "scale": 0.0001}]}}
+        own = {"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": True}
+        item = json.loads(self.item(tmp_path / "stac", assets, **own).read_text())
+        band = item["assets"]["B02"]
+        holder = data.draw(st.sampled_from([item, item["properties"], item["assets"], band, band["raster:bands"][0]]))
+        holder[data.draw(st.sampled_from(sorted(holder)))] = data.draw(ANY_JSON)
+        (tmp_path / "stac" / "item.json").write_text(json.dumps(item))
+        found = stac_items.find([tmp_path / "stac" / "item.json"])
+        assert len(found.scenes) + len(found.skipped) == len(found.claimed & {tmp_path / "stac" / "item.json"})
 
     @pytest.mark.parametrize(
         "text", ["", "[]", "{}", "{'a'", '{"type": "FeatureCollection", "features": 3}', "[" * 9999]

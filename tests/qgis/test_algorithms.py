@@ -250,6 +250,17 @@ def test_words_and_dates_may_be_written_carelessly(run, jobs, season, tmp_path):
     assert stack["start_date"] == "2018-05-01"
 
 
+@pytest.mark.parametrize(
+    ("months", "expected"), [(None, []), ([], []), ("5,11", [5, 11]), (["5", "6"], [5, 6]), ("12", [12])]
+)
+def test_the_selection_of_scenes_reaches_the_job(run, jobs, season, tmp_path, months, expected):
+    output = str(tmp_path / "out.tif")
+    run("stackscenes", {"SCENES": [str(season)], "MONTHS": months, "MAX_CLOUD": 40, "OUTPUT": output})
+
+    assert is_valid(jobs[0])
+    assert (jobs[0]["parameters"]["months"], jobs[0]["parameters"]["max_cloud_percent"]) == (expected, 40)
+
+
 def test_what_an_empty_field_of_a_dialog_gives_is_no_value(run, jobs, season, bundle, tmp_path):
     skipped = QgsProcessingOutputLayerDefinition("")
     run(

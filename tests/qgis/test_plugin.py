@@ -24,13 +24,13 @@ IDS = {
 }
 # Optional ones in brackets, as saved models and scripts know them.
 PARAMETERS = {
-    "stackscenes": "SCENES BANDS [START_DATE] [END_DATE] RESOLUTION OFFSET OUTPUT",
+    "stackscenes": "SCENES BANDS [START_DATE] [END_DATE] RESOLUTION [MONTHS] MAX_CLOUD OFFSET OUTPUT",
     "compositetimeseries": "SERIES PERIOD [START_DATE] [END_DATE] KEEP_CLASSES OUTPUT",
     "fillgaps": "SERIES OUTPUT",
     "computeindices": "SERIES INDICES INCLUDE_REFLECTANCE OUTPUT",
     "classify": "SERIES MODEL DEVICE OUTPUT_CLASSES [OUTPUT_CONFIDENCE]",
     "parcelattributes": "PARCELS CLASSES [CONFIDENCE] OUTPUT",
-    "mapcrops": "SCENES [PARCELS] [START_DATE] [END_DATE] MODEL KEEP_CLASSES OFFSET DEVICE "
+    "mapcrops": "SCENES [PARCELS] [START_DATE] [END_DATE] MODEL KEEP_CLASSES [MONTHS] MAX_CLOUD OFFSET DEVICE "
     "OUTPUT_CLASSES [OUTPUT_CONFIDENCE] [OUTPUT_PARCELS]",
     "runtimeinfo": "",
     "installruntime": "TORCH [INDEX_URL] [TORCH_INDEX_URL] [WHEELS] [PYTHON]",
@@ -38,6 +38,7 @@ PARAMETERS = {
 DEFAULTS = {
     "BANDS": vocabulary.DEFAULT_BANDS,
     "RESOLUTION": "10",
+    "MAX_CLOUD": 100,
     "OFFSET": "auto",
     "PERIOD": "month",
     "KEEP_CLASSES": vocabulary.DEFAULT_SCL_CLASSES,
@@ -150,6 +151,8 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
     assert definitions["sclClass"]["enum"] == vocabulary.SCL_CLASSES
     assert definitions["keepClasses"]["default"] == vocabulary.DEFAULT_SCL_CLASSES
     assert definitions["offset"]["enum"] == vocabulary.OFFSETS
+    months = definitions["months"]["items"]
+    assert [str(month) for month in range(months["minimum"], months["maximum"] + 1)] == vocabulary.MONTHS
     assert [str(metres) for metres in definitions["resolution"]["enum"]] == vocabulary.RESOLUTIONS_M
     assert definitions["period"]["enum"] == vocabulary.PERIODS
     assert definitions["device"]["enum"] == vocabulary.DEVICES
