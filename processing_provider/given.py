@@ -54,6 +54,8 @@ def _words(definition: QgsProcessingParameterEnum, value):
         return value
     given = [word for word in given if word]
     name, options = definition.name(), definition.options()
+    if not given and definition.flags() & Qgis.ProcessingParameterFlag.Optional:
+        return None
     if not given:
         raise JobFailed("JobError", f"{name} is empty.", f"Choose from {', '.join(options)}.")
     spelling = {option.lower(): option for option in options}
