@@ -7,7 +7,6 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from cropmap_core.errors import JobError, NoValidObservationError
 from cropmap_core.filling import Filled
 from cropmap_core.grid import Grid
 from cropmap_core.indices import computable_indices, with_indices
+from cropmap_core.intake import READING, Asked, origin_of, stack_asked
 from cropmap_core.jobs import Job
 from cropmap_core.outputs import Outputs, write_text
 from cropmap_core.parcels import (
@@ -32,18 +32,15 @@ from cropmap_core.parcels import (
     place_parcels,
     write_records,
 )
-from cropmap_core.scenes import DEFAULT_BANDS, Inventory, Scene, find_scenes
+from cropmap_core.scenes import DEFAULT_BANDS
 from cropmap_core.scl import DEFAULT_KEEP_CLASSES
-from cropmap_core.selection import check_cloud_limit, cloud_percents, select_by_cloud, select_by_month
 from cropmap_core.series import Series
-from cropmap_core.stack import SceneStack, stack_scenes
 from cropmap_core.styles import class_style, confidence_style, true_colour_style
 from cropmap_core.timeseries import TimeSeriesFile, open_time_series, write_time_series
 
 Result = Mapping[str, Any]
 
 _PACKAGES = ("torch", "numpy", "rasterio", "geopandas", "shapely", "pyproj", "numba", "exactextract", "safetensors")
-_READING = 0.02  # share of a job's progress that finding and checking the inputs takes
 
 
 def runtimeinfo(job: Job) -> Result:
@@ -95,9 +92,9 @@ def stackscenes(
     """
     if resolution not in (10, 20, 60):
         raise JobError(f"RESOLUTION is {resolution}.", "Choose 10, 20 or 60 metres.")
-    asked = _Asked(start_date, end_date, months, max_cloud_percent)
-    stack, files = _stack(job, scenes, bands, asked, resolution, offset)
-    result = _write(job, stack, output, {"command": "stackscenes", **_origin(stack)}, files)
+    asked = Asked(start_date, end_date, months, max_cloud_percent)
+    stack, files = stack_asked(job, scenes, bands, asked, resolution, offset)
+    result = _write(job, stack, output, {"command": "stackscenes", **origin_of(stack)}, files)
     return {**result, "offset": sorted(set(stack.offsets.values))}
 
 
@@ -197,7 +194,7 @@ def parcelattributes(job: Job, *, parcels: Path, classes: Path, output: Path, co
     placed = _place(job, parcels, grid_of_file(classes))
     with _outputs(job) as outputs:
         outputs.protect([path for path in (parcels, classes, confidence) if path is not None])
-        described = _describe_parcels(job, placed, classes, confidence, outputs.stage(output), (_READING, 1.0))
+        described = _describe_parcels(job, placed, classes, confidence, outputs.stage(output), (READING, 1.0))
         outputs.commit()
     return {"output": str(output), **described, "classes": legend_of_file(classes)}
 
@@ -239,21 +236,21 @@ def mapcrops(
     if output_parcels is not None and parcels is None:
         raise JobError("There are no PARCELS to describe.", "Give PARCELS, or leave OUTPUT_PARCELS out.")
     bundle = load_bundle(model)
-    asked = _Asked(start_date, end_date, months, max_cloud_percent)
-    stack, files = _stack(job, scenes, bundle.reflectance_bands, asked, 10, offset)
+    asked = Asked(start_date, end_date, months, max_cloud_percent)
+    stack, files = stack_asked(job, scenes, bundle.reflectance_bands, asked, 10, offset)
     composites = composite(stack, bundle.period, start_date, end_date, keep_classes)
     check_fits(bundle, (*composites.bands, *computable_indices(composites)), composites.dates)
     _tell_unseen(job, composites)
     placed = _place(job, parcels, stack.grid) if parcels is not None and output_parcels is not None else None
     with _outputs(job) as outputs:
         outputs.protect([*files, *([parcels] if parcels is not None else [])])
-        provenance = {"command": "mapcrops", "keep_classes": keep_classes, **_origin(stack)}
+        provenance = {"command": "mapcrops", "keep_classes": keep_classes, **origin_of(stack)}
         maps = _stage_maps(outputs, bundle, output_classes, output_confidence)
         table = outputs.stage(output_parcels) if output_parcels is not None else None
         if table is not None and output_confidence is None:
             maps = maps[0], outputs.scratch(output_classes)  # pred_prob means the same whatever outputs were chosen
         end = 0.99 if table is None else 0.95
-        class_map = _classify(job, Filled(composites), bundle, device, *maps, provenance, (_READING, end))
+        class_map = _classify(job, Filled(composites), bundle, device, *maps, provenance, (READING, end))
         result = _map_result(bundle, class_map, output_classes, output_confidence)
         if table is not None and placed is not None:
             job.progress(end, "Describing the parcels")
@@ -285,77 +282,6 @@ def _outputs(job: Job) -> Outputs:
     return outputs
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """Which of the scenes the user wants."""
-
-    start: date | None
-    end: date | None
-    months: tuple[int, ...]
-    max_cloud_percent: int
-
-
-def _stack(
-    job: Job,
-    paths: tuple[Path, ...],
-    bands: tuple[str, ...],
-    asked: _Asked,
-    resolution_m: int,
-    offset: str,
-) -> tuple[SceneStack, frozenset[Path]]:
-    """The stack, and all files that were found to belong to scenes."""
-    check_cloud_limit(asked.max_cloud_percent)
-    job.progress(0.0, "Looking for scenes")
-    inventory = find_scenes(paths, asked.start, asked.end)
-    _log_inventory(job, inventory)
-    job.progress(_READING / 2, "Checking the scenes")
-    scenes = _select(job, inventory.scenes, asked, resolution_m)
-    stack = stack_scenes(scenes, bands, resolution_m, offset, asked.start, asked.end)
-    job.log(f"Grid: {stack.grid.describe()}.")
-    job.log(stack.offsets.evidence)
-    for warning in stack.offsets.warnings:
-        job.warning(warning)
-    return stack, inventory.files
-
-
-def _select(job: Job, scenes: tuple[Scene, ...], asked: _Asked, resolution_m: int) -> tuple[Scene, ...]:
-    selected = select_by_month(scenes, asked.months)
-    if len(selected) < len(scenes):
-        job.log(f"{len(scenes) - len(selected)} scenes of other months are left out.")
-    if asked.max_cloud_percent == 100:
-        return selected
-    percents = cloud_percents(selected, resolution_m)
-    clear = select_by_cloud(selected, percents, asked.max_cloud_percent)
-    left_out = [
-        f"{scene.acquisition_date} ({percent:.0f} %)"
-        for scene, percent in zip(selected, percents, strict=True)
-        if scene not in clear
-    ]
-    if left_out:
-        shown = ", ".join(left_out[:20]) + (f" and {len(left_out) - 20} more" if len(left_out) > 20 else "")
-        job.log(f"{len(left_out)} scenes with more than {asked.max_cloud_percent} % cloud are left out: {shown}.")
-    return clear
-
-
-def _log_inventory(job: Job, inventory: Inventory) -> None:
-    dates = [scene.acquisition_date for scene in inventory.scenes]
-    tile = next((f" of MGRS tile {scene.mgrs_tile}" for scene in inventory.scenes if scene.mgrs_tile), "")
-    job.log(f"{len(dates)} scenes{tile}, {dates[0]} to {dates[-1]}.")
-    for skipped in inventory.skipped[:20]:
-        job.log(f"Skipped {skipped.path}: {skipped.reason}.")
-    if len(inventory.skipped) > 20:
-        job.log(f"Skipped {len(inventory.skipped) - 20} more.")
-
-
-def _origin(stack: SceneStack) -> dict[str, Any]:
-    return {
-        "scenes": [scene.name for scene in stack.scenes],
-        "baselines": sorted({scene.baseline for scene in stack.scenes if scene.baseline}),
-        "offsets": list(stack.offsets.values),
-        "offset_evidence": stack.offsets.evidence,
-    }
-
-
 def _write_step(
     job: Job, series: Series, output: Path, provenance: dict[str, Any], source: TimeSeriesFile
 ) -> dict[str, Any]:
@@ -371,8 +297,8 @@ def _write(
         outputs.protect(inputs)
         part = outputs.stage_raster(output)
         style = outputs.stage(output.with_suffix(".qml")) if _can_show_true_colour(series) else None
-        job.progress(_READING, f"Writing {len(series.dates)} dates of {len(series.bands)} bands")
-        write_time_series(series, part, provenance, job.part(_READING, 0.99))
+        job.progress(READING, f"Writing {len(series.dates)} dates of {len(series.bands)} bands")
+        write_time_series(series, part, provenance, job.part(READING, 0.99))
         if style is not None:
             write_text(style, _true_colour(series))
         outputs.commit()
@@ -442,7 +368,7 @@ def _classify(
 
 def _place(job: Job, parcels: Path, grid: Grid) -> PlacedParcels:
     """Places the parcels before anything is computed: a wrong layer should not cost a whole run."""
-    job.progress(_READING / 2, "Checking the parcels")
+    job.progress(READING / 2, "Checking the parcels")
     placed = place_parcels(parcels, grid)
     for warning in placed.warnings:
         job.warning(warning)
