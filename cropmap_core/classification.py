@@ -114,19 +114,16 @@ class Classifier:
         confidence = np.full(observed.shape, NO_CONFIDENCE, dtype=np.uint8)
         if observed.any():
             values = self.bundle.normalise(block.data)
-            predict = self._patches if self._network.kind == "patch" else self._dense
-            best, probability = predict(values, block.valid, days, observed.shape, progress)
+            if self._network.kind == "patch":
+                best, probability = self._patches(values, block.valid, days, observed.shape, progress)
+            else:
+                best, probability = self._dense(values, block.valid, days)
             classes[observed] = self._values[best[observed]]
             confidence[observed] = np.rint(100 * probability[observed]).astype(np.uint8)
         return classes, confidence
 
     def _dense(
-        self,
-        values: NDArray[np.float32],
-        valid: NDArray[np.bool_],
-        days: NDArray[np.float32],
-        shape: tuple[int, int],
-        progress: Progress,
+        self, values: NDArray[np.float32], valid: NDArray[np.bool_], days: NDArray[np.float32]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         logits = self._forward(values[None], valid[None], days)[0]
         inside = slice(self.halo, -self.halo) if self.halo else slice(None)

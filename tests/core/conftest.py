@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ import torch
 from hypothesis import settings
 
 from cropmap_core.bundles import Bundle
-from tests.core.tiny_models import HYPER_PARAMETERS, save_tiny_bundle
+from tests.core.seam import run_here
+from tests.core.tiny_models import END, HYPER_PARAMETERS, START, save_tiny_bundle
 from tests.factories import write_season
+
+CHAIN_BANDS = ["B02", "B03", "B04", "B08", "B11"]
 
 settings.register_profile("cropmap", max_examples=60, deadline=None, derandomize=True, database=None)
 settings.load_profile("cropmap")
@@ -58,3 +62,21 @@ def hybrid_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="session")
 def convlstm_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return save_tiny_bundle(tmp_path_factory.mktemp("models") / "convlstm", "convlstm")
+
+
+@pytest.fixture(scope="session")
+def steps(season: Path, hybrid_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """The files of the chain: a stack, its composites, them filled, and a map of them."""
+    folder = tmp_path_factory.mktemp("steps")
+    made = {name: folder / f"{name}.tif" for name in ("stack", "months", "filled", "classes", "confidence")}
+    maps = {"output_classes": made["classes"], "output_confidence": made["confidence"]}
+    for outcome in (
+        run_here(
+            "stackscenes", scenes=[season], bands=CHAIN_BANDS, output=made["stack"], start_date=START, end_date=END
+        ),
+        run_here("compositetimeseries", series=made["stack"], output=made["months"]),
+        run_here("fillgaps", series=made["months"], output=made["filled"]),
+        run_here("classify", series=made["filled"], model=hybrid_bundle.folder, **maps),
+    ):
+        assert outcome.status == 0, outcome.last
+    return made

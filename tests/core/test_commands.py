@@ -32,24 +32,12 @@ BANDS = ["B02", "B03", "B04", "B08", "B11"]
 
 
 @pytest.fixture(scope="module")
-def files(season: Path, hybrid_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """What each command takes: a stack, its composites, a map of them, and parcels."""
-    folder = tmp_path_factory.mktemp("files")
-    made = {name: folder / f"{name}.tif" for name in ("stack", "months", "filled", "classes", "confidence")}
-    maps = {"output_classes": made["classes"], "output_confidence": made["confidence"]}
-    for outcome in (
-        run_here("stackscenes", scenes=[season], bands=BANDS, output=made["stack"], **DATES),
-        run_here("compositetimeseries", series=made["stack"], output=made["months"]),
-        run_here("fillgaps", series=made["months"], output=made["filled"]),
-        run_here("classify", series=made["filled"], model=hybrid_bundle.folder, **maps),
-    ):
-        assert outcome.status == 0, outcome.last
-    return {
-        **made,
-        "parcels": numbered_parcels(folder / "parcels.gpkg"),
-        "model": hybrid_bundle.folder,
-        "season": season,
-    }
+def files(
+    steps: Mapping[str, Path], season: Path, hybrid_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, Path]:
+    """What each command takes: the files of the chain, their model and scenes, and parcels."""
+    parcels = numbered_parcels(tmp_path_factory.mktemp("files") / "parcels.gpkg")
+    return {**steps, "parcels": parcels, "model": hybrid_bundle.folder, "season": season}
 
 
 class TestResults:

@@ -24,22 +24,6 @@ from tests.factories import write_safe, write_scene, write_season
 DATES = {"start_date": START, "end_date": END}
 
 
-@pytest.fixture(scope="module")
-def steps(season: Path, hybrid_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    folder = tmp_path_factory.mktemp("steps")
-    made = {name: folder / f"{name}.tif" for name in ("stack", "months", "filled", "classes", "confidence")}
-    bands = ["B02", "B03", "B04", "B08", "B11"]
-    maps = {"output_classes": made["classes"], "output_confidence": made["confidence"]}
-    for outcome in (
-        run_here("stackscenes", scenes=[season], bands=bands, output=made["stack"], **DATES),
-        run_here("compositetimeseries", series=made["stack"], output=made["months"]),
-        run_here("fillgaps", series=made["months"], output=made["filled"]),
-        run_here("classify", series=made["filled"], model=hybrid_bundle.folder, **maps),
-    ):
-        assert outcome.status == 0, outcome.last
-    return made
-
-
 def rewritten(path: Path, add: int = 0, **profile: object) -> None:
     """Writes a raster again with a number added, under another profile."""
     with rasterio.open(path) as dataset:
