@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 
 from benchmarks.paired import compare
-from cropmap_core.kernels import fill_from_neighbours, median_by_period
-from cropmap_core.series import NODATA
+from cropmap_core.timeseries.kernels import fill_from_neighbours, median_by_period
+from cropmap_core.timeseries.series import NODATA
 
 SIZE = 256
 MEGAPIXELS = SIZE * SIZE / 1e6

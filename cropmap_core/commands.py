@@ -14,16 +14,12 @@ from typing import Any
 import torch
 
 from cropmap_core import __version__
-from cropmap_core.bundles import Bundle, check_fits, list_bundles, load_bundle
-from cropmap_core.classification import ClassMap, choose_device, write_class_map
-from cropmap_core.compositing import Composite, composite
 from cropmap_core.errors import JobError, NoValidObservationError
-from cropmap_core.filling import Filled
-from cropmap_core.grid import Grid
-from cropmap_core.indices import computable_indices, with_indices
-from cropmap_core.intake import READING, Asked, origin_of, stack_asked
+from cropmap_core.inference.bundles import Bundle, check_fits, list_bundles, load_bundle
+from cropmap_core.inference.classification import ClassMap, choose_device, write_class_map
+from cropmap_core.io.grid import Grid
+from cropmap_core.io.outputs import Outputs, write_text
 from cropmap_core.jobs import Job
-from cropmap_core.outputs import Outputs, write_text
 from cropmap_core.parcels import (
     PlacedParcels,
     describe_parcels,
@@ -32,11 +28,15 @@ from cropmap_core.parcels import (
     place_parcels,
     write_records,
 )
-from cropmap_core.scenes import DEFAULT_BANDS
-from cropmap_core.scl import DEFAULT_KEEP_CLASSES
-from cropmap_core.series import Series
+from cropmap_core.scenes.intake import READING, Asked, origin_of, stack_asked
+from cropmap_core.scenes.inventory import DEFAULT_BANDS
+from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES
 from cropmap_core.styles import class_style, confidence_style, true_colour_style
-from cropmap_core.timeseries import TimeSeriesFile, open_time_series, write_time_series
+from cropmap_core.timeseries.compositing import Composite, composite
+from cropmap_core.timeseries.files import TimeSeriesFile, open_time_series, write_time_series
+from cropmap_core.timeseries.filling import Filled
+from cropmap_core.timeseries.indices import computable_indices, with_indices
+from cropmap_core.timeseries.series import Series
 
 Result = Mapping[str, Any]
 

@@ -21,9 +21,9 @@ from pyogrio.errors import DataSourceError
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
-from cropmap_core.classification import CLASSES_TAG
 from cropmap_core.errors import GridMismatchError, OutputError, ParcelError, SeriesError
-from cropmap_core.grid import Grid
+from cropmap_core.inference.classification import CLASSES_TAG
+from cropmap_core.io.grid import Grid
 
 PARCEL_FIELD = "parcel"
 RECORD_FIELDS = (PARCEL_FIELD, "pred_code", "pred_crop", "pred_prob", "n_pixels")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from cropmap_core.bundles import CropClass
+from cropmap_core.inference.bundles import CropClass
 
 CONFIDENCE_COLOURS = ((0, "#7f3b08"), (40, "#e08214"), (60, "#fee0b6"), (80, "#b2abd2"), (100, "#2d004b"))
 """Percent and colour: low confidence stands out."""

@@ -1,6 +1,6 @@
 """The words that dialogs offer.
 
-The worker owns them (docs/job.schema.json, cropmap_core.indices); tests hold both equal.
+The worker owns them (docs/job.schema.json, cropmap_core.timeseries.indices); tests hold both equal.
 """
 
 from __future__ import annotations

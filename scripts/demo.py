@@ -20,9 +20,9 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from cropmap_core.bundles import Bundle, load_bundle
 from cropmap_core.errors import CropMapError
-from cropmap_core.synthetic import Season, make_season, year_of
+from cropmap_core.inference.bundles import Bundle, load_bundle
+from cropmap_core.learning.synthetic import Season, make_season, year_of
 from scripts.overview import Agreement, Outputs, draw_overview
 
 ROOT = Path(__file__).resolve().parent.parent

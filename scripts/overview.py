@@ -19,8 +19,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
-from cropmap_core.bundles import CropClass
-from cropmap_core.synthetic import Season
+from cropmap_core.inference.bundles import CropClass
+from cropmap_core.learning.synthetic import Season
 
 INK, QUIET, PAPER, NO_CROP = "#22302a", "#6b756f", "#ffffff", "#e4e6e1"
 

@@ -30,19 +30,19 @@ from pyproj import Transformer
 from rasterio.features import rasterize
 from sklearn.ensemble import RandomForestClassifier
 
-from cropmap_core.augmentation import Augmentation, Labelled, resampled_seasons
-from cropmap_core.bundles import BUNDLED, Bundle, CropClass, save_bundle
-from cropmap_core.classification import write_class_map
-from cropmap_core.compositing import composite
 from cropmap_core.errors import CropMapError
-from cropmap_core.filling import Filled
-from cropmap_core.periods import make_periods
-from cropmap_core.scenes import DEFAULT_BANDS, find_scenes
-from cropmap_core.scl import DEFAULT_KEEP_CLASSES
-from cropmap_core.series import Series
-from cropmap_core.signatures import make_signatures
-from cropmap_core.stack import SceneStack, stack_scenes
-from cropmap_core.training import Recipe, Trained, make_channels, train
+from cropmap_core.inference.bundles import BUNDLED, Bundle, CropClass, save_bundle
+from cropmap_core.inference.classification import write_class_map
+from cropmap_core.learning.augmentation import Augmentation, Labelled, resampled_seasons
+from cropmap_core.learning.signatures import make_signatures
+from cropmap_core.learning.training import Recipe, Trained, make_channels, train
+from cropmap_core.scenes.inventory import DEFAULT_BANDS, find_scenes
+from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES
+from cropmap_core.scenes.stack import SceneStack, stack_scenes
+from cropmap_core.timeseries.compositing import composite
+from cropmap_core.timeseries.filling import Filled
+from cropmap_core.timeseries.periods import make_periods
+from cropmap_core.timeseries.series import Series
 
 ROOT = Path(__file__).resolve().parent.parent
 START, END = date(2018, 1, 1), date(2018, 12, 31)

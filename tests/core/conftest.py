@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from cropmap_core.bundles import Bundle
+from cropmap_core.inference.bundles import Bundle
 from tests.core.seam import run_here
 from tests.core.tiny_models import END, HYPER_PARAMETERS, START, save_tiny_bundle
 from tests.factories import write_season

@@ -11,8 +11,8 @@ import numpy as np
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 
-from cropmap_core.grid import Grid, Window
-from cropmap_core.series import Block, Mask, Series, Values, empty_block, present
+from cropmap_core.io.grid import Grid, Window
+from cropmap_core.timeseries.series import Block, Mask, Series, Values, empty_block, present
 from tests.factories import CRS, ORIGIN
 
 

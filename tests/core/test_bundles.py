@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from cropmap_core.bundles import (
+from cropmap_core.errors import IncompatibleModelError, ModelBundleError, OutputError
+from cropmap_core.inference.bundles import (
     Bundle,
     CropClass,
     bundled_ids,
@@ -23,7 +24,6 @@ from cropmap_core.bundles import (
     load_bundle,
     save_bundle,
 )
-from cropmap_core.errors import IncompatibleModelError, ModelBundleError, OutputError
 from models import build
 from models.network import Network
 

@@ -11,7 +11,7 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
-from cropmap_core.bundles import Bundle
+from cropmap_core.inference.bundles import Bundle
 from tests.core.seam import numbered_parcels, run_here, unfinished_files
 from tests.core.tiny_models import CLASSES, END, START
 
@@ -66,7 +66,7 @@ def map_by_steps(scenes: Path, bundle: Bundle, folder: Path) -> Maps:
 
 
 def in_blocks_of(patch: pytest.MonkeyPatch, size: int) -> None:
-    for module in ("classification", "timeseries"):
+    for module in ("inference.classification", "timeseries.files"):
         patch.setattr(f"cropmap_core.{module}.BLOCK_SIZE", size)
 
 

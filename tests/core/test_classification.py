@@ -14,11 +14,11 @@ import rasterio
 import torch
 from numpy.typing import NDArray
 
-from cropmap_core.bundles import Bundle
-from cropmap_core.classification import ClassMap, choose_device, write_class_map
 from cropmap_core.errors import IncompatibleModelError, JobError, NoValidObservationError
-from cropmap_core.indices import as_channels
-from cropmap_core.series import NODATA
+from cropmap_core.inference.bundles import Bundle
+from cropmap_core.inference.classification import ClassMap, choose_device, write_class_map
+from cropmap_core.timeseries.indices import as_channels
+from cropmap_core.timeseries.series import NODATA
 from tests.core.series_in_memory import SeriesInMemory, whole
 from tests.core.tiny_models import CLASSES, MONTHS, save_tiny_bundle
 
@@ -133,7 +133,7 @@ def test_a_map_in_blocks_is_the_map_as_a_whole(
 ) -> None:
     series = composites(height=45, width=38, seed=2)
     classes, confidence = mapped(series, tiny_bundle, tmp_path)
-    monkeypatch.setattr("cropmap_core.classification.BLOCK_SIZE", 8)
+    monkeypatch.setattr("cropmap_core.inference.classification.BLOCK_SIZE", 8)
     blockwise, confidence_blockwise = mapped(series, tiny_bundle, tmp_path)
     np.testing.assert_array_equal(blockwise, classes)
     # Sums of floats depend on the shape of the block in their last digit, and so may the rounding to percent.
@@ -144,7 +144,7 @@ def test_patches_in_batches_are_the_patches_at_once(
     convlstm_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once = mapped(composites(), convlstm_bundle, tmp_path)
-    monkeypatch.setattr("cropmap_core.classification.PATCHES_AT_ONCE", 3)
+    monkeypatch.setattr("cropmap_core.inference.classification.PATCHES_AT_ONCE", 3)
     np.testing.assert_array_equal(mapped(composites(), convlstm_bundle, tmp_path)[0], at_once[0])
 
 
@@ -181,7 +181,7 @@ def test_classes_take_their_values_in_the_order_of_the_networks_outputs(tmp_path
 
 
 def test_progress_runs_from_0_to_1(hybrid_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cropmap_core.classification.BLOCK_SIZE", 8)
+    monkeypatch.setattr("cropmap_core.inference.classification.BLOCK_SIZE", 8)
     heard: list[float] = []
     write_class_map(composites(8, 16), hybrid_bundle, CPU, tmp_path / "classes.tif", None, {}, heard.append)
     assert heard == [0, 0.25, 0.5, 0.75, 1]

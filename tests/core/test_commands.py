@@ -17,11 +17,11 @@ import torch
 from shapely.geometry import Point, box
 
 from cropmap_core.__main__ import main
-from cropmap_core.bundles import Bundle
 from cropmap_core.commands import COMMANDS
 from cropmap_core.errors import JobError
+from cropmap_core.inference.bundles import Bundle
 from cropmap_core.parameters import bind
-from cropmap_core.timeseries import open_time_series
+from cropmap_core.timeseries.files import open_time_series
 from tests.core.seam import Outcome, numbered_parcels, run_here, unfinished_files
 from tests.core.series_in_memory import whole
 from tests.core.tiny_models import END, START, save_tiny_bundle

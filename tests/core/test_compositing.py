@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from cropmap_core.compositing import composite
 from cropmap_core.errors import JobError, MissingBandError, NoValidObservationError, SeriesError
-from cropmap_core.grid import Window
-from cropmap_core.periods import make_periods
-from cropmap_core.scl import DEFAULT_KEEP_CLASSES, SCL_CLASSES, keep_table
-from cropmap_core.series import NODATA
+from cropmap_core.io.grid import Window
+from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES, SCL_CLASSES, keep_table
+from cropmap_core.timeseries.compositing import composite
+from cropmap_core.timeseries.periods import make_periods
+from cropmap_core.timeseries.series import NODATA
 from tests.core.series_in_memory import SeriesInMemory, pixel_series, whole
 
 VEGETATION, CLOUD = 4, 9

@@ -12,9 +12,9 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from cropmap_core.errors import SeriesError
-from cropmap_core.filling import Filled
-from cropmap_core.grid import Window
-from cropmap_core.series import NODATA
+from cropmap_core.io.grid import Window
+from cropmap_core.timeseries.filling import Filled
+from cropmap_core.timeseries.series import NODATA
 from tests.core.series_in_memory import SeriesInMemory, pixel_series, whole
 
 GAP = NODATA

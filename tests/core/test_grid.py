@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cropmap_core.grid import Window
+from cropmap_core.io.grid import Window
 from tests.core.series_in_memory import grid
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import rasterio
 
-from cropmap_core.bundles import Bundle
 from cropmap_core.errors import SeriesError
-from cropmap_core.scenes import find_scenes
-from cropmap_core.stack import stack_scenes
-from cropmap_core.timeseries import open_time_series
+from cropmap_core.inference.bundles import Bundle
+from cropmap_core.scenes.inventory import find_scenes
+from cropmap_core.scenes.stack import stack_scenes
+from cropmap_core.timeseries.files import open_time_series
 from tests.core.seam import numbered_parcels, run_here
 from tests.core.series_in_memory import whole
 from tests.core.tiny_models import END, START

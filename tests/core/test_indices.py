@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cropmap_core.errors import JobError, MissingBandError, SeriesError
-from cropmap_core.indices import INDICES, as_channels, computable_indices, with_indices
-from cropmap_core.series import NODATA
+from cropmap_core.timeseries.indices import INDICES, as_channels, computable_indices, with_indices
+from cropmap_core.timeseries.series import NODATA
 from tests.core.series_in_memory import SeriesInMemory, pixel_series, whole
 
 REFLECTANCE = {

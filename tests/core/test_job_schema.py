@@ -16,10 +16,10 @@ from jsonschema import Draft202012Validator, ValidationError
 from cropmap_core import errors
 from cropmap_core.commands import COMMANDS
 from cropmap_core.errors import CropMapError
-from cropmap_core.indices import INDICES
-from cropmap_core.offset import OFFSETS
-from cropmap_core.scenes import DEFAULT_BANDS, NATIVE_RESOLUTION_M
-from cropmap_core.scl import NEVER_KEPT, SCL_CLASSES
+from cropmap_core.scenes.inventory import DEFAULT_BANDS, NATIVE_RESOLUTION_M
+from cropmap_core.scenes.offset import OFFSETS
+from cropmap_core.scenes.scl import NEVER_KEPT, SCL_CLASSES
+from cropmap_core.timeseries.indices import INDICES
 from tests.core.seam import SCHEMA, job_document, validator
 
 DEFINITIONS = SCHEMA["$defs"]

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from cropmap_core.__main__ import main
-from cropmap_core.bundles import Bundle
 from cropmap_core.errors import Cancelled, CropMapError, ParcelError
+from cropmap_core.inference.bundles import Bundle
 from cropmap_core.jobs import CANCELLED, FAILED, SUCCEEDED, Job
 from tests.core.seam import (
     JOB_ID,

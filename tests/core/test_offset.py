@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from cropmap_core.errors import BaselineError, JobError
-from cropmap_core.offset import Offsets, decide_offsets, doubts
-from cropmap_core.safe import Product
-from cropmap_core.scenes import Scene, find_scenes
-from cropmap_core.stack import stack_scenes
+from cropmap_core.scenes.inventory import Scene, find_scenes
+from cropmap_core.scenes.offset import Offsets, decide_offsets, doubts
+from cropmap_core.scenes.safe import Product
+from cropmap_core.scenes.stack import stack_scenes
 from tests.core.series_in_memory import whole
 from tests.factories import write_safe, write_scene, write_season
 

@@ -13,7 +13,7 @@ import pytest
 import rasterio
 
 from cropmap_core.errors import Cancelled, OutputError
-from cropmap_core.outputs import Outputs, create_raster, write_text
+from cropmap_core.io.outputs import Outputs, create_raster, write_text
 from tests.core.seam import run_here, unfinished_files
 from tests.core.series_in_memory import grid
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cropmap_core.scenes import find_scenes
-from cropmap_core.stack import SceneStack, stack_scenes
+from cropmap_core.scenes.inventory import find_scenes
+from cropmap_core.scenes.stack import SceneStack, stack_scenes
 from tests.core.repackaged import OFFSET, PACKAGINGS
 from tests.core.seam import REPOSITORY
 from tests.core.series_in_memory import whole

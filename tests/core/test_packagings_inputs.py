@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cropmap_core.errors import CropMapError, SceneError
-from cropmap_core.grid import Window
-from cropmap_core.packagings import stac_items
-from cropmap_core.scenes import Scene, find_scenes
-from cropmap_core.stack import stack_scenes
+from cropmap_core.io.grid import Window
+from cropmap_core.scenes.inventory import Scene, find_scenes
+from cropmap_core.scenes.packagings import stac_items
+from cropmap_core.scenes.stack import stack_scenes
 from tests.core.conftest import data_folder
 from tests.core.repackaged import as_stac_items, write_earth_engine, write_item, zipped
 from tests.core.series_in_memory import whole

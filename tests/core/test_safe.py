@@ -9,10 +9,10 @@ import pytest
 import rasterio
 
 from cropmap_core.errors import MissingBandError, SceneError
-from cropmap_core.grid import Window
-from cropmap_core.safe import PRODUCT_XML, read_product
-from cropmap_core.scenes import find_scenes
-from cropmap_core.stack import stack_scenes
+from cropmap_core.io.grid import Window
+from cropmap_core.scenes.inventory import find_scenes
+from cropmap_core.scenes.safe import PRODUCT_XML, read_product
+from cropmap_core.scenes.stack import stack_scenes
 from tests.core.series_in_memory import whole
 from tests.factories import write_safe
 

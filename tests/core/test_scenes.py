@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cropmap_core.errors import MissingBandError, NoValidObservationError, SceneError
-from cropmap_core.scenes import Scene, find_scenes
+from cropmap_core.scenes.inventory import Scene, find_scenes
 from tests.core.repackaged import zipped
 from tests.factories import TILE, write_safe, write_scene, write_season
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cropmap_core.bundles import Bundle
 from cropmap_core.errors import JobError, MissingBandError, NoValidObservationError
-from cropmap_core.scenes import Scene, find_scenes
-from cropmap_core.selection import check_cloud_limit, cloud_percents, select_by_cloud, select_by_month
-from cropmap_core.timeseries import open_time_series
+from cropmap_core.inference.bundles import Bundle
+from cropmap_core.scenes.inventory import Scene, find_scenes
+from cropmap_core.scenes.selection import check_cloud_limit, cloud_percents, select_by_cloud, select_by_month
+from cropmap_core.timeseries.files import open_time_series
 from tests.core.seam import Outcome, run_here
 from tests.core.tiny_models import END, START
 from tests.factories import write_scene

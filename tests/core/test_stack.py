@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio.transform import from_origin
 
-from cropmap_core.bandfiles import to_reflectance_numbers
 from cropmap_core.errors import GridMismatchError, JobError, MissingBandError, SceneError
-from cropmap_core.grid import Window
-from cropmap_core.scenes import find_scenes
-from cropmap_core.series import NODATA
-from cropmap_core.stack import SceneStack, stack_scenes
+from cropmap_core.io.bandfiles import to_reflectance_numbers
+from cropmap_core.io.grid import Window
+from cropmap_core.scenes.inventory import find_scenes
+from cropmap_core.scenes.stack import SceneStack, stack_scenes
+from cropmap_core.timeseries.series import NODATA
 from tests.core.series_in_memory import pixel_series, whole
 from tests.factories import CRS, ORIGIN, write_scene
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from cropmap_core.bundles import CropClass
+from cropmap_core.inference.bundles import CropClass
 from cropmap_core.styles import class_style, confidence_style, true_colour_style
 
 

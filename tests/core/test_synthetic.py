@@ -12,12 +12,12 @@ import pytest
 import rasterio
 from rasterio import features
 
-from cropmap_core.bundles import Bundle
 from cropmap_core.errors import OutputError
-from cropmap_core.scenes import find_scenes
-from cropmap_core.synthetic import Season, make_season, year_of
-from cropmap_core.synthetic.landscape import make_landscape
-from cropmap_core.synthetic.sky import make_sky
+from cropmap_core.inference.bundles import Bundle
+from cropmap_core.learning.synthetic import Season, make_season, year_of
+from cropmap_core.learning.synthetic.landscape import make_landscape
+from cropmap_core.learning.synthetic.sky import make_sky
+from cropmap_core.scenes.inventory import find_scenes
 
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 LEVEL = dict(zip(BANDS, (0.04, 0.06, 0.05, 0.1, 0.2, 0.25, 0.26, 0.28, 0.2, 0.12), strict=True))

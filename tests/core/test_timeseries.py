@@ -16,10 +16,10 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from cropmap_core.errors import MissingBandError, SceneError, SeriesError
-from cropmap_core.grid import Window
-from cropmap_core.indices import with_indices
-from cropmap_core.series import NODATA, SelectedBands, SelectedDates
-from cropmap_core.timeseries import open_time_series, write_time_series
+from cropmap_core.io.grid import Window
+from cropmap_core.timeseries.files import open_time_series, write_time_series
+from cropmap_core.timeseries.indices import with_indices
+from cropmap_core.timeseries.series import NODATA, SelectedBands, SelectedDates
 from tests.core.series_in_memory import SeriesInMemory, pixel_series, whole
 from tests.factories import CRS
 
@@ -99,7 +99,7 @@ def test_the_size_of_the_blocks_does_not_matter(
     path = tmp_path_factory.mktemp("blocks") / "series.tif"
     series = SeriesInMemory(values, ("B04", "B08"), (MAY, JUNE), "month")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cropmap_core.timeseries.BLOCK_SIZE", size)
+        patch.setattr("cropmap_core.timeseries.files.BLOCK_SIZE", size)
         write_time_series(series, path, {})
     np.testing.assert_array_equal(whole(open_time_series(path))[0], values)
 
@@ -113,7 +113,7 @@ def test_a_window_of_a_file_is_the_part_of_the_whole_and_nothing_beyond(tmp_path
 
 
 def test_progress_runs_from_0_to_1_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cropmap_core.timeseries.BLOCK_SIZE", 2)
+    monkeypatch.setattr("cropmap_core.timeseries.files.BLOCK_SIZE", 2)
     heard: list[float] = []
     write_time_series(example(height=4, width=4), tmp_path / "series.tif", {}, heard.append)
     assert heard == [0, 0.25, 0.5, 0.75, 1]

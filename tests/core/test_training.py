@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from cropmap_core.augmentation import Augmentation, Labelled, LandscapeMaker, resampled_seasons
-from cropmap_core.bundles import CropClass, load_bundle, save_bundle
-from cropmap_core.compositing import composite
 from cropmap_core.errors import ModelBundleError
-from cropmap_core.filling import Filled
-from cropmap_core.indices import WithIndices
-from cropmap_core.periods import make_periods
-from cropmap_core.signatures import make_signatures, read_quartiles
-from cropmap_core.training import Recipe, Trained, cut_patches, make_channels, train
+from cropmap_core.inference.bundles import CropClass, load_bundle, save_bundle
+from cropmap_core.learning.augmentation import Augmentation, Labelled, LandscapeMaker, resampled_seasons
+from cropmap_core.learning.signatures import make_signatures, read_quartiles
+from cropmap_core.learning.training import Recipe, Trained, cut_patches, make_channels, train
+from cropmap_core.timeseries.compositing import composite
+from cropmap_core.timeseries.filling import Filled
+from cropmap_core.timeseries.indices import WithIndices
+from cropmap_core.timeseries.periods import make_periods
 from tests.core.series_in_memory import SeriesInMemory, whole
 from tests.core.tiny_models import save_tiny_bundle
 

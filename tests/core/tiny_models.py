@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 import models
-from cropmap_core.bundles import Bundle, CropClass, save_bundle
+from cropmap_core.inference.bundles import Bundle, CropClass, save_bundle
 from models.network import Network
 
 CLASSES = (CropClass(3, "Maize", "#f4c430"), CropClass(4, "Grass", "#4caf50"), CropClass(7, "Potatoes", "#8d5524"))

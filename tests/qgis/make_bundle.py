@@ -7,7 +7,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from cropmap_core.bundles import Bundle, CropClass, build_network, save_bundle
+from cropmap_core.inference.bundles import Bundle, CropClass, build_network, save_bundle
 
 CLASSES = (CropClass(1, "Maize", "#f4c430"), CropClass(2, "Grass", "#4caf50"), CropClass(3, "Potatoes", "#8d5524"))
 CHANNELS = ("B02", "B04", "B08", "NDVI")

@@ -1,0 +1,229 @@
+"""Model bundles: a folder with a trained network, what it takes, what it knows and how well (docs/models.md)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+import models
+from cropmap_core.errors import IncompatibleModelError, ModelBundleError, OutputError
+from cropmap_core.inference.bundle_types import (
+    CARD,
+    ITEM,
+    RESTORE,
+    SIGNATURES,
+    WEIGHTS,
+    Bundle,
+    CropClass,
+    build_network,
+)
+from cropmap_core.inference.stac_item import bundle_from_item, item_of_bundle
+from cropmap_core.io.outputs import write_text
+from cropmap_core.timeseries.indices import INDICES
+from models.network import Network
+
+__all__ = ["BUNDLED", "Bundle", "CropClass", "bundled_ids", "check_fits", "list_bundles", "load_bundle", "save_bundle"]
+
+BUNDLED = Path(models.__path__[0]) / "bundled"
+"""Folder of the bundles that come with CropMap."""
+
+
+def list_bundles() -> tuple[Bundle, ...]:
+    """The bundles that come with CropMap, by id.
+
+    Raises:
+        ModelBundleError: One of them is damaged.
+    """
+    return tuple(load_bundle(name) for name in bundled_ids())
+
+
+def bundled_ids() -> tuple[str, ...]:
+    """Ids of the bundles that come with CropMap."""
+    return tuple(sorted(path.parent.name for path in BUNDLED.glob(f"*/{ITEM}")))
+
+
+def load_bundle(id_or_folder: str | Path) -> Bundle:
+    """Reads a bundle and checks all of it but the values of its weights.
+
+    Args:
+        id_or_folder: Id of a bundle that comes with CropMap, or the folder of any bundle.
+
+    Raises:
+        ModelBundleError: There is no such bundle, or it is incomplete or contradicts itself.
+    """
+    folder = BUNDLED / id_or_folder if str(id_or_folder) in bundled_ids() else Path(id_or_folder)
+    if not folder.is_dir():
+        raise ModelBundleError(
+            f"There is no model '{id_or_folder}'.",
+            f"Give the folder of a model bundle, or one of these ids: {', '.join(bundled_ids()) or 'none is bundled'}.",
+        )
+    missing = [name for name in (ITEM, WEIGHTS, SIGNATURES, CARD) if not (folder / name).is_file()]
+    if ITEM in missing:
+        raise ModelBundleError(
+            f"{folder} is not a model bundle: it has no {ITEM}.",
+            f"Give the folder of a model bundle, or one of these ids: {', '.join(bundled_ids()) or 'none is bundled'}.",
+        )
+    if missing:
+        raise ModelBundleError(f"The model bundle {folder} lacks {', '.join(missing)}.", RESTORE)
+    bundle = bundle_from_item(read_json(folder / ITEM), folder)
+    read_json(folder / SIGNATURES)
+    _check_network(bundle)
+    return bundle
+
+
+def save_bundle(bundle: Bundle, network: Network, signatures: Mapping[str, Any], card: str) -> Bundle:
+    """Writes a bundle whole, in place of what stood in its folder.
+
+    Args:
+        bundle: Its description; `folder` is where it goes.
+        network: The trained network.
+        signatures: What `cropmap_core.learning.signatures` made of the training pixels.
+        card: The model card, Markdown.
+
+    Returns:
+        The bundle as it reads from its folder.
+
+    Raises:
+        ModelBundleError: The parts do not fit each other.
+        OutputError: The folder cannot be written.
+    """
+    try:
+        bundle.folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=bundle.folder.parent) as scratch:
+            part = Path(scratch) / "new"
+            part.mkdir()
+            weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+            save_file(weights, part / WEIGHTS)
+            (part / WEIGHTS).chmod(0o644)  # it is made for its owner only
+            parameters = sum(tensor.numel() for tensor in network.parameters())
+            _write_json(part / ITEM, item_of_bundle(bundle, parameters))
+            _write_json(part / SIGNATURES, signatures)
+            write_text(part / CARD, card)
+            loaded = load_bundle(part)
+            if bundle.folder.exists():
+                bundle.folder.rename(Path(scratch) / "old")
+            part.rename(bundle.folder)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"The model bundle {bundle.folder} cannot be written: {error}.", "Choose another folder, or make room."
+        ) from error
+    return replace(loaded, folder=bundle.folder)
+
+
+def check_fits(bundle: Bundle, bands: Sequence[str], dates: Sequence[date]) -> None:
+    """Refuses a time series that a model was not made for.
+
+    Args:
+        bundle: The model.
+        bands: Bands and indices of the series; more than needed do no harm.
+        dates: First days of its composites, in order.
+
+    Raises:
+        IncompatibleModelError: Names what is missing or too much.
+    """
+    missing = [name for name in bundle.channels if name not in bands]
+    if missing:
+        made = [name for name in missing if name in INDICES]
+        remedy = f"Add the index {', '.join(made)} (computeindices). " if made else ""
+        read = [name for name in missing if name not in INDICES]
+        remedy += f"Stack the scenes with {', '.join(read)}." if read else ""
+        raise IncompatibleModelError(
+            f"The model {bundle.id} needs {', '.join(missing)}; the time series holds {', '.join(bands)}.",
+            remedy.strip(),
+        )
+    if not dates or any(day.day != 1 for day in dates) or len(set(dates)) != len(dates):
+        days = ", ".join(day.isoformat() for day in dates[:4]) + (", ..." if len(dates) > 4 else "")
+        raise IncompatibleModelError(
+            f"The model {bundle.id} takes one composite per {bundle.period}; the time series has the dates "
+            f"{days or 'none'}.",
+            f"Make composites with PERIOD={bundle.period} first.",
+        )
+    expected = _nearest_season(bundle.months, dates)
+    if tuple(dates) != expected:
+        differences = [
+            f"{verb} {_months(days)}"
+            for verb, days in (
+                ("lacks", [day for day in expected if day not in dates]),
+                ("has besides", [day for day in dates if day not in expected]),
+            )
+            if days
+        ] or ["is not in order"]
+        last = (np.datetime64(expected[-1], "M") + 1).astype("datetime64[D]") - 1
+        raise IncompatibleModelError(
+            f"The model {bundle.id} takes {len(expected)} months, {expected[0]:%Y-%m} to {expected[-1]:%Y-%m}; "
+            f"the time series {' and '.join(differences)}.",
+            f"Make the composites with START_DATE={expected[0]} and END_DATE={last}.",
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object of a bundle.
+
+    Raises:
+        ModelBundleError: The file is unreadable or no JSON object.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelBundleError(f"{path} cannot be read: {error}.", RESTORE) from error
+    if not isinstance(document, dict):
+        raise ModelBundleError(f"{path} holds no JSON object.", RESTORE)
+    return document
+
+
+def _months(days: Sequence[date]) -> str:
+    """At most a year of them by name."""
+    named = ", ".join(day.isoformat()[:7] for day in days[:12])
+    return f"{named} and {len(days) - 12} more" if len(days) > 12 else named
+
+
+def _nearest_season(months: Sequence[int], dates: Sequence[date]) -> tuple[date, ...]:
+    """First days of the season's months, of the season that shares most of them with the dates."""
+    # A month that is not later in the calendar than the one before it belongs to the next year.
+    turns = np.cumsum([0, *(later <= earlier for earlier, later in itertools.pairwise(months))])
+    seasons = [
+        tuple(date(year + int(turn), month, 1) for turn, month in zip(turns, months, strict=True))
+        for year in range(dates[0].year - int(turns[-1]), dates[-1].year + 1)
+    ]
+    return max(seasons, key=lambda season: len(set(season) & set(dates)))
+
+
+def _check_network(bundle: Bundle) -> None:
+    path = bundle.folder / WEIGHTS
+    with torch.device("meta"):  # shapes only
+        network = build_network(bundle)
+    for what, here, there in (
+        ("channels", len(bundle.channels), network.channels),
+        ("classes", len(bundle.classes), network.classes),
+    ):
+        if here != there:
+            raise ModelBundleError(f"{bundle.folder / ITEM} lists {here} {what}; its network has {there}.", RESTORE)
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    try:
+        with safe_open(path, framework="pt") as weights:
+            found = {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ModelBundleError(f"{path} cannot be read: {error}.", RESTORE) from error
+    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if wrong:
+        name = wrong[0]
+        raise ModelBundleError(
+            f"{path} does not fit {bundle.architecture}: {len(wrong)} tensors differ, for instance {name}, "
+            f"{found.get(name, 'not there')} instead of {expected.get(name, 'none')}.",
+            RESTORE,
+        )
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")

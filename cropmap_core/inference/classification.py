@@ -1,0 +1,270 @@
+"""From a time series and a model bundle to a class raster, block by block."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cropmap_core.errors import IncompatibleModelError, JobError, ModelBundleError, NoValidObservationError
+from cropmap_core.inference.bundles import Bundle, check_fits
+from cropmap_core.io.grid import Window
+from cropmap_core.io.outputs import BLOCK_SIZE, create_raster
+from cropmap_core.timeseries.indices import as_channels, computable_indices
+from cropmap_core.timeseries.series import Block, Series
+
+NO_CLASS = 0
+"""Class value of pixels that were never observed."""
+NO_CONFIDENCE = 255
+PATCHES_AT_ONCE = 1024
+CLASSES_TAG = "CROPMAP_CLASSES"
+"""Dataset tag that holds the legend, a JSON list of {value, name, color}."""
+
+Progress = Callable[[float], None]
+Percent = NDArray[np.uint8]
+ClassValues = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """What was written."""
+
+    device: str
+    pixels: Mapping[str, int]
+    """Number of pixels by crop class."""
+
+
+def choose_device(name: str) -> torch.device:
+    """The device to compute on.
+
+    Args:
+        name: `auto` (CUDA where there is one), `cpu` or `cuda`.
+
+    Raises:
+        JobError: `cuda` is asked for and torch sees none.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise JobError(f"DEVICE is '{name}'.", "Choose auto, cpu or cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise JobError(
+            "DEVICE is cuda, but torch sees no CUDA device.",
+            "Set DEVICE to auto or cpu, or install the runtime with TORCH=cuda on a machine with an NVIDIA GPU.",
+        )
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+class Classifier:
+    """A bundle's network on a device, applied to windows of a series.
+
+    Args:
+        bundle: The model.
+        device: Where to compute.
+
+    Raises:
+        ModelBundleError: The weights cannot be read, or the cells of a patch network are larger than its patches.
+    """
+
+    def __init__(self, bundle: Bundle, device: torch.device) -> None:
+        self.bundle = bundle
+        self.device = device
+        self._network = bundle.network(device)
+        if self._network.kind == "patch" and bundle.stride_pixels > int(self._network.patch_size):
+            raise ModelBundleError(
+                f"The model bundle {bundle.folder} maps cells of {bundle.stride_pixels} pixels from patches of "
+                f"{self._network.patch_size}, so that pixels of a cell would not be looked at.",
+                "Set cropmap:stride_pixels in its item.json to the patch size or less.",
+            )
+        self._values = np.asarray([crop.value for crop in bundle.classes], dtype=np.uint8)
+
+    @property
+    def step(self) -> int:
+        """Windows start and end on multiples of this many pixels, or at the raster's edge."""
+        return self.bundle.stride_pixels if self._network.kind == "patch" else int(self._network.stride)
+
+    @property
+    def halo(self) -> int:
+        """Pixels around a window that its result depends on, in whole strides of the network."""
+        return int(self._network.patch_size if self._network.kind == "patch" else self._network.halo)
+
+    def classify(
+        self, block: Block, days: NDArray[np.float32], progress: Progress = lambda fraction: None
+    ) -> tuple[ClassValues, Percent]:
+        """Classifies a window.
+
+        Args:
+            block: The window with `halo` pixels around it, channels as in the bundle, float32.
+            days: Days since the season's start, shape (T,).
+            progress: Called with the share that is done; may raise to stop.
+
+        Returns:
+            Class values and confidence in percent of the window without its halo, each of shape (H, W).
+        """
+        inside = slice(self.halo, -self.halo) if self.halo else slice(None)
+        observed = block.valid[:, inside, inside].any(axis=0)
+        classes = np.full(observed.shape, NO_CLASS, dtype=np.uint8)
+        confidence = np.full(observed.shape, NO_CONFIDENCE, dtype=np.uint8)
+        if observed.any():
+            values = self.bundle.normalise(block.data)
+            if self._network.kind == "patch":
+                best, probability = self._patches(values, block.valid, days, observed.shape, progress)
+            else:
+                best, probability = self._dense(values, block.valid, days)
+            classes[observed] = self._values[best[observed]]
+            confidence[observed] = np.rint(100 * probability[observed]).astype(np.uint8)
+        return classes, confidence
+
+    def _dense(
+        self, values: NDArray[np.float32], valid: NDArray[np.bool_], days: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        logits = self._forward(values[None], valid[None], days)[0]
+        inside = slice(self.halo, -self.halo) if self.halo else slice(None)
+        probability, best = torch.softmax(logits[:, inside, inside], dim=0).max(dim=0)
+        return best.cpu().numpy(), probability.cpu().numpy()
+
+    def _patches(
+        self,
+        values: NDArray[np.float32],
+        valid: NDArray[np.bool_],
+        days: NDArray[np.float32],
+        shape: tuple[int, int],
+        progress: Progress,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """One class for every cell of `stride_pixels`, from the patch around its middle."""
+        cell, patch = self.bundle.stride_pixels, int(self._network.patch_size)
+        rows = range(0, shape[0], cell)
+        cols = range(0, shape[1], cell)
+        first = self.halo + cell // 2 - patch // 2
+        corners = [(first + row, first + col) for row in rows for col in cols]
+        best = np.empty(len(corners), dtype=np.int64)
+        probability = np.empty(len(corners), dtype=np.float32)
+        for start in range(0, len(corners), PATCHES_AT_ONCE):
+            progress(start / len(corners))
+            some = corners[start : start + PATCHES_AT_ONCE]
+            patches = np.stack([values[:, :, row : row + patch, col : col + patch] for row, col in some])
+            masks = np.stack([valid[:, row : row + patch, col : col + patch] for row, col in some])
+            top = torch.softmax(self._forward(patches, masks, days), dim=1).max(dim=1)
+            best[start : start + len(some)] = top.indices.cpu().numpy()
+            probability[start : start + len(some)] = top.values.cpu().numpy()
+
+        def spread(of_cells: NDArray[Any]) -> NDArray[Any]:
+            cells = of_cells.reshape(len(rows), len(cols))
+            return cells.repeat(cell, axis=0).repeat(cell, axis=1)[: shape[0], : shape[1]]
+
+        return spread(best), spread(probability)
+
+    def _forward(
+        self, values: NDArray[np.float32], valid: NDArray[np.bool_], days: NDArray[np.float32]
+    ) -> torch.Tensor:
+        batch = values.shape[0]
+        with torch.inference_mode():
+            logits: torch.Tensor = self._network(
+                torch.from_numpy(values).to(self.device),
+                torch.from_numpy(days).to(self.device).expand(batch, -1),
+                torch.from_numpy(valid).to(self.device),
+            )
+        return logits
+
+
+def write_class_map(
+    series: Series,
+    bundle: Bundle,
+    device: torch.device,
+    classes_path: Path,
+    confidence_path: Path | None,
+    provenance: Mapping[str, Any],
+    progress: Progress = lambda fraction: None,
+) -> ClassMap:
+    """Classifies a whole series into rasters on its grid.
+
+    Args:
+        series: Composites, filled, with or without the bundle's indices.
+        bundle: The model.
+        device: Where to compute.
+        classes_path: The class raster to write, uint8 with the bundle's class values, 0 where never observed.
+        confidence_path: The confidence raster to write, uint8 percent, 255 where never observed; None for none.
+        provenance: What the map was made from, kept as JSON in the files' tags.
+        progress: Called with the share that is done; may raise to stop.
+
+    Raises:
+        IncompatibleModelError: The series is not what the bundle was made for.
+        NoValidObservationError: No pixel was ever observed.
+    """
+    channels = _channels(series, bundle)
+    classifier = Classifier(bundle, device)
+    days = bundle.season_days(series.dates)
+    counts = np.zeros(256, dtype=np.int64)
+    tags = {"CROPMAP_MODEL": bundle.id, "CROPMAP_PROVENANCE": json.dumps(provenance)}
+    legend = json.dumps([{"value": c.value, "name": c.name, "color": c.color} for c in bundle.classes])
+    with ExitStack() as files:
+        classes_file = files.enter_context(create_raster(classes_path, series.grid, 1, "uint8", NO_CLASS))
+        classes_file.write_colormap(1, {c.value: _rgba(c.color) for c in bundle.classes})
+        classes_file.update_tags(**tags, **{CLASSES_TAG: legend})
+        classes_file.set_band_description(1, "crop class")
+        confidence_file = None
+        if confidence_path is not None:
+            confidence_file = files.enter_context(
+                create_raster(confidence_path, series.grid, 1, "uint8", NO_CONFIDENCE)
+            )
+            confidence_file.update_tags(**tags)
+            confidence_file.set_band_description(1, "confidence, percent")
+        for window, classes, confidence in _predictions(channels, classifier, days, progress):
+            classes_file.write(classes, 1, window=window.bounds_rc)
+            if confidence_file is not None:
+                confidence_file.write(confidence, 1, window=window.bounds_rc)
+            counts += np.bincount(classes.ravel(), minlength=256)
+    if counts[1:].sum() == 0:
+        raise NoValidObservationError(
+            "No pixel has a clear observation between the dates.",
+            "Choose a longer time span, or keep more SCL classes with KEEP_CLASSES.",
+        )
+    return ClassMap(device.type, {crop.name: int(counts[crop.value]) for crop in bundle.classes})
+
+
+def _channels(series: Series, bundle: Bundle) -> Series:
+    """The series as the bundle's network takes it, with the indices that can be computed on the way."""
+    if series.period != bundle.period:
+        raise IncompatibleModelError(
+            f"The model {bundle.id} takes one composite per {bundle.period}; the time series has "
+            f"{f'one per {series.period}' if series.period else 'single acquisitions'}.",
+            f"Make composites with PERIOD={bundle.period} first.",
+        )
+    computable = computable_indices(series)
+    check_fits(bundle, (*series.bands, *computable), series.dates)
+    return as_channels(series, bundle.channels)
+
+
+def _predictions(
+    channels: Series, classifier: Classifier, days: NDArray[np.float32], progress: Progress
+) -> Iterator[tuple[Window, ClassValues, Percent]]:
+    """Window by window; the next one is read while the network works on this one."""
+    windows = list(channels.grid.blocks(BLOCK_SIZE // classifier.step * classifier.step))
+    with ThreadPoolExecutor(1, thread_name_prefix="next block") as ahead:
+        coming = ahead.submit(channels.read, windows[0].expanded(classifier.halo))
+        for done, window in enumerate(windows):
+            progress(done / len(windows))
+            block = coming.result()
+            if done + 1 < len(windows):
+                coming = ahead.submit(channels.read, windows[done + 1].expanded(classifier.halo))
+            progress((done + 0.5) / len(windows))
+            part = partial(_share_of_block, progress, done, len(windows))
+            yield window, *classifier.classify(block, days, part)
+    progress(1.0)
+
+
+def _share_of_block(progress: Progress, done: int, count: int, fraction: float) -> None:
+    """Progress within a block; its first half was for reading."""
+    progress((done + 0.5 + 0.5 * fraction) / count)
+
+
+def _rgba(colour: str) -> tuple[int, int, int, int]:
+    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+    return red, green, blue, 255

@@ -1,0 +1,1 @@
+"""Rasters on disk: grids, reading windows, writing whole or not at all."""

@@ -1,0 +1,259 @@
+"""Outputs appear whole or not at all: written beside their targets, renamed together at the end."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetWriter
+
+from cropmap_core.errors import Cancelled, OutputError
+from cropmap_core.io.grid import Grid
+
+BLOCK_SIZE = 512
+"""Tile edge of the rasters that are written, in pixels."""
+_NEARLY_FULL = 64 * 2**20  # bytes free: from here on a file is read back before it is trusted
+_PART_NAME = re.compile(r"\.(.+)\.[0-9a-f]{8,32}\.part(\.\w+)?$")
+_SIDECARS = (".aux.xml", ".ovr", ".msk")  # GDAL's: they belong to the file that is replaced
+
+
+class Outputs:
+    """The files of one job; leaving the block without `commit` removes them and touches no target.
+
+    Args:
+        job_id: Names the unfinished files, `.NAME.ID.part.EXT`.
+    """
+
+    def __init__(self, job_id: str) -> None:
+        self._id = job_id
+        self._parts: dict[Path, Path] = {}
+        self._scratch: list[Path] = []
+        self._lock = threading.Lock()
+        self._committed = self._discarded = False
+        self._inputs: set[Path] = set()
+
+    def __enter__(self) -> Outputs:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for part in (*self._parts.values(), *self._scratch):
+            _remove(part)
+
+    def protect(self, inputs: Iterable[Path]) -> None:
+        """Names the files that the job reads: none of them may become a target."""
+        self._inputs |= {path.resolve() for path in inputs}
+
+    def stage(self, target: Path) -> Path:
+        """The unfinished file to write instead of a target.
+
+        Raises:
+            OutputError: The target's folder is missing or not writable, or the target is a folder or an input.
+        """
+        target = target.absolute()
+        if target.resolve() in self._inputs:
+            raise OutputError(f"{target} is an input of the job.", "Give the output another file name.")
+        if target in self._parts:
+            raise OutputError(f"Two outputs are to be written to {target}.", "Give each its own file name.")
+        if target.is_dir():
+            raise OutputError(f"{target} is a folder.", "Give a file name as output.")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _cannot_write(target, error) from error
+        part = target.parent / f".{target.name}.{self._id}.part{target.suffix}"
+        try:
+            part.touch()
+        except OSError as error:
+            raise _cannot_write(target, error) from error
+        self._parts[target] = part
+        return part
+
+    def discard(self) -> bool:
+        """Removes the unfinished files though another thread may still write them, and commits no more.
+
+        Returns:
+            False where they were committed before.
+        """
+        with self._lock:
+            if not self._committed:
+                self._discarded = True
+                for part in (*self._parts.values(), *self._scratch):
+                    with suppress(OSError):  # Windows removes no open file: QGIS does it when the worker is gone
+                        part.unlink()
+            return self._discarded
+
+    def stage_raster(self, target: Path) -> Path:
+        """`stage` for a GeoTIFF.
+
+        Raises:
+            OutputError: The target is not named as one, or see `stage`.
+        """
+        if not target.is_dir() and target.suffix.lower() not in (".tif", ".tiff"):
+            raise OutputError(f"{target} is not named as a GeoTIFF.", "Give a name that ends in .tif.")
+        return self.stage(target)
+
+    def scratch(self, beside: Path) -> Path:
+        """A file for this job's own use, on the disk of a target; it is removed at the end.
+
+        Raises:
+            OutputError: See `stage`.
+        """
+        name = beside.absolute().with_name(f"{beside.stem}.scratch{beside.suffix}")
+        part = self.stage(name)
+        self._scratch.append(self._parts.pop(name))
+        return part
+
+    def commit(self) -> None:
+        """Puts all files in place, or none.
+
+        Raises:
+            OutputError: A target cannot be replaced; all targets are as they were.
+            Cancelled: The files were discarded before.
+        """
+        with self._lock:
+            if self._discarded:
+                raise Cancelled
+            self._put_in_place()
+            self._committed = True
+
+    def _put_in_place(self) -> None:
+        moved: list[tuple[Path, Path | None]] = []
+        try:
+            for target, part in self._parts.items():
+                backup = target.parent / f".{target.name}.{self._id}.part.old" if target.exists() else None
+                if backup is not None:
+                    _keep(target, backup)
+                moved.append((target, backup))
+                part.replace(target)
+        except OSError as error:
+            for done, backup in reversed(moved):
+                if backup is not None:
+                    backup.replace(done)
+                    _remove(backup)  # a rename between two names of one file leaves both
+                else:
+                    _remove(done)
+            raise OutputError(
+                f"{target} cannot be replaced: {error.strerror or error}.",
+                "Close the programs that have it open, or give another file name.",
+            ) from error
+        for target, backup in moved:
+            if backup is not None:
+                _remove(backup)
+            for suffix in _SIDECARS:
+                _remove(target.with_name(target.name + suffix))
+        self._parts.clear()
+
+
+@contextmanager
+def create_raster(
+    path: Path, grid: Grid, count: int, dtype: str, nodata: float | None, **options: Any
+) -> Iterator[DatasetWriter]:
+    """Creates a tiled, ZSTD-compressed GeoTIFF and checks, once it is closed, that all of it reached the disk.
+
+    GDAL is silent about writes that fail while a file is closed, so one has to look.
+
+    Raises:
+        OutputError: The file cannot be written or is incomplete.
+    """
+    predictor = 3 if dtype == "float32" else 2
+    try:
+        with rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            crs=grid.crs,
+            transform=grid.transform,
+            width=grid.width,
+            height=grid.height,
+            count=count,
+            dtype=dtype,
+            nodata=nodata,
+            tiled=True,
+            blockxsize=_tile_edge(grid.width),
+            blockysize=_tile_edge(grid.height),
+            interleave="band",
+            compress="ZSTD",
+            zstd_level=1,
+            predictor=predictor,
+            bigtiff="IF_SAFER",
+            **options,  # no num_threads: GDAL's compressing threads lose the errors of their writes
+        ) as dataset:
+            yield dataset
+        _check_complete(path)
+    except (RasterioError, OSError) as error:
+        raise _cannot_write(path, error) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a small text file.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _tile_edge(pixels: int) -> int:
+    return min(BLOCK_SIZE, -(-pixels // 16) * 16)
+
+
+def _check_complete(path: Path) -> None:
+    size = path.stat().st_size
+    with rasterio.open(path) as dataset:
+        rows, cols = dataset.block_shapes[0]
+        for band in dataset.indexes:
+            for row in range(-(-dataset.height // rows)):
+                for col in range(-(-dataset.width // cols)):
+                    offset = dataset.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=band)
+                    length = dataset.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=band)
+                    if not offset or not length or int(offset) + int(length) > size:
+                        raise OSError("not all of it reached the disk")
+        if shutil.disk_usage(path.parent).free < _NEARLY_FULL:
+            for band in dataset.indexes:
+                for _, window in dataset.block_windows(band):
+                    dataset.read(band, window=window)
+
+
+def _cannot_write(path: Path, error: Exception) -> OutputError:
+    free = 0
+    with suppress(OSError):
+        free = shutil.disk_usage(path.parent).free
+    reason = getattr(error, "strerror", None) or str(error.__cause__ or error).rstrip(".")
+    if free < _NEARLY_FULL:
+        remedy = f"Only {free / 2**20:.1f} MB are free on its disk: make room, or write elsewhere."
+    else:
+        remedy = "Check that the folder exists and may be written to, and that no other program holds the file."
+    name = _target_name(path)
+    return OutputError(f"{name} cannot be written: {reason}.", remedy)
+
+
+def _target_name(path: Path) -> Path:
+    """The name that the user gave, for a part file."""
+    match = _PART_NAME.match(path.name)
+    return path.with_name(match[1]) if match else path
+
+
+def _keep(target: Path, backup: Path) -> None:
+    """Gives a file a second name, so that it stands at its own until it is replaced."""
+    try:
+        backup.hardlink_to(target)
+    except OSError:  # not every file system has links: then there is a moment without the file
+        target.replace(backup)
+
+
+def _remove(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        path.unlink()

@@ -1,5 +1,0 @@
-"""Synthetic Sentinel-2 seasons of a farmed landscape, whose truth is known."""
-
-from cropmap_core.synthetic.season import Season, make_season, year_of
-
-__all__ = ["Season", "make_season", "year_of"]

@@ -1,0 +1,187 @@
+"""What every step of the chain is: a time series on a grid, read window by window.
+
+Scenes, composites, filled series and series with indices are all `Series`. Each wraps the one before it and computes
+only the window that is asked for, so the whole chain streams, with or without files between its steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cropmap_core.errors import MissingBandError
+from cropmap_core.io.grid import Grid, Window
+
+REFLECTANCE_SCALE = 0.0001
+"""Reflectance of one digital number in an int16 series."""
+NODATA = -32768
+"""Marks missing values in int16 series; float32 series use NaN."""
+SCL = "SCL"
+"""Name of the scene classification among the bands of a series."""
+
+Values = NDArray[Any]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The pixels of one window, all dates at once.
+
+    Missing values hold the series' nodata (so that a file carries them), but only `valid` says what may be used.
+    """
+
+    data: Values
+    """int16 (reflectance x 10000) or float32 (reflectance 0-1, indices), shape (T, C, H, W)."""
+    valid: Mask
+    """True where all bands are present, shape (T, H, W)."""
+
+    def __post_init__(self) -> None:
+        times, _, height, width = self.data.shape
+        if self.valid.shape != (times, height, width):
+            raise ValueError(f"valid has shape {self.valid.shape}, data {self.data.shape}")
+
+
+class Series(Protocol):
+    """A time series of rasters on one grid."""
+
+    @property
+    def grid(self) -> Grid:
+        """CRS, transform and shape."""
+        ...
+
+    @property
+    def dates(self) -> tuple[date, ...]:
+        """Acquisition dates, or first days of periods, ascending."""
+        ...
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Band and index names, the channels of a block in order."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """int16 or float32."""
+        ...
+
+    @property
+    def period(self) -> str | None:
+        """Name of the compositing period, None for single acquisitions."""
+        ...
+
+    @property
+    def span(self) -> tuple[date, date]:
+        """First and last day that the series stands for, inclusive."""
+        ...
+
+    def read(self, window: Window) -> Block:
+        """The pixels of a window; beyond the grid nothing is valid."""
+        ...
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What steps of the chain have in common: all but what they change is their source's."""
+
+    source: Series
+
+    @property
+    def grid(self) -> Grid:
+        return self.source.grid
+
+    @property
+    def dates(self) -> tuple[date, ...]:
+        return self.source.dates
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        return self.source.bands
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.source.dtype
+
+    @property
+    def period(self) -> str | None:
+        return self.source.period
+
+    @property
+    def span(self) -> tuple[date, date]:
+        return self.source.span
+
+
+@dataclass(frozen=True)
+class SelectedBands(Derived):
+    """A series with only some of its bands, in a given order."""
+
+    chosen: tuple[str, ...]
+    name: str = "the time series"
+
+    def __post_init__(self) -> None:
+        missing = [band for band in self.chosen if band not in self.source.bands]
+        if missing:
+            raise MissingBandError(missing, self.name, f"It holds {', '.join(self.source.bands)}.")
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        return self.chosen
+
+    def read(self, window: Window) -> Block:
+        block = self.source.read(window)
+        data = block.data[:, channels_of(self.source.bands, self.chosen)]
+        return Block(data, present(data, self.chosen))
+
+
+@dataclass(frozen=True)
+class SelectedDates(Derived):
+    """A series with only the dates from `first` to `last`, both inclusive."""
+
+    first: date
+    last: date
+
+    @property
+    def dates(self) -> tuple[date, ...]:
+        return tuple(day for day in self.source.dates if self.first <= day <= self.last)
+
+    @property
+    def span(self) -> tuple[date, date]:
+        return self.first, self.last
+
+    def read(self, window: Window) -> Block:
+        block = self.source.read(window)
+        chosen = [index for index, day in enumerate(self.source.dates) if self.first <= day <= self.last]
+        return Block(block.data[chosen], block.valid[chosen])
+
+
+def channels_of(bands: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Positions of the wanted bands among `bands`."""
+    return [bands.index(name) for name in wanted]
+
+
+def present(data: Values, bands: Sequence[str]) -> Mask:
+    """Where every band but SCL has a value.
+
+    Args:
+        data: int16 with `NODATA`, or float32 with NaN, shape (T, C, H, W).
+        bands: Names of the C channels.
+
+    Returns:
+        bool, shape (T, H, W).
+    """
+    channels = [index for index, name in enumerate(bands) if name != SCL]
+    valid = np.ones((data.shape[0], *data.shape[2:]), dtype=bool)
+    for channel in channels:  # one channel at a time: no temporary of the whole block
+        values = data[:, channel]
+        valid &= np.isfinite(values) if data.dtype.kind == "f" else values != NODATA
+    return valid
+
+
+def empty_block(times: int, bands: int, window: Window, dtype: np.dtype[Any]) -> Values:
+    """An array of nodata for a window, shape (T, C, H, W)."""
+    fill = np.nan if dtype.kind == "f" else NODATA
+    return np.full((times, bands, window.height, window.width), fill, dtype=dtype)
