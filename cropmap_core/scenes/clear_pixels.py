@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropmap_core.errors import MissingBandError
-from cropmap_core.io.bandfiles import in_threads, read_band
 from cropmap_core.io.grid import Grid, Window
+from cropmap_core.io.rasters import in_threads
+from cropmap_core.scenes.bands import read_band
 from cropmap_core.scenes.scene import Scene
 from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES, keep_table
 from cropmap_core.timeseries.series import SCL

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from cropmap_core.errors import JobError, NoValidObservationError
-from cropmap_core.io.bandfiles import grid_of, in_threads, read_band
 from cropmap_core.io.grid import Window
+from cropmap_core.io.rasters import in_threads
+from cropmap_core.scenes.bands import grid_of, read_band
 from cropmap_core.scenes.scene import Scene
 from cropmap_core.scenes.scl import SCL_CLASSES
 from cropmap_core.timeseries.series import SCL

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropmap_core.errors import GridMismatchError, JobError
-from cropmap_core.io.bandfiles import grid_of, in_threads, read_band, to_reflectance_numbers
 from cropmap_core.io.grid import Grid, Window
+from cropmap_core.io.rasters import in_threads
+from cropmap_core.scenes.bands import grid_of, read_band, to_reflectance_numbers
 from cropmap_core.scenes.clear_pixels import ClearPixels
 from cropmap_core.scenes.offset import Offsets, decide_offsets, doubts
 from cropmap_core.scenes.scene import NATIVE_RESOLUTION_M, BandSource, Scene

@@ -18,9 +18,9 @@ from rasterio.io import DatasetReader
 
 from cropmap_core import __version__
 from cropmap_core.errors import MissingBandError, SeriesError
-from cropmap_core.io.bandfiles import in_threads, read_bands, reason_of
 from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.outputs import BLOCK_SIZE, create_raster
+from cropmap_core.io.rasters import in_threads, read_bands, reason_of
 from cropmap_core.timeseries.series import NODATA, REFLECTANCE_SCALE, SCL, Block, Series, empty_block, present
 
 Progress = Callable[[float], None]

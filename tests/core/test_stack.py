@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from rasterio.transform import from_origin
 
 from cropmap_core.errors import GridMismatchError, JobError, MissingBandError, SceneError
-from cropmap_core.io.bandfiles import to_reflectance_numbers
 from cropmap_core.io.grid import Window
+from cropmap_core.scenes.bands import to_reflectance_numbers
 from cropmap_core.scenes.inventory import find_scenes
 from cropmap_core.scenes.stack import SceneStack, stack_scenes
 from cropmap_core.timeseries.series import NODATA

@@ -159,6 +159,6 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
 
 
 def test_the_indices_on_offer_are_those_that_the_worker_computes():
-    source = (ROOT / "cropmap_core" / "indices.py").read_text()
+    source = (ROOT / "cropmap_core" / "timeseries" / "indices.py").read_text()
 
     assert re.findall(r'^    Index\("(\w+)"', source, re.MULTILINE) == vocabulary.INDICES

@@ -12,7 +12,7 @@ from pathlib import Path
 from rasterio.io import DatasetReader
 
 from cropmap_core.errors import SceneError
-from cropmap_core.io.bandfiles import open_band
+from cropmap_core.io.rasters import open_raster
 from cropmap_core.scenes.packagings.found import Found, suffixed, time_in_name
 from cropmap_core.scenes.packagings.rasters import band_of, nodata_of, resolution_of, unfit
 from cropmap_core.scenes.safe import offset_of_baseline
@@ -41,7 +41,7 @@ def find(candidates: Iterable[Path]) -> Found:
     found = Found()
     for path in suffixed(candidates, ".tif", ".tiff"):
         try:
-            with open_band(path) as dataset:
+            with open_raster(path) as dataset:
                 _look(path, dataset, found)
         except SceneError as error:
             found.skip(path, f"its name is not that of a Sentinel-2 band file, and {error.message}")

@@ -13,7 +13,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 
 from cropmap_core.errors import SceneError
-from cropmap_core.io.bandfiles import open_band
+from cropmap_core.io.rasters import open_raster
 from cropmap_core.scenes.packagings.found import Bands, Found, suffixed
 from cropmap_core.scenes.packagings.rasters import band_of, nodata_of, resolution_of, unfit
 from cropmap_core.scenes.scene import BandSource, Scene
@@ -39,7 +39,7 @@ def _read_cube(path: Path, found: Found) -> None:
         found.skip(path, "a netCDF file without a variable per band, named like S2-L2A-B04")
         return
     for band, name in variables.items():
-        with open_band(name) as dataset:
+        with open_raster(name) as dataset:
             reason = unfit(dataset, {band: 1})
             times = _times(dataset)
             if reason or len(times) != dataset.count:
@@ -56,7 +56,7 @@ def _read_cube(path: Path, found: Found) -> None:
 def _subdatasets(path: Path) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the file as such has no grid, its variables have
-        with open_band(path) as dataset:
+        with open_raster(path) as dataset:
             names: list[str] = list(dataset.subdatasets)
     return names
 

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from cropmap_core.errors import SceneError
-from cropmap_core.io.bandfiles import open_band
+from cropmap_core.io.rasters import open_raster
 from cropmap_core.scenes.packagings.found import Bands, Found, suffixed
 from cropmap_core.scenes.packagings.rasters import resolution_of
 from cropmap_core.scenes.safe import baseline_in_name, offset_of_baseline
@@ -106,7 +106,7 @@ def _files(assets: Mapping[str, Any], path: Path) -> tuple[Bands, set[int]]:
         if band is None or not isinstance(asset, dict):
             continue
         file = _local_file(str(asset.get("href", "")), key, path)
-        with open_band(file) as dataset:
+        with open_raster(file) as dataset:
             resolution_m = resolution_of(dataset)
         if resolution_m is None:
             raise _Unusable(f"asset {key} is no raster of 10, 20 or 60 m in a UTM zone")

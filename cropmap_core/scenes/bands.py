@@ -1,54 +1,16 @@
-"""Reading windows of single-band files on a finer, equal or coarser grid, many files at once."""
+"""Reading windows of the bands of scenes on a finer, equal or coarser grid."""
 
 from __future__ import annotations
 
-import os
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
-from rasterio.io import DatasetReader
 
 from cropmap_core.errors import SceneError
 from cropmap_core.io.grid import Grid, Window
+from cropmap_core.io.rasters import open_raster, opened, read_bands
 from cropmap_core.scenes.scene import BandSource
-
-THREADS = max(1, min(8, os.cpu_count() or 1))
-_HANDLES = 384  # open files over all threads: below the usual limit of 1024 with room for the rest of the process
-_DRIVERS = {".tif": "GTiff", ".tiff": "GTiff", ".jp2": "JP2OpenJPEG", ".nc": "netCDF"}
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-_local = threading.local()
-
-
-def in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
-    """Applies a function to all items on the reading threads; results in order, the first error raised."""
-    return list(_pool().map(function, items))
-
-
-def open_band(path: str | Path) -> DatasetReader:
-    """Opens a raster for reading, as what its name says: a text named .tif must not make GDAL read what it describes.
-
-    Args:
-        path: As GDAL takes it.
-
-    Raises:
-        SceneError: It cannot be read as a raster.
-    """
-    name = str(path)
-    driver = "netCDF" if name.startswith("netcdf:") else _DRIVERS.get(PurePath(name).suffix.lower())
-    try:
-        return rasterio.open(name, driver=driver)
-    except RasterioError as error:
-        raise unreadable(path, error) from error
 
 
 def read_band(source: BandSource, resolution_m: int, window: Window) -> NDArray[Any]:
@@ -86,34 +48,13 @@ def read_band(source: BandSource, resolution_m: int, window: Window) -> NDArray[
     return fine[middle::factor, middle::factor]
 
 
-def read_bands(path: str | Path, numbers: Sequence[int], window: Window) -> NDArray[Any]:
-    """Reads a window of several bands of one file.
-
-    Args:
-        path: A raster.
-        numbers: Band numbers, from 1.
-        window: Inside the raster.
-
-    Returns:
-        The values, shape (len(numbers), window.height, window.width).
-
-    Raises:
-        SceneError: The file cannot be read.
-    """
-    try:
-        values: NDArray[Any] = _handle(path).read(numbers, window=window.bounds_rc)
-    except RasterioError as error:
-        raise unreadable(path, error) from error
-    return values
-
-
 def grid_of(source: BandSource, reflectance: bool) -> Grid:
     """The grid of a band that holds reflectance, or classes.
 
     Raises:
         SceneError: The raster cannot be read, holds other bands too, or is an 8-bit picture.
     """
-    with open_band(source.path) as dataset:
+    with open_raster(source.path) as dataset:
         if source.alone and dataset.count != 1:
             raise SceneError(f"{source.file} has {dataset.count} bands where one is expected.", "Give per-band files.")
         dtype = dataset.dtypes[source.number - 1]
@@ -130,52 +71,13 @@ def grid_of(source: BandSource, reflectance: bool) -> Grid:
         return Grid.of(dataset)
 
 
-def unreadable(path: str | Path, error: Exception) -> SceneError:
-    """The error for a file that should be a raster and is not, or is cut short."""
-    return SceneError(
-        f"{path} cannot be read: {reason_of(error)}.",
-        "The file is damaged or incomplete: get it again, or leave it out.",
-    )
-
-
-def reason_of(error: Exception) -> str:
-    """What GDAL said, where rasterio only points to it."""
-    return str(error.__cause__ or error).rstrip(".")
-
-
 def _read(source: BandSource, window: Window) -> NDArray[Any]:
     values: NDArray[Any] = read_bands(source.path, [source.number], window)[0]
     if values.shape != (window.height, window.width):
         raise SceneError(f"{source.file} is smaller than the scene it belongs to.", "Download it again.")
-    for nodata in {source.nodata, _handle(source.path).nodatavals[source.number - 1]} - {0, None}:
+    for nodata in {source.nodata, opened(source.path).nodatavals[source.number - 1]} - {0, None}:
         values[values == nodata] = 0
     return values
-
-
-def _handle(path: str | Path) -> DatasetReader:
-    """An open dataset of this thread; GDAL's handles must not be shared between threads."""
-    handles: OrderedDict[str | Path, DatasetReader] | None = getattr(_local, "handles", None)
-    if handles is None:
-        handles = _local.handles = OrderedDict()
-    if path in handles:
-        handles.move_to_end(path)
-        return handles[path]
-    while len(handles) >= _HANDLES // THREADS:
-        handles.popitem(last=False)[1].close()
-    handles[path] = open_band(path)
-    return handles[path]
-
-
-_pool_lock = threading.Lock()
-_shared_pool: ThreadPoolExecutor | None = None
-
-
-def _pool() -> ThreadPoolExecutor:
-    global _shared_pool  # one pool a process: its threads keep their open files between blocks
-    with _pool_lock:
-        if _shared_pool is None:
-            _shared_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
-        return _shared_pool
 
 
 def to_reflectance_numbers(digital_numbers: NDArray[Any], offset: int, nodata: int) -> NDArray[np.int16]:

@@ -1,0 +1,109 @@
+"""Reading rasters, many files at once: each thread keeps its own open files."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePath
+from typing import Any, TypeVar
+
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+
+from cropmap_core.errors import SceneError
+from cropmap_core.io.grid import Window
+
+THREADS = max(1, min(8, os.cpu_count() or 1))
+_HANDLES = 384  # open files over all threads: below the usual limit of 1024 with room for the rest of the process
+_DRIVERS = {".tif": "GTiff", ".tiff": "GTiff", ".jp2": "JP2OpenJPEG", ".nc": "netCDF"}
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_local = threading.local()
+
+
+def in_threads(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    """Applies a function to all items on the reading threads; results in order, the first error raised."""
+    return list(_pool().map(function, items))
+
+
+def open_raster(path: str | Path) -> DatasetReader:
+    """Opens a raster for reading, as what its name says: a text named .tif must not make GDAL read what it describes.
+
+    Args:
+        path: As GDAL takes it.
+
+    Raises:
+        SceneError: It cannot be read as a raster.
+    """
+    name = str(path)
+    driver = "netCDF" if name.startswith("netcdf:") else _DRIVERS.get(PurePath(name).suffix.lower())
+    try:
+        return rasterio.open(name, driver=driver)
+    except RasterioError as error:
+        raise unreadable(path, error) from error
+
+
+def read_bands(path: str | Path, numbers: Sequence[int], window: Window) -> NDArray[Any]:
+    """Reads a window of several bands of one file.
+
+    Args:
+        path: A raster.
+        numbers: Band numbers, from 1.
+        window: Inside the raster.
+
+    Returns:
+        The values, shape (len(numbers), window.height, window.width).
+
+    Raises:
+        SceneError: The file cannot be read.
+    """
+    try:
+        values: NDArray[Any] = opened(path).read(numbers, window=window.bounds_rc)
+    except RasterioError as error:
+        raise unreadable(path, error) from error
+    return values
+
+
+def unreadable(path: str | Path, error: Exception) -> SceneError:
+    """The error for a file that should be a raster and is not, or is cut short."""
+    return SceneError(
+        f"{path} cannot be read: {reason_of(error)}.",
+        "The file is damaged or incomplete: get it again, or leave it out.",
+    )
+
+
+def reason_of(error: Exception) -> str:
+    """What GDAL said, where rasterio only points to it."""
+    return str(error.__cause__ or error).rstrip(".")
+
+
+def opened(path: str | Path) -> DatasetReader:
+    """An open dataset of this thread; GDAL's handles must not be shared between threads."""
+    handles: OrderedDict[str | Path, DatasetReader] | None = getattr(_local, "handles", None)
+    if handles is None:
+        handles = _local.handles = OrderedDict()
+    if path in handles:
+        handles.move_to_end(path)
+        return handles[path]
+    while len(handles) >= _HANDLES // THREADS:
+        handles.popitem(last=False)[1].close()
+    handles[path] = open_raster(path)
+    return handles[path]
+
+
+_pool_lock = threading.Lock()
+_shared_pool: ThreadPoolExecutor | None = None
+
+
+def _pool() -> ThreadPoolExecutor:
+    global _shared_pool  # one pool a process: its threads keep their open files between blocks
+    with _pool_lock:
+        if _shared_pool is None:
+            _shared_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
+        return _shared_pool
