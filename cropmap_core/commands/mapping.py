@@ -1,21 +1,15 @@
-"""The commands of the worker: each ties a few steps of the library to files, and says how it goes."""
+"""The commands that classify, and describe parcels."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from cropmap_core import __version__
-from cropmap_core.errors import JobError, NoValidObservationError
-from cropmap_core.inference.bundles import Bundle, check_fits, list_bundles, load_bundle
+from cropmap_core.commands.writing import Result, job_outputs, tell_unseen
+from cropmap_core.errors import JobError
+from cropmap_core.inference.bundles import Bundle, check_fits, load_bundle
 from cropmap_core.inference.classification import ClassMap, choose_device, write_class_map
 from cropmap_core.io.grid import Grid
 from cropmap_core.io.outputs import Outputs, write_text
@@ -29,126 +23,13 @@ from cropmap_core.parcels import (
     write_records,
 )
 from cropmap_core.scenes.intake import READING, Asked, origin_of, stack_asked
-from cropmap_core.scenes.inventory import DEFAULT_BANDS
 from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES
-from cropmap_core.styles import class_style, confidence_style, true_colour_style
-from cropmap_core.timeseries.compositing import Composite, composite
-from cropmap_core.timeseries.files import TimeSeriesFile, open_time_series, write_time_series
+from cropmap_core.styles import class_style, confidence_style
+from cropmap_core.timeseries.compositing import composite
+from cropmap_core.timeseries.files import open_time_series
 from cropmap_core.timeseries.filling import Filled
-from cropmap_core.timeseries.indices import computable_indices, with_indices
+from cropmap_core.timeseries.indices import computable_indices
 from cropmap_core.timeseries.series import Series
-
-Result = Mapping[str, Any]
-
-_PACKAGES = ("torch", "numpy", "rasterio", "geopandas", "shapely", "pyproj", "numba", "exactextract", "safetensors")
-
-
-def runtimeinfo(job: Job) -> Result:
-    """Reports the worker's interpreter, packages, devices and models."""
-    devices = [{"name": platform.processor() or platform.machine(), "kind": "cpu", "memory_gb": _memory_gb()}]
-    for number in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(number)
-        devices.append(
-            {"name": properties.name, "kind": "cuda", "memory_gb": round(properties.total_memory / 2**30, 1)}
-        )
-    return {
-        "cropmap": __version__,
-        "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "devices": devices,
-        "models": [
-            {"id": bundle.id, "title": bundle.title, "classes": [crop.name for crop in bundle.classes]}
-            for bundle in list_bundles()
-        ],
-        "threads": torch.get_num_threads(),
-    }
-
-
-def stackscenes(
-    job: Job,
-    *,
-    scenes: tuple[Path, ...],
-    output: Path,
-    bands: tuple[str, ...] = DEFAULT_BANDS,
-    start_date: date | None = None,
-    end_date: date | None = None,
-    months: tuple[int, ...] = (),
-    max_cloud_percent: int = 100,
-    resolution: int = 10,
-    offset: str = "auto",
-) -> Result:
-    """Stacks Sentinel-2 L2A scenes into one time series.
-
-    Args:
-        scenes: Folders of scenes, products, archives or files: see docs/ingestion.md.
-        output: Time series file to write, GeoTIFF.
-        bands: Reflectance bands; SCL is added.
-        start_date: First acquisition date, inclusive.
-        end_date: Last acquisition date, inclusive.
-        months: Months of acquisition, 1 to 12; none for all.
-        max_cloud_percent: Scenes with more cloud over the raster, from their SCL, are left out.
-        resolution: Pixel size in metres: 10, 20 or 60.
-        offset: Radiometric offset: auto, 0 or -1000.
-    """
-    if resolution not in (10, 20, 60):
-        raise JobError(f"RESOLUTION is {resolution}.", "Choose 10, 20 or 60 metres.")
-    asked = Asked(start_date, end_date, months, max_cloud_percent)
-    stack, files = stack_asked(job, scenes, bands, asked, resolution, offset)
-    result = _write(job, stack, output, {"command": "stackscenes", **origin_of(stack)}, files)
-    return {**result, "offset": sorted(set(stack.offsets.values))}
-
-
-def compositetimeseries(
-    job: Job,
-    *,
-    series: Path,
-    output: Path,
-    period: str = "month",
-    start_date: date | None = None,
-    end_date: date | None = None,
-    keep_classes: tuple[str, ...] = DEFAULT_KEEP_CLASSES,
-) -> Result:
-    """Makes one composite per period: the median of the clear observations.
-
-    Args:
-        series: Time series file of acquisitions with SCL.
-        output: Time series file to write, GeoTIFF.
-        period: month.
-        start_date: First day that counts, inclusive.
-        end_date: Last day that counts, inclusive.
-        keep_classes: SCL classes that count as clear.
-    """
-    source = open_time_series(series)
-    steps = composite(source, period, start_date, end_date, keep_classes)
-    _tell_unseen(job, steps)
-    return _write_step(job, steps, output, {"command": "compositetimeseries", "keep_classes": keep_classes}, source)
-
-
-def fillgaps(job: Job, *, series: Path, output: Path) -> Result:
-    """Fills gaps between composites from the nearest observed periods before and after.
-
-    Args:
-        series: Time series file of composites.
-        output: Time series file to write, GeoTIFF.
-    """
-    source = open_time_series(series)
-    return _write_step(job, Filled(source), output, {"command": "fillgaps"}, source)
-
-
-def computeindices(
-    job: Job, *, series: Path, output: Path, indices: tuple[str, ...] = ("NDVI",), include_reflectance: bool = True
-) -> Result:
-    """Computes vegetation indices of a time series.
-
-    Args:
-        series: Time series file of composites.
-        output: Time series file to write, float32 GeoTIFF.
-        indices: Names of indices.
-        include_reflectance: Whether the bands are written too, as reflectance 0-1.
-    """
-    source = open_time_series(series)
-    steps = with_indices(source, indices, include_reflectance)
-    return _write_step(job, steps, output, {"command": "computeindices", "indices": indices}, source)
 
 
 def classify(
@@ -173,7 +54,7 @@ def classify(
     source = open_time_series(series)
     if not _is_filled(source.provenance):
         job.warning("The time series is not filled (fillgaps), but the model learnt from filled ones.")
-    with _outputs(job) as outputs:
+    with job_outputs(job) as outputs:
         outputs.protect([source.path])
         provenance = {"command": "classify", "series": source.path.name, "source": source.provenance}
         classes, confidence = _stage_maps(outputs, bundle, output_classes, output_confidence)
@@ -192,7 +73,7 @@ def parcelattributes(job: Job, *, parcels: Path, classes: Path, output: Path, co
         confidence: Confidence raster of the same run.
     """
     placed = _place(job, parcels, grid_of_file(classes))
-    with _outputs(job) as outputs:
+    with job_outputs(job) as outputs:
         outputs.protect([path for path in (parcels, classes, confidence) if path is not None])
         described = _describe_parcels(job, placed, classes, confidence, outputs.stage(output), (READING, 1.0))
         outputs.commit()
@@ -240,9 +121,9 @@ def mapcrops(
     stack, files = stack_asked(job, scenes, bundle.reflectance_bands, asked, 10, offset)
     composites = composite(stack, bundle.period, start_date, end_date, keep_classes)
     check_fits(bundle, (*composites.bands, *computable_indices(composites)), composites.dates)
-    _tell_unseen(job, composites)
+    tell_unseen(job, composites)
     placed = _place(job, parcels, stack.grid) if parcels is not None and output_parcels is not None else None
-    with _outputs(job) as outputs:
+    with job_outputs(job) as outputs:
         outputs.protect([*files, *([parcels] if parcels is not None else [])])
         provenance = {"command": "mapcrops", "keep_classes": keep_classes, **origin_of(stack)}
         maps = _stage_maps(outputs, bundle, output_classes, output_confidence)
@@ -260,86 +141,10 @@ def mapcrops(
     return {**result, "output_parcels": str(output_parcels) if output_parcels else None, "dates": dates}
 
 
-COMMANDS: Mapping[str, Callable[..., Result]] = {
-    function.__name__: function
-    for function in (
-        runtimeinfo,
-        stackscenes,
-        compositetimeseries,
-        fillgaps,
-        computeindices,
-        classify,
-        parcelattributes,
-        mapcrops,
-    )
-}
-
-
-def _outputs(job: Job) -> Outputs:
-    """The job's files, which do not outlive it however it ends."""
-    outputs = Outputs(job.id)
-    job.undo_with(outputs.discard)
-    return outputs
-
-
-def _write_step(
-    job: Job, series: Series, output: Path, provenance: dict[str, Any], source: TimeSeriesFile
-) -> dict[str, Any]:
-    """Writes what a step makes of a time series file."""
-    origin = {"series": source.path.name, "source": source.provenance}
-    return _write(job, series, output, {**provenance, **origin}, [source.path])
-
-
-def _write(
-    job: Job, series: Series, output: Path, provenance: Mapping[str, Any], inputs: Iterable[Path]
-) -> dict[str, Any]:
-    with _outputs(job) as outputs:
-        outputs.protect(inputs)
-        part = outputs.stage_raster(output)
-        style = outputs.stage(output.with_suffix(".qml")) if _can_show_true_colour(series) else None
-        job.progress(READING, f"Writing {len(series.dates)} dates of {len(series.bands)} bands")
-        write_time_series(series, part, provenance, job.part(READING, 0.99))
-        if style is not None:
-            write_text(style, _true_colour(series))
-        outputs.commit()
-    return {
-        "output": str(output),
-        "dates": [day.isoformat() for day in series.dates],
-        "bands": list(series.bands),
-    }
-
-
-def _tell_unseen(job: Job, composites: Composite) -> None:
-    """Warns of periods that filling will have to make up.
-
-    Raises:
-        NoValidObservationError: That would be most of them: no honest season can be made of it.
-    """
-    unseen = [day.isoformat()[:7] for day in composites.unseen]
-    if 2 * len(unseen) > len(composites.dates):
-        raise NoValidObservationError(
-            f"{len(unseen)} of {len(composites.dates)} periods have no acquisition at all ({', '.join(unseen[:12])}).",
-            "Give the scenes of the whole season, or choose START_DATE and END_DATE to fit those that are there.",
-        )
-    if unseen:
-        job.warning(f"No acquisition in {', '.join(unseen)}: filling takes these periods from their neighbours.")
-
-
 def _is_filled(provenance: Mapping[str, Any]) -> bool:
     """Whether fillgaps is among the commands that a file was made by."""
     source = provenance.get("source")
     return provenance.get("command") == "fillgaps" or (isinstance(source, Mapping) and _is_filled(source))
-
-
-def _can_show_true_colour(series: Series) -> bool:
-    return {"B04", "B03", "B02"} <= set(series.bands)
-
-
-def _true_colour(series: Series) -> str:
-    """Red, green and blue of the middle date."""
-    first = len(series.dates) // 2 * len(series.bands)
-    red, green, blue = (first + series.bands.index(band) + 1 for band in ("B04", "B03", "B02"))
-    return true_colour_style(red, green, blue, brightest=0.3)
 
 
 def _stage_maps(outputs: Outputs, bundle: Bundle, classes: Path, confidence: Path | None) -> tuple[Path, Path | None]:
@@ -393,9 +198,3 @@ def _map_result(bundle: Bundle, class_map: ClassMap, classes: Path, confidence: 
         "pixels": dict(class_map.pixels),
         "classes": [{"value": crop.value, "name": crop.name, "color": crop.color} for crop in bundle.classes],
     }
-
-
-def _memory_gb() -> float | None:
-    with suppress(AttributeError, OSError, ValueError):  # not on every platform
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    return None
