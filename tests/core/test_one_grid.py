@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,34 @@ def test_nodata_never_leaks_into_values(tmp_path: Path, resampling: str) -> None
     assert (made[7, 6:9] == NODATA).all()  # two pixels of the hole around them on every side
 
 
+def test_a_value_that_cubic_undershoots_is_still_observed(tmp_path: Path) -> None:
+    """Beside a step of 9000 cubic convolution falls below zero, and 0 means nothing measured."""
+    step = np.where(np.arange(24) < 12, 2, 9000) + np.zeros((24, 1))
+    write_scene(tmp_path, width=24, height=24, values={"B04": step}, bands=["B04"])
+    template = write_template(tmp_path / "grid.tif", from_origin(ORIGIN[0] + 23, ORIGIN[1] - 23, 10, 10))
+    series, _ = stack_here(tmp_path, tmp_path / "o.tif", bands=["B04"], template=template, resampling="cubic")
+    assert whole(series)[1].all()
+    assert band_of(series, "B04").max() > 9000
+
+
+@pytest.mark.parametrize("resampling", ["nearest", "bilinear", "cubic"])
+@pytest.mark.parametrize(
+    "parameters", [{"resolution": 60}, {"crs": "EPSG:3035"}, {"crs": "EPSG:3035", "resolution": 20}]
+)
+def test_the_size_of_blocks_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], resampling: str
+) -> None:
+    values = np.random.default_rng(6).integers(1, 9999, (96, 96))
+    write_scene(tmp_path, width=96, height=96, values={"B04": values}, bands=["B04", "B11"])
+    made = []
+    for size in (512, 16, 7):
+        monkeypatch.setattr("cropmap_core.timeseries.files.BLOCK_SIZE", size)
+        asked = {"bands": ["B04", "B11"], "resampling": resampling, **parameters}
+        made.append(whole(stack_here(tmp_path, tmp_path / "o.tif", **asked)[0])[0])
+    np.testing.assert_array_equal(made[1], made[0])
+    np.testing.assert_array_equal(made[2], made[0])
+
+
 class TestAgainstGdal:
     """What GDAL's own warper makes of the whole image, without approximating the transformation."""
 
@@ -154,7 +183,7 @@ class TestAgainstGdal:
                 width=grid.width,
                 height=grid.height,
                 resampling=resampling,
-                tolerance=0,
+                tolerance=1e-9,
                 nodata=0,
             ) as warped,
         ):
@@ -212,6 +241,7 @@ class TestExtent:
         [
             ((50, 30, 110, 90), (3, 9), (5, 11)),  # whole pixels: itself
             ((53, 37, 107, 81), (3, 9), (5, 11)),  # outwards to whole pixels
+            ((53, 37, 54, 38), (3, 4), (5, 6)),  # less than a pixel: the pixel
             ((0, 0, 320, 240), (0, 24), (0, 32)),
         ],
     )
@@ -249,23 +279,28 @@ class TestExtent:
         if resolution == 20:
             np.testing.assert_array_equal(band_of(series, "B11"), numbers[2:6, 1:5])
 
-    def test_in_degrees_covers_its_bulging_edges(self, tmp_path: Path) -> None:
-        """On the central meridian a parallel of 0.35 degrees lies 15 m lower than at its ends."""
-        west, east, south, north = 2.82, 3.17, 50.812, 50.8125
-        points = np.linspace(0, 1, 10001)
-        to_utm = Transformer.from_crs("EPSG:4326", CRS, always_xy=True).transform
-        x, y = to_utm(
-            np.concatenate([west + points * (east - west)] * 2 + [np.full(10001, west), np.full(10001, east)]),
-            np.concatenate([np.full(10001, south), np.full(10001, north)] + [south + points * (north - south)] * 2),
-        )
-        assert y.min() < min(to_utm(lon, south)[1] for lon in (west, east)) - 10
-        left, right = np.floor(x.min() / 10) * 10, np.ceil(x.max() / 10) * 10
-        bottom, top = np.floor(y.min() / 10) * 10, np.ceil(y.max() / 10) * 10
-        write_scene(tmp_path, bands=["B04"], origin=(500000, 5629020))
-        series, _ = stack_here(
-            tmp_path, tmp_path / "stack.tif", bands=["B04"], extent=f"{west},{east},{south},{north} [EPSG:4326]"
-        )
-        assert series.grid.bounds == (left, bottom, right, top)
+    @pytest.mark.parametrize(
+        ("crs", "box"),
+        [
+            ("EPSG:4326", (2.82, 50.812, 3.17, 50.81255)),  # on the central meridian its south edge sinks by 15 m
+            ("EPSG:3035", (3799500.0, 3088000.0, 3801000.0, 3089000.0)),  # whose axes are north, east
+        ],
+    )
+    def test_in_another_crs_covers_its_bent_edges(
+        self, tmp_path: Path, crs: str, box: tuple[float, float, float, float]
+    ) -> None:
+        left, bottom, right, top = box
+        along, ends = np.linspace(0, 1, 10001), np.ones(10001)
+        edges_x = np.concatenate([left + along * (right - left)] * 2 + [left * ends, right * ends])
+        edges_y = np.concatenate([bottom * ends, top * ends] + [bottom + along * (top - bottom)] * 2)
+        x, y = Transformer.from_crs(crs, CRS, always_xy=True).transform(edges_x, edges_y)
+        covered = [
+            10 * f(edge / 10) for f, edge in ((floor, x.min()), (floor, y.min()), (ceil, x.max()), (ceil, y.max()))
+        ]
+        write_scene(tmp_path, bands=["B04"], origin=(10 * round(x.mean() / 10), 10 * round(y.mean() / 10)))
+        text = f"{left},{right},{bottom},{top} [{crs}]"
+        series, _ = stack_here(tmp_path, tmp_path / "stack.tif", bands=["B04"], extent=text)
+        assert list(series.grid.bounds) == covered
 
 
 class TestCover:
@@ -366,6 +401,7 @@ class TestTemplate:
         ({"resampling": "lanczos"}, "RESAMPLING.*lanczos"),
         ({"missing_scl": "ignore"}, "MISSING_SCL.*ignore"),
         ({"crs": "EPSG:4326"}, "CRS.*EPSG:4326"),
+        ({"crs": "EPSG:2263"}, "CRS.*EPSG:2263"),  # feet
         ({"crs": "UTM 31"}, "CRS.*UTM 31"),
         ({"crs": "EPSG:999999"}, "CRS.*EPSG:999999"),
         *[
@@ -379,6 +415,7 @@ class TestTemplate:
                 "2,nan,50,51 [EPSG:4326]",
                 "2,inf,50,51 [EPSG:4326]",
                 "2,2,50,51 [EPSG:4326]",
+                "-180,180,-90,90 [EPSG:4326]",
             )
         ],
     ],
