@@ -228,19 +228,6 @@ def to_reflectance_numbers(digital_numbers: NDArray[Any], offset: int, nodata: i
     Returns:
         int16 of the same shape; what exceeds 32767 saturates there.
     """
-    if digital_numbers.dtype == np.uint16:
-        reflectance: NDArray[np.int16] = _table(offset, nodata).take(digital_numbers)
-        return reflectance
-    return _shifted(digital_numbers, offset, nodata)
-
-
-@lru_cache(maxsize=8)
-def _table(offset: int, nodata: int) -> NDArray[np.int16]:
-    """What every 16-bit digital number becomes: one look-up instead of five passes over the pixels."""
-    return _shifted(np.arange(1 << 16, dtype=np.uint16), offset, nodata)
-
-
-def _shifted(digital_numbers: NDArray[Any], offset: int, nodata: int) -> NDArray[np.int16]:
     shifted = digital_numbers.astype(np.int32)
     shifted += offset
     np.clip(shifted, nodata + 1, np.iinfo(np.int16).max, out=shifted)
