@@ -179,9 +179,11 @@ class TestTwoZones:
         return sorted(folder.rglob("*.tif"))
 
     @pytest.mark.parametrize("crs", [None, "EPSG:32632", "EPSG:3035"])
-    def test_are_one_image_without_a_seam(self, tmp_path: Path, crs: str | None) -> None:
+    @pytest.mark.parametrize("resampling", ["nearest", "bilinear", "cubic"])
+    def test_are_one_image_without_a_seam(self, tmp_path: Path, crs: str | None, resampling: str) -> None:
         files = self.write(tmp_path / "s", {"EPSG:32631": ("2018-05-04",), "EPSG:32632": ("2018-05-04",)})
-        series, outcome = stack_here(files, tmp_path / "stack.tif", bands=["B04"], crs=crs)
+        parameters = {"bands": ["B04"], "crs": crs, "resampling": resampling}
+        series, outcome = stack_here(files, tmp_path / "stack.tif", **parameters)
         grid, made = series.grid, band_of(series, "B04")
         if crs is not None:
             assert rasterio.CRS.from_string(grid.crs) == rasterio.CRS.from_string(crs)
@@ -242,5 +244,7 @@ def test_the_order_of_files_decides_nothing_where_two_scenes_differ(
     files = sorted((tmp_path / "s").rglob("*.tif"))
     random = np.random.default_rng(2)
     orders = [files, files[::-1], [files[index] for index in random.permutation(len(files))]]
-    made = [pixels(stack_here(order, tmp_path / "stack.tif", bands=BANDS)[0]) for order in orders]
+    made = [
+        pixels(stack_here(order, tmp_path / f"{number}.tif", bands=BANDS)[0]) for number, order in enumerate(orders)
+    ]
     assert made[0].tobytes() == made[1].tobytes() == made[2].tobytes()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.core.seam import REPOSITORY, run_here
+from tests.core.seam import REPOSITORY, job_document, run_here
 from tests.factories import ORIGIN, write_safe, write_scene, write_season
 
 
@@ -73,9 +73,10 @@ def test_without_scenes_it_is_an_error(tmp_path: Path) -> None:
 
 def test_does_not_wait_for_torch(tmp_path: Path) -> None:
     write_scene(tmp_path)
-    command = [sys.executable, "-X", "importtime", "-m", "cropmap_core", "scanscenes", "--scenes", str(tmp_path)]
-    done = subprocess.run([*command, "--offset=0"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["scenes"] == 1
+    job = json.dumps(job_document("scanscenes", scenes=[tmp_path], offset="0"))
+    command = [sys.executable, "-X", "importtime", "-m", "cropmap_core", "run"]
+    done = subprocess.run(command, cwd=REPOSITORY, input=job, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1])["outputs"]["scenes"] == 1
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "cropmap_core" in imported
     assert "torch" not in imported
