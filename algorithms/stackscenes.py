@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..processing_provider import parameters, vocabulary
+from ..processing_provider import parameters, place, vocabulary
 from ..processing_provider.algorithm import CropMapAlgorithm
 from ..processing_provider.parameters import tr
 
@@ -29,6 +29,7 @@ class StackScenes(CropMapAlgorithm):
                 tr("Bands to stack; each must be there on every date."),
             ),
             *parameters.dates(),
+            *place.parameters(),
             parameters.with_help(
                 parameters.words("RESOLUTION", tr("Resolution in metres"), vocabulary.RESOLUTIONS_M, "10"),
                 tr("Pixel size of the time series; bands of another resolution are resampled to it."),
@@ -38,17 +39,20 @@ class StackScenes(CropMapAlgorithm):
             parameters.raster_output("OUTPUT", tr("Time series"), tr("The time series file, a GeoTIFF.")),
         ]
 
+    def mistake(self, values):
+        place.check(values)
+        return ""
+
     def compute(self, values, feedback):
         output = values.target("OUTPUT")
-        job = {
-            "scenes": values.paths("SCENES"),
-            "bands": values.choices("BANDS"),
-            **values.dates(),
-            "months": [int(month) for month in values.choices("MONTHS")],
-            "max_cloud_percent": values.number("MAX_CLOUD"),
-            "resolution": int(values.choice("RESOLUTION")),
-            "offset": values.choice("OFFSET"),
-            "output": output,
-        }
-        self.run_job(self.ID, job, feedback, [output])
+        with place.in_a_job(values, feedback) as grid:
+            job = {
+                **values.scene_selection(),
+                "bands": values.choices("BANDS"),
+                "max_cloud_percent": values.number("MAX_CLOUD"),
+                "resolution": int(values.choice("RESOLUTION")),
+                **grid,
+                "output": output,
+            }
+            self.run_job(self.ID, job, feedback, [output])
         return {"OUTPUT": output}

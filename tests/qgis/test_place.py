@@ -1,0 +1,245 @@
+"""What AREA, EXTENT, TEMPLATE and CRS become in a job, and what they refuse."""
+
+import json
+
+import pytest
+from qgis.core import (
+    QgsCoordinateReferenceSystem,
+    QgsGeometry,
+    QgsProcessingException,
+    QgsProcessingFeatureSourceDefinition,
+    QgsProject,
+    QgsRasterLayer,
+    QgsRectangle,
+    QgsReferencedRectangle,
+    QgsVectorLayer,
+)
+
+from .conftest import square
+
+DEGREES = "1.123456789012345,2,49.1,50 [EPSG:4326]"
+
+
+@pytest.fixture
+def start(run, season, bundle, tmp_path):
+    """Runs an algorithm with what it needs and what is given."""
+
+    def start(algorithm: str = "stackscenes", **parameters) -> None:
+        output = {"OUTPUT" if algorithm == "stackscenes" else "OUTPUT_CLASSES": str(tmp_path / "out.tif")}
+        model = {"MODEL": str(bundle)} if algorithm == "mapcrops" else {}
+        run(algorithm, {"SCENES": [str(season)], **model, **output, **parameters})
+
+    return start
+
+
+@pytest.fixture
+def job(start, fake_worker):
+    """The parameters of the job that an algorithm hands to the worker."""
+
+    def job(algorithm: str = "stackscenes", **parameters) -> dict:
+        fake_worker.plays(["result", {"output": "", "classes": []}])
+        start(algorithm, **parameters)
+        return fake_worker.job["parameters"]
+
+    return job
+
+
+@pytest.fixture
+def template(tmp_path) -> str:
+    """A raster file that QGIS can open."""
+    path = tmp_path / "template.asc"
+    path.write_text("ncols 2\nnrows 2\nxllcorner 0\nyllcorner 0\ncellsize 10\nNODATA_value 0\n1 2\n2 1\n")
+    return str(path)
+
+
+@pytest.fixture
+def area_seen(monkeypatch):
+    """What the worker could read of AREA while its job ran: CRS and the polygons' WKT."""
+    from cropmap.processing_provider import algorithm
+
+    seen = []
+
+    def look(self, command, parameters, feedback, outputs=(), span=(0, 100)):
+        layer = QgsVectorLayer(parameters["area"])
+        seen.extend([parameters["area"], layer.crs().authid()])
+        seen.append(sorted(feature.geometry().asWkt(0) for feature in layer.getFeatures()))
+        return {"classes": []}
+
+    monkeypatch.setattr(algorithm.CropMapAlgorithm, "run_job", look)
+    return seen
+
+
+@pytest.mark.parametrize("algorithm", ["stackscenes", "mapcrops"])
+def test_without_any_of_them_the_scenes_decide(job, algorithm):
+    given = job(algorithm)
+
+    assert [given[name] for name in ("area", "extent", "template", "crs")] == [None] * 4
+    assert [given[name] for name in ("cover", "resampling", "missing_scl")] == ["union", "nearest", "refuse"]
+
+
+@pytest.mark.parametrize("algorithm", ["stackscenes", "mapcrops"])
+def test_words_reach_the_job(job, algorithm):
+    given = job(algorithm, COVER="Intersection", RESAMPLING="cubic", MISSING_SCL="as_clear", CRS="EPSG:32632")
+
+    assert [given[name] for name in ("cover", "resampling", "missing_scl")] == ["intersection", "cubic", "as_clear"]
+    assert given["crs"] == "EPSG:32632"
+
+
+@pytest.mark.parametrize(
+    ("extent", "expected"),
+    [
+        (DEGREES, "1.123456789012345,2.0,49.1,50.0 [EPSG:4326]"),
+        (" 500000 , 500100,5600000,5600100[EPSG:32631]", "500000.0,500100.0,5600000.0,5600100.0 [EPSG:32631]"),
+        (
+            QgsReferencedRectangle(QgsRectangle(0.1, 0.2, 0.3, 0.4), QgsCoordinateReferenceSystem("EPSG:31370")),
+            "0.1,0.3,0.2,0.4 [EPSG:31370]",
+        ),
+    ],
+    ids=["text", "careless text", "rectangle"],
+)
+def test_an_extent_keeps_its_crs_and_every_digit(job, extent, expected):
+    assert job(EXTENT=extent)["extent"] == expected
+
+
+def test_an_extent_without_a_crs_is_in_that_of_the_project(job):
+    QgsProject.instance().setCrs(QgsCoordinateReferenceSystem("EPSG:31370"))
+
+    assert job(EXTENT="1,2,3,4")["extent"] == "1.0,2.0,3.0,4.0 [EPSG:31370]"
+
+
+def test_an_extent_in_an_unknown_crs_is_not_taken_for_one_of_the_project(job):
+    QgsProject.instance().setCrs(QgsCoordinateReferenceSystem("EPSG:31370"))
+
+    with pytest.raises(QgsProcessingException, match="EXTENT has no known coordinate reference system"):
+        job(EXTENT="1,2,3,4 [EPSG:999999]")
+
+
+def test_an_extent_may_be_that_of_a_layer(job, layer_of):
+    assert job(EXTENT=layer_of(square(20, 30)))["extent"] == "20.0,30.0,30.0,40.0 [EPSG:31370]"
+
+
+def test_a_crs_that_no_authority_knows_goes_as_wkt(job):
+    own = QgsCoordinateReferenceSystem.fromProj("+proj=tmerc +lat_0=1.5 +lon_0=4.5 +ellps=GRS80 +units=m +type=crs")
+
+    assert own.authid() == ""
+    assert job(CRS=own)["crs"].startswith('PROJCRS["unknown"')
+    extent = job(EXTENT=QgsReferencedRectangle(QgsRectangle(0, 0, 1, 1), own))["extent"]
+    assert extent.startswith('0.0,1.0,0.0,1.0 [PROJCRS["unknown"')
+
+
+def test_a_crs_may_be_that_of_the_project(job):
+    QgsProject.instance().setCrs(QgsCoordinateReferenceSystem("EPSG:32632"))
+
+    assert job(CRS="ProjectCrs")["crs"] == "EPSG:32632"
+
+
+def test_a_template_goes_as_its_file(job, template):
+    assert job(TEMPLATE=QgsRasterLayer(template, "template"))["template"] == template
+
+
+@pytest.mark.parametrize("algorithm", ["stackscenes", "mapcrops"])
+def test_an_area_is_written_in_its_own_crs_for_as_long_as_the_job_runs(start, area_seen, layer_of, algorithm):
+    layer = layer_of(square(0, 0), None, square(20, 0))
+
+    start(algorithm, AREA=layer)
+
+    path, crs, polygons = area_seen
+    assert crs == "EPSG:31370"
+    assert polygons == [
+        "MultiPolygon (((0 0, 10 0, 10 10, 0 10, 0 0)))",
+        "MultiPolygon (((20 0, 30 0, 30 10, 20 10, 20 0)))",
+    ]
+    assert not QgsVectorLayer(path).isValid()
+
+
+def test_of_an_area_the_selection_alone_can_be_used(start, area_seen, layer_of):
+    layer = layer_of(square(0, 0), square(20, 0))
+    layer.selectByIds([2])
+
+    start(AREA=QgsProcessingFeatureSourceDefinition(layer.id(), selectedFeaturesOnly=True))
+
+    assert area_seen[2] == ["MultiPolygon (((20 0, 30 0, 30 10, 20 10, 20 0)))"]
+
+
+MISTAKES = {
+    "area and extent": ({"AREA": "area", "EXTENT": DEGREES}, "AREA and EXTENT would each decide what to cover"),
+    "area and template": ({"AREA": "area", "TEMPLATE": "file"}, "AREA and TEMPLATE would each"),
+    "extent and template": ({"EXTENT": DEGREES, "TEMPLATE": "file"}, "EXTENT and TEMPLATE would each"),
+    "crs and template": ({"CRS": "EPSG:32631", "TEMPLATE": "file"}, "CRS and TEMPLATE would both decide"),
+    "extent without crs": ({"EXTENT": "1,2,3,4"}, "EXTENT has no known coordinate reference system: 1,2,3,4"),
+    "extent in no crs": ({"EXTENT": "1,2,3,4 [EPSG:999999]"}, "EXTENT has no known coordinate reference system"),
+    "extent without area": ({"EXTENT": "1,1,3,4 [EPSG:4326]"}, "EXTENT is no rectangle: 1,1,3,4"),
+    "unknown crs": ({"CRS": "EPSG:999999"}, "CRS is no known coordinate reference system: EPSG:999999. Write it as"),
+    "unknown cover": ({"COVER": "all"}, 'COVER cannot be "all". Choose from union, intersection.'),
+    "no raster": ({"TEMPLATE": "/nowhere.tif"}, "TEMPLATE"),
+    "no layer": ({"AREA": "/nowhere.gpkg"}, "AREA"),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), MISTAKES.values(), ids=MISTAKES.keys())
+@pytest.mark.parametrize("algorithm", ["stackscenes", "mapcrops"])
+def test_what_contradicts_itself_is_refused_before_the_worker_starts(
+    job, fake_worker, layer_of, template, algorithm, given, message
+):
+    layers = {"area": layer_of(square(0, 0)), "file": template}
+    given = {name: layers.get(value, value) for name, value in given.items()}
+
+    with pytest.raises(QgsProcessingException, match=message.replace("[", r"\[")):
+        job(algorithm, **given)
+
+    assert not (fake_worker.folder / "job.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "geometries", "message"),
+    [
+        ({}, [], "AREA .parcels. holds no polygon"),
+        ({}, [None], "AREA .parcels. holds no polygon"),
+        ({"crs": ""}, [square(0, 0)], "AREA .parcels. has no coordinate reference system"),
+        ({"kind": "Point"}, ["Point (1 1)"], "AREA .parcels. is of type point. Give a layer of polygons."),
+    ],
+    ids=["no feature", "no geometry", "no CRS", "points"],
+)
+def test_an_area_that_is_none_is_refused(job, fake_worker, layer_of, options, geometries, message):
+    with pytest.raises(QgsProcessingException, match=message):
+        job(AREA=layer_of(*geometries, **options))
+
+    assert not (fake_worker.folder / "job.json").exists()
+
+
+def test_the_output_cannot_overwrite_the_template(job, template, tmp_path):
+    taken = tmp_path / "template.tif"
+    (tmp_path / "template.asc").rename(taken)
+
+    with pytest.raises(QgsProcessingException, match="OUTPUT would overwrite TEMPLATE"):
+        job(TEMPLATE=str(taken), OUTPUT=str(taken))
+
+
+def test_the_parcels_cannot_overwrite_the_area(job, layer_of, tmp_path):
+    area = tmp_path / "area.geojson"
+    area.write_text(json.dumps({"type": "FeatureCollection", "features": [
+        {"type": "Feature", "properties": {}, "geometry": json.loads(QgsGeometry.fromWkt(square(0, 0)).asJson())}
+    ]}))  # fmt: skip
+
+    with pytest.raises(QgsProcessingException, match="OUTPUT_PARCELS would overwrite AREA"):
+        job("mapcrops", PARCELS=layer_of(square(0, 0)), AREA=str(area), OUTPUT_PARCELS=str(area))
+
+
+@pytest.fixture(autouse=True)
+def clean_project():
+    yield
+    QgsProject.instance().clear()
+
+
+def test_a_list_of_layers_stands_for_their_files(job, season):
+    red, scl = sorted(season.rglob("*B04*"))[0], sorted(season.rglob("*SCL*"))[0]
+    by_id, itself = QgsRasterLayer(str(red), "red"), QgsRasterLayer(str(scl), "classes")
+    QgsProject.instance().addMapLayers([by_id, itself])
+
+    assert job(SCENES=[by_id.id(), itself])["scenes"] == [str(red), str(scl)]
+    assert job(SCENES=["classes", str(red), by_id.id()])["scenes"] == [str(scl), str(red)]
+
+
+def test_a_layer_that_is_no_file_is_refused(job, layer_of):
+    with pytest.raises(QgsProcessingException, match="SCENES: the layer parcels is not a file on this computer"):
+        job(SCENES=[layer_of(square(0, 0)).id()])
