@@ -65,6 +65,7 @@ class MapCrops(CropMapAlgorithm):
         confidence = values.target("OUTPUT_CONFIDENCE")
         classes = values.target("OUTPUT_CLASSES", beneath=confidence)
         job = {
+            "scenes": values.paths("SCENES"),
             **values.scene_selection(),
             "max_cloud_percent": values.number("MAX_CLOUD"),
             "model": values.model(),

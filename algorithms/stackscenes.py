@@ -47,6 +47,7 @@ class StackScenes(CropMapAlgorithm):
         output = values.target("OUTPUT")
         with place.in_a_job(values, feedback) as grid:
             job = {
+                "scenes": values.paths("SCENES"),
                 **values.scene_selection(),
                 "bands": values.choices("BANDS"),
                 "max_cloud_percent": values.number("MAX_CLOUD"),

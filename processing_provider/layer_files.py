@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from qgis.core import QgsMapLayer, QgsProject, QgsProviderRegistry
+from qgis.core import Qgis, QgsMapLayer, QgsProject, QgsProviderRegistry
 
 from .errors import JobFailed
 
@@ -27,7 +27,22 @@ def as_files(name: str, value, project: QgsProject | None):
     if isinstance(value, (list, tuple)):
         return list(dict.fromkeys(as_files(name, one, project) for one in value))
     layer = value if isinstance(value, QgsMapLayer) else _layer_named(value, project)
-    return value if layer is None else _file_of(name, layer)
+    if layer is None:
+        return value
+    path = _file_of(layer)
+    if not path:
+        raise JobFailed(
+            "JobError",
+            f"{name}: the layer {layer.name()} is not a file on this computer.",
+            "Give the folder or the files of its scene.",
+        )
+    return path
+
+
+def raster_files(project: QgsProject) -> list[str]:
+    """The files of a project's raster layers, sorted."""
+    layers = [layer for layer in project.mapLayers().values() if layer.type() == Qgis.LayerType.Raster]
+    return sorted({_file_of(layer) for layer in layers} - {""})
 
 
 def _layer_named(value, project: QgsProject | None) -> QgsMapLayer | None:
@@ -36,14 +51,9 @@ def _layer_named(value, project: QgsProject | None) -> QgsMapLayer | None:
     return project.mapLayer(value) or next(iter(project.mapLayersByName(value)), None)
 
 
-def _file_of(name: str, layer: QgsMapLayer) -> str:
-    path = QgsProviderRegistry.instance().decodeUri(layer.providerType(), layer.source()).get("path") or ""
+def _file_of(layer: QgsMapLayer) -> str:
+    """A layer's file, empty where it has none."""
     part = _PART_OF_FILE.match(layer.source())
-    path = part["file"] if part else path
-    if not os.path.exists(path):
-        raise JobFailed(
-            "JobError",
-            f"{name}: the layer {layer.name()} is not a file on this computer.",
-            "Give the folder or the files of its scene.",
-        )
-    return path
+    uri = QgsProviderRegistry.instance().decodeUri(layer.providerType(), layer.source())
+    path = part["file"] if part else uri.get("path") or ""
+    return path if os.path.exists(path) else ""

@@ -82,15 +82,23 @@ class Values:
         path = self.text(name)
         return os.path.abspath(os.path.expanduser(path)) if path else ""
 
+    def files(self, name: str) -> list[str]:
+        """Files and folders, or the files of layers, as absolute paths; whether they exist is not looked up.
+
+        Raises:
+            JobFailed: A layer is not a file (JobError).
+        """
+        files = {name: as_files(name, self.parameters.get(name), self.context.project())}
+        given = [path for path in self.algorithm.parameterAsFileList(files, name, self.context) if path]
+        return [os.path.abspath(os.path.expanduser(path)) for path in given]
+
     def paths(self, name: str) -> list[str]:
         """Files and folders, or the files of layers, as absolute paths.
 
         Raises:
             JobFailed: There is none, or one does not exist (JobError).
         """
-        files = {name: as_files(name, self.parameters.get(name), self.context.project())}
-        given = [path for path in self.algorithm.parameterAsFileList(files, name, self.context) if path]
-        paths = [os.path.abspath(os.path.expanduser(path)) for path in given]
+        paths = self.files(name)
         for path in paths:
             if not os.path.exists(path):
                 several = f" To give several, repeat --{name}= for each." if "," in path or ";" in path else ""
@@ -128,17 +136,13 @@ class Values:
         return {"start_date": start, "end_date": end}
 
     def scene_selection(self) -> dict:
-        """SCENES, dates, MONTHS and OFFSET as a job's parameters: which scenes there are, whatever is in their pixels.
+        """The dates, MONTHS and OFFSET as a job's parameters: all about scenes that can be told without their pixels.
 
         Raises:
-            JobFailed: There are no scenes, or the dates are none (JobError).
+            JobFailed: The dates are none (JobError).
         """
-        return {
-            "scenes": self.paths("SCENES"),
-            **self.dates(),
-            "months": [int(month) for month in self.choices("MONTHS")],
-            "offset": self.choice("OFFSET"),
-        }
+        months = [int(month) for month in self.choices("MONTHS")]
+        return {**self.dates(), "months": months, "offset": self.choice("OFFSET")}
 
     def raster(self, name: str) -> str | None:
         """The file of a raster layer, None where none was given.
