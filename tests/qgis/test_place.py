@@ -4,10 +4,21 @@ import json
 
 import pytest
 from qgis.core import (
+    Qgis,
     QgsCoordinateReferenceSystem,
     QgsGeometry,
+    QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeatureSourceDefinition,
+    QgsProcessingModelAlgorithm,
+    QgsProcessingModelChildAlgorithm,
+    QgsProcessingModelChildParameterSource,
+    QgsProcessingModelOutput,
+    QgsProcessingModelParameter,
+    QgsProcessingParameterCrs,
+    QgsProcessingParameterExtent,
+    QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterMultipleLayers,
     QgsProject,
     QgsRasterLayer,
     QgsRectangle,
@@ -15,8 +26,9 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
-from .conftest import square
+from .conftest import Ear, square
 
+PLACE = ("AREA", "EXTENT", "TEMPLATE", "COVER", "CRS", "RESAMPLING", "MISSING_SCL")
 DEGREES = "1.123456789012345,2,49.1,50 [EPSG:4326]"
 
 
@@ -243,3 +255,82 @@ def test_a_list_of_layers_stands_for_their_files(job, season):
 def test_a_layer_that_is_no_file_is_refused(job, layer_of):
     with pytest.raises(QgsProcessingException, match="SCENES: the layer parcels is not a file on this computer"):
         job(SCENES=[layer_of(square(0, 0)).id()])
+
+
+def model_of_inputs() -> QgsProcessingModelAlgorithm:
+    """A graphical model that hands its inputs to stackscenes."""
+    polygons = [Qgis.ProcessingSourceType.VectorPolygon]
+    model = QgsProcessingModelAlgorithm("Stack", "stack")
+    child = QgsProcessingModelChildAlgorithm("cropmap:stackscenes")
+    child.setChildId("stack")
+    for definition in (
+        QgsProcessingParameterMultipleLayers("SCENES", "Scenes", Qgis.ProcessingSourceType.File),
+        QgsProcessingParameterFeatureSource("AREA", "Area", polygons, optional=True),
+        QgsProcessingParameterExtent("EXTENT", "Extent", optional=True),
+        QgsProcessingParameterCrs("CRS", "CRS", optional=True),
+    ):
+        model.addModelParameter(definition, QgsProcessingModelParameter(definition.name()))
+        source = QgsProcessingModelChildParameterSource.fromModelParameter(definition.name())
+        child.addParameterSources(definition.name(), [source])
+    output = QgsProcessingModelOutput("stacked", "Stacked")
+    output.setChildId("stack")
+    output.setChildOutputName("OUTPUT")
+    child.setModelOutputs({"stacked": output})
+    model.addChildAlgorithm(child)
+    model.updateDestinationParameters()
+    return model
+
+
+@pytest.fixture
+def run_model(plugin, season, tmp_path):
+    """Runs that model, saved and read back."""
+    import processing
+
+    def run_model(**given) -> None:
+        assert model_of_inputs().toFile(str(tmp_path / "stack.model3"))
+        model = QgsProcessingModelAlgorithm()
+        assert model.fromFile(str(tmp_path / "stack.model3"))
+        model.initAlgorithm()
+        destination = model.destinationParameterDefinitions()[0].name()
+        given = {"SCENES": [str(season)], destination: str(tmp_path / "out.tif"), **given}
+        processing.run(model, given, feedback=Ear())
+
+    return run_model
+
+
+def test_inputs_of_a_model_reach_the_job(run_model, fake_worker, area_seen, layer_of):
+    run_model(AREA=layer_of(square(0, 0)), CRS=QgsCoordinateReferenceSystem("EPSG:32631"))
+
+    assert area_seen[1:] == ["EPSG:31370", ["MultiPolygon (((0 0, 10 0, 10 10, 0 10, 0 0)))"]]
+
+
+def test_an_extent_of_a_model_keeps_its_crs(run_model, fake_worker):
+    fake_worker.plays(["result", {"output": ""}])
+
+    run_model(EXTENT=DEGREES)
+
+    job = fake_worker.job["parameters"]
+    assert (job["extent"], job["area"], job["crs"]) == ("1.123456789012345,2.0,49.1,50.0 [EPSG:4326]", None, None)
+
+
+def test_what_contradicts_itself_in_a_model_is_refused(run_model, fake_worker, layer_of):
+    with pytest.raises(QgsProcessingException, match="AREA and EXTENT would each decide what to cover"):
+        run_model(AREA=layer_of(square(0, 0)), EXTENT=DEGREES)
+
+
+def test_what_a_row_of_a_batch_holds_reaches_the_job(plugin, job, monkeypatch):
+    from processing.gui.BatchAlgorithmDialog import BatchAlgorithmDialog
+
+    for module in ("BatchPanel", "wrappers"):
+        monkeypatch.setattr(f"processing.gui.{module}.iface", None, raising=False)
+    dialog = BatchAlgorithmDialog(plugin.provider.algorithm("stackscenes").create(), None)
+    panel = dialog.mainWidget()
+    cells = {name: panel.wrappers[0][column] for name, column in panel.parameter_to_column.items()}
+    cells["EXTENT"].setParameterValue("4.5,5,49.1,50 [EPSG:4326]", QgsProcessingContext())
+    cells["CRS"].setParameterValue(QgsCoordinateReferenceSystem("EPSG:32631"), QgsProcessingContext())
+
+    given = job(**{name: cells[name].parameterValue() for name in PLACE})
+    dialog.deleteLater()
+
+    assert [given[name] for name in ("area", "template", "cover", "resampling")] == [None, None, "union", "nearest"]
+    assert (given["extent"], given["crs"]) == ("4.5,5.0,49.1,50.0 [EPSG:4326]", "EPSG:32631")
