@@ -138,28 +138,21 @@ def summary(found: dict) -> str:
     span = days[0] if len(days) == 1 else tr("{} days from {} to {}").format(len(days), days[0], days[-1])
     where = tr("MGRS tile {}") if len(tiles) == 1 else tr("MGRS tiles {}")
     parts = [scenes, span, where.format(", ".join(tiles)) if tiles else ""]
-    lines = [" · ".join(part for part in parts if part), _offsets(found)]
+    lines = [" · ".join(part for part in parts if part)]
+    if found["offsets"]:  # else a warning says why it is not known
+        lines.append(found["offset_evidence"])
     lines += [tr("Warning: {}").format(warning) for warning in found["warnings"]]
     if found["skipped"]:
         lines.append(
             tr("1 file skipped.") if found["skipped"] == 1 else tr("{} files skipped.").format(found["skipped"])
         )
-    return "\n".join(line for line in lines if line)
+    return "\n".join(lines)
 
 
 def details(found: dict) -> str:
     """What is worth knowing beyond the summary, as rich text: common bands, reasons why files were skipped."""
-    lines = [tr("Bands of all scenes: {}").format(", ".join(found["bands"])), found["offset_evidence"]]
+    lines = [tr("Bands of all scenes: {}").format(", ".join(found["bands"]))]
     lines += [tr("Skipped: {}").format(example) for example in found["skipped_examples"]]
     if found["skipped"] > len(found["skipped_examples"]) > 0:
         lines.append(tr("and {} more").format(found["skipped"] - len(found["skipped_examples"])))
-    return "<br>".join(escape(line) for line in lines if line)
-
-
-def _offsets(found: dict) -> str:
-    """Which offset was found, and what decided it."""
-    offsets = found["offsets"]
-    if len(offsets) == 1:
-        return tr("Offset {} by {}").format(offsets[0]["value"], offsets[0]["evidence"])
-    each = [tr("{} by {} ({} scenes)").format(one["value"], one["evidence"], one["scenes"]) for one in offsets]
-    return tr("Offsets {}").format(", ".join(each)) if each else found["offset_evidence"]
+    return "<br>".join(escape(line) for line in lines)

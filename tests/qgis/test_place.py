@@ -334,3 +334,73 @@ def test_what_a_row_of_a_batch_holds_reaches_the_job(plugin, job, monkeypatch):
 
     assert [given[name] for name in ("area", "template", "cover", "resampling")] == [None, None, "union", "nearest"]
     assert (given["extent"], given["crs"]) == ("4.5,5.0,49.1,50.0 [EPSG:4326]", "EPSG:32631")
+
+
+@pytest.fixture
+def grid(start, worker, tmp_path):
+    """Stacks one band of one date and tells the grid: CRS, left and top, pixel size, columns and rows."""
+
+    def grid(**given) -> tuple:
+        start(BANDS=["B04"], END_DATE="2018-01-10", OFFSET="0", **given)
+        layer = QgsRasterLayer(str(tmp_path / "out.tif"), "stack")
+        corner = layer.extent().xMinimum(), layer.extent().yMaximum()
+        return layer.crs().authid(), corner, layer.rasterUnitsPerPixelX(), (layer.width(), layer.height())
+
+    return grid
+
+
+# The season's 32 x 24 pixels of 10 m have their upper left corner at 501360 E, 5629680 N.
+def test_the_worker_covers_an_extent_with_whole_pixels_of_the_scenes(grid):
+    extent = "501381,501435,5629500,5629590 [EPSG:32631]"
+
+    assert grid(EXTENT=extent) == ("EPSG:32631", (501380, 5629590), 10, (6, 9))
+    assert grid(EXTENT=extent, RESOLUTION="20") == ("EPSG:32631", (501380, 5629600), 20, (3, 5))
+
+
+def test_the_worker_covers_an_area(grid, layer_of):
+    area = layer_of(square(501385, 5629505, 30), crs="EPSG:32631")
+
+    assert grid(AREA=area) == ("EPSG:32631", (501380, 5629540), 10, (4, 4))
+
+
+def test_the_worker_takes_an_area_in_another_crs(grid, fields):
+    crs, corner, _, (width, height) = grid(AREA=str(fields))
+
+    # The four fields leave a pixel free on all sides; turned from Lambert 72, they may reach a hair beyond that.
+    assert (crs, corner in [(501360, 5629680), (501370, 5629670)]) == ("EPSG:32631", True)
+    assert 30 <= width <= 32
+    assert 22 <= height <= 24
+
+
+def test_the_worker_takes_the_grid_of_a_template(grid, tmp_path):
+    taken = grid(EXTENT="501381,501435,5629500,5629590 [EPSG:32631]", RESOLUTION="20")
+    template = tmp_path / "template.tif"
+    (tmp_path / "out.tif").rename(template)
+
+    assert grid(TEMPLATE=str(template)) == taken
+
+
+def test_the_worker_takes_a_crs_that_no_authority_knows(grid):
+    wgs = "+ellps=WGS84 +units=m +no_defs +type=crs"
+    own = QgsCoordinateReferenceSystem.fromProj(f"+proj=tmerc +lon_0=3.1 +k=0.9996 +x_0=500000 {wgs}")
+
+    _, corner, size, _ = grid(CRS=own)
+
+    assert own.authid() == ""
+    assert size == 10
+    assert abs(corner[0] - 494500) < 200  # the season lies 0.078 degrees, or 5.5 km, west of that meridian
+
+
+def test_the_worker_takes_an_extent_in_a_crs_of_ones_own(grid):
+    own = QgsCoordinateReferenceSystem.fromProj("+proj=utm +zone=31 +ellps=WGS84 +units=km +type=crs")
+    bounds = QgsRectangle(501.381, 5629.5, 501.435, 5629.59)
+
+    assert own.authid() == ""
+    assert grid(EXTENT=QgsReferencedRectangle(bounds, own))[3] in [(6, 9), (6, 10), (7, 9), (7, 10)]
+
+
+def test_the_worker_refuses_an_area_elsewhere(start, worker, layer_of, tmp_path):
+    with pytest.raises(QgsProcessingException, match="(?i)area"):
+        start(AREA=layer_of(square(5.0, 45.0, 0.01), crs="EPSG:4326"))
+
+    assert list(tmp_path.iterdir()) == []

@@ -156,6 +156,9 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
     assert definitions["sclClass"]["enum"] == vocabulary.SCL_CLASSES
     assert definitions["keepClasses"]["default"] == vocabulary.DEFAULT_SCL_CLASSES
     assert definitions["offset"]["enum"] == vocabulary.OFFSETS
+    assert definitions["cover"]["enum"] == vocabulary.COVERS
+    assert definitions["resampling"]["enum"] == vocabulary.RESAMPLINGS
+    assert definitions["missingScl"]["enum"] == vocabulary.MISSING_SCL
     months = definitions["months"]["items"]
     assert [str(month) for month in range(months["minimum"], months["maximum"] + 1)] == vocabulary.MONTHS
     assert [str(metres) for metres in definitions["resolution"]["enum"]] == vocabulary.RESOLUTIONS_M

@@ -16,14 +16,14 @@ FOUND = {
     "dates": ["2018-05-04", "2018-05-07"],
     "mgrs_tiles": ["31UDS", "31UES"],
     "offsets": [{"value": -1000, "evidence": "their product XML", "scenes": 3}],
-    "offset_evidence": "Offset -1000: 3 scenes by their product XML.",
+    "offset_evidence": "Radiometric offset: 3 scenes by their product XML (-1000).",
     "bands": ["B02", "B04"],
     "skipped": 4,
     "skipped_examples": ["/data/a<b>.jp2: a quick-look", "/data/c.tif: Landsat", "/data/d.txt: no image"],
     "warnings": [],
 }
 SHOWN = """3 scenes · 2 days from 2018-05-04 to 2018-05-07 · MGRS tiles 31UDS, 31UES
-Offset -1000 by their product XML
+Radiometric offset: 3 scenes by their product XML (-1000).
 4 files skipped."""
 
 
@@ -103,24 +103,33 @@ def test_the_dialog_tells_what_it_found(open_dialog, fake_worker, tmp_path, name
     }  # fmt: skip
 
 
+def test_what_the_real_worker_finds_is_told(open_dialog, worker, season):
+    dialog = open_dialog(SCENES=[str(season)], MONTHS=["5", "6"])
+    wait_for_text(dialog, "4 scenes · 4 days from 2018-05-06 to 2018-06-21 · MGRS tile 31UDS")
+
+    fill(dialog, "OFFSET", "0")
+    wait_for_text(dialog, "Radiometric offset: 4 scenes by the parameter OFFSET (0).")
+
+    fill(dialog, "SCENES", ["/nowhere"])
+    wait_for_text(dialog, "There is no file or folder /nowhere.")
+
+
 def test_one_scene_of_one_day_is_told_in_the_singular():
     one = {**FOUND, "scenes": 1, "dates": ["2018-05-04"], "mgrs_tiles": ["31UDS"], "skipped": 1}
 
     assert scenes_preview.summary(one).splitlines() == [
         "1 scene · 2018-05-04 · MGRS tile 31UDS",
-        "Offset -1000 by their product XML",
+        "Radiometric offset: 3 scenes by their product XML (-1000).",
         "1 file skipped.",
     ]
 
 
-def test_mixed_offsets_and_warnings_are_told():
-    offsets = [*FOUND["offsets"], {"value": 0, "evidence": "their clear pixels", "scenes": 2}]
-    mixed = {**FOUND, "mgrs_tiles": [], "offsets": offsets, "skipped": 0, "warnings": ["No dark pixel is dark."]}
+def test_an_offset_that_cannot_be_told_is_a_warning():
+    unknown = {**FOUND, "mgrs_tiles": [], "offsets": [], "skipped": 0, "warnings": ["No pixel is dark. Give OFFSET."]}
 
-    assert scenes_preview.summary(mixed).splitlines() == [
+    assert scenes_preview.summary(unknown).splitlines() == [
         "3 scenes · 2 days from 2018-05-04 to 2018-05-07",
-        "Offsets -1000 by their product XML (3 scenes), 0 by their clear pixels (2 scenes)",
-        "Warning: No dark pixel is dark.",
+        "Warning: No pixel is dark. Give OFFSET.",
     ]
 
 
