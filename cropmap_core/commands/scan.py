@@ -53,7 +53,7 @@ def scanscenes(
         "scenes": len(chosen),
         "dates": sorted({scene.acquisition_date.isoformat() for scene in chosen}),
         "mgrs_tiles": mgrs_tiles(chosen),
-        "offsets": _counted(chosen, offsets),
+        "offsets": _counted(chosen, offsets, "their clear pixels" if offset == "auto" else "the parameter OFFSET"),
         "offset_evidence": offsets.evidence,
         "bands": [band for band in sorted(NATIVE_RESOLUTION_M, key=band_order) if band in common],
         "skipped": len(inventory.skipped),
@@ -73,12 +73,12 @@ def _offsets(scenes: tuple[Scene, ...], parameter: str) -> tuple[Offsets, list[s
     return offsets, list(offsets.warnings)
 
 
-def _counted(scenes: tuple[Scene, ...], offsets: Offsets) -> list[dict[str, Any]]:
+def _counted(scenes: tuple[Scene, ...], offsets: Offsets, otherwise: str) -> list[dict[str, Any]]:
     """How many scenes have which offset, and what says so; nothing where it cannot be told."""
     if not offsets.values:
         return []
     counts = Counter(
-        (value, scene.stated_offset.evidence if scene.stated_offset else "their clear pixels or OFFSET")
+        (value, scene.stated_offset.evidence if scene.stated_offset else otherwise)
         for scene, value in zip(scenes, offsets.values, strict=True)
     )
     return [{"value": value, "evidence": evidence, "scenes": count} for (value, evidence), count in counts.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,6 +16,9 @@ from cropmap_core.errors import SceneError
 from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.rasters import open_raster, opened, read_bands
 from cropmap_core.scenes.scene import BandSource
+
+# rasterio says so of every array that it warps, though its transform is given.
+warnings.filterwarnings("ignore", message="Dataset has no geotransform", module="rasterio.warp")
 
 NEAREST = "nearest"
 RESAMPLINGS = (NEAREST, "bilinear", "cubic")
