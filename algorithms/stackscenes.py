@@ -15,9 +15,9 @@ class StackScenes(CropMapAlgorithm):
     GROUP = "prepare"
     HELP = (
         "Stacks Sentinel-2 L2A scenes into one time series file. All scenes are brought to one grid and one "
-        "radiometric offset; the scene classification (SCL) travels along, so that clouds can be masked in "
-        'the next step, "Composite time series". The file is a tiled GeoTIFF of reflectance x 10000, date by '
-        "date."
+        "radiometric offset, several MGRS tiles too; give an area or an extent to cover no more than that. The scene "
+        "classification (SCL) travels along, so that clouds can be masked in the next step, "
+        '"Composite time series". The file is a tiled GeoTIFF of reflectance x 10000, date by date.'
     )
     TAGS = ("stack", "time series", "SAFE")
 

@@ -62,9 +62,7 @@ class ScenesPreview(QLabel):
 
     def __init__(self) -> None:
         super().__init__(wordWrap=True, textFormat=Qt.TextFormat.PlainText)
-        policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
-        policy.setHeightForWidth(True)
-        self.setSizePolicy(policy)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self._asked: dict | None = None
         self._is_waiting = False
         self._scan: Scan | None = None
@@ -88,6 +86,10 @@ class ScenesPreview(QLabel):
         self._stop()
         self._asked, self._is_waiting = None, False
         self._show(text)
+
+    def resizeEvent(self, event) -> None:  # noqa: N802
+        super().resizeEvent(event)
+        self._make_room()
 
     def showEvent(self, event) -> None:  # noqa: N802
         super().showEvent(event)
@@ -125,6 +127,12 @@ class ScenesPreview(QLabel):
     def _show(self, text: str, tip: str = "") -> None:
         self.setText(text.replace("/", f"/{_BREAK}"))  # so that long paths do not widen the dialog
         self.setToolTip(tip)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Take the height that the text has at this width: a scroll area gives its contents no more than they need."""
+        self.setMinimumHeight(0)  # it counts in the next line
+        self.setMinimumHeight(self.heightForWidth(self.width()))
 
 
 def summary(found: dict) -> str:

@@ -6,7 +6,7 @@ it does is done by its wrapper, and its first half is kept: C++ would still call
 
 from __future__ import annotations
 
-from qgis.core import QgsProcessingContext, QgsProject
+from qgis.core import QgsMapLayer, QgsProcessingContext, QgsProject
 from qgis.gui import (
     QgsAbstractProcessingParameterWidgetWrapper,
     QgsGui,
@@ -117,7 +117,8 @@ class ScenesWidgetWrapper(QgsAbstractProcessingParameterWidgetWrapper):
 
     def setWidgetValue(self, value, context) -> None:  # noqa: N802
         paths = value if isinstance(value, (list, tuple)) else [value] if value else []
-        self.line.setText(f"{SEPARATOR} ".join(str(path) for path in paths))
+        texts = [path.id() if isinstance(path, QgsMapLayer) else str(path) for path in paths]
+        self.line.setText(f"{SEPARATOR} ".join(texts))
 
     def _browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(self.line, tr("Folder of scenes"), self._last())

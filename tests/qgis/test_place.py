@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from cropmap.processing_provider import layer_files
 from qgis.core import (
     Qgis,
     QgsCoordinateReferenceSystem,
@@ -250,6 +251,23 @@ def test_a_list_of_layers_stands_for_their_files(job, season):
 
     assert job(SCENES=[by_id.id(), itself])["scenes"] == [str(red), str(scl)]
     assert job(SCENES=["classes", str(red), by_id.id()])["scenes"] == [str(scl), str(red)]
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("MTD_MSIL2A.xml", "SENTINEL2_L2A:{}:10m:EPSG_32631"),
+        ("product.zip", "SENTINEL2_L2A:/vsizip/{}/P.SAFE/MTD_MSIL2A.xml:20m:EPSG_32631"),
+        ("product.zip", "/vsizip/{}/P.SAFE/B04.jp2"),
+        ("cube.nc", 'NETCDF:"{}":S2-L2A-B04'),
+    ],
+)
+def test_layers_that_are_parts_of_a_file_stand_for_it(tmp_path, file, source):
+    path = tmp_path / file
+    path.touch()
+    layers = [QgsRasterLayer(source.format(path), "part"), QgsRasterLayer(source.format(path), "other part")]
+
+    assert layer_files.as_files("SCENES", layers, None) == [str(path)]
 
 
 def test_a_layer_that_is_no_file_is_refused(job, layer_of):

@@ -168,6 +168,22 @@ def test_an_error_is_shown_with_its_remedy(open_dialog, fake_worker, tmp_path):
     wait_for_text(dialog, "No Sentinel-2 L2A scenes. Give their folder.")
 
 
+def test_a_long_text_is_shown_whole_and_gives_its_room_back(open_dialog, fake_worker):
+    error = {"code": "SceneError", "message": f"There is nothing in {'/a_folder' * 40}.", "remedy": ""}
+    fake_worker.plays(["event", {"event": "error", **error}])
+    dialog = open_dialog(SCENES=["/first"])
+    preview = wrapper(dialog, "SCENES").preview
+    dialog.resize(700, 600)
+    one_line = preview.fontMetrics().height()
+
+    wait_for_text(dialog, "There is nothing in")
+    wait_until(lambda: preview.height() > 5 * one_line)
+    assert preview.width() < 700
+
+    fill(dialog, "SCENES", [])
+    wait_until(lambda: preview.height() <= one_line + 2)
+
+
 def test_a_mistake_is_shown_without_the_worker(open_dialog, fake_worker, tmp_path):
     dialog = open_dialog(SCENES=[str(tmp_path)], START_DATE="2018-06-01", END_DATE="2018-05-01")
 

@@ -86,6 +86,15 @@ def test_scenes_come_out_as_they_were_filled_in(chooser, value):
     assert scenes.parameterValue() == ([value] if isinstance(value, str) else value)
 
 
+def test_a_layer_is_shown_by_its_id(chooser, class_raster):
+    layer = QgsRasterLayer(str(class_raster), "classes")
+    scenes = chooser("SCENES")
+
+    fill(scenes, [layer, "/scenes"])
+
+    assert scenes.parameterValue() == [layer.id(), "/scenes"]
+
+
 def test_browsing_for_scenes_adds_a_folder(chooser, monkeypatch):
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "/scenes/more")
     scenes = chooser("SCENES")
