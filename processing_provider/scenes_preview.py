@@ -132,7 +132,7 @@ class ScenesPreview(QLabel):
     def _make_room(self) -> None:
         """Take the height that the text has at this width: a scroll area gives its contents no more than they need."""
         self.setMinimumHeight(0)  # it counts in the next line
-        self.setMinimumHeight(self.heightForWidth(self.width()))
+        self.setMinimumHeight(max(0, self.heightForWidth(self.width())))
 
 
 def summary(found: dict) -> str:
