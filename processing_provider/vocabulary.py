@@ -17,6 +17,9 @@ INDICES = [
     "NBR", "PSRI",
 ]  # fmt: skip
 RESOLUTIONS_M = ["10", "20", "60"]
+COVERS = ["union", "intersection"]
+RESAMPLINGS = ["nearest", "bilinear", "cubic"]
+MISSING_SCL = ["refuse", "leave_out", "as_clear"]
 OFFSETS = ["auto", "0", "-1000"]
 PERIODS = ["month"]
 MONTHS = [str(month) for month in range(1, 13)]

@@ -231,6 +231,19 @@ def test_jobs_are_of_the_documented_form(run, jobs, season, bundle, class_raster
     assert (whole["device"], whole["model"]) == ("cpu", str(bundle))
 
 
+def test_jobs_with_a_place_are_of_the_documented_form(run, jobs, season, bundle, class_raster, layer_of, tmp_path):
+    stack = {"SCENES": [str(season)], "OUTPUT": str(tmp_path / "out.tif")}
+    whole = {"SCENES": [str(season)], "MODEL": str(bundle), "OUTPUT_CLASSES": str(tmp_path / "out.tif")}
+    words = {"COVER": "intersection", "RESAMPLING": "bilinear", "MISSING_SCL": "leave_out", "CRS": "EPSG:32631"}
+    for name, needed in (("stackscenes", stack), ("mapcrops", whole)):
+        for place in ({"AREA": layer_of(square(0, 0))}, {"EXTENT": "3,4,50,51 [EPSG:4326]"}, words):
+            run(name, {**needed, **place})
+        run(name, {**needed, "TEMPLATE": str(class_raster)})
+
+    assert len(jobs) == 8
+    assert [job for job in jobs if not is_valid(job)] == []
+
+
 def test_words_and_dates_may_be_written_carelessly(run, jobs, season, tmp_path):
     run(
         "stackscenes",

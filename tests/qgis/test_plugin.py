@@ -24,14 +24,16 @@ IDS = {
 }
 # Optional ones in brackets, as saved models and scripts know them.
 PARAMETERS = {
-    "stackscenes": "SCENES BANDS [START_DATE] [END_DATE] RESOLUTION [MONTHS] MAX_CLOUD OFFSET OUTPUT",
+    "stackscenes": "SCENES BANDS [START_DATE] [END_DATE] [AREA] [EXTENT] [TEMPLATE] COVER [CRS] RESAMPLING MISSING_SCL "
+    "RESOLUTION [MONTHS] MAX_CLOUD OFFSET OUTPUT",
     "compositetimeseries": "SERIES PERIOD [START_DATE] [END_DATE] KEEP_CLASSES OUTPUT",
     "fillgaps": "SERIES OUTPUT",
     "computeindices": "SERIES INDICES INCLUDE_REFLECTANCE OUTPUT",
     "classify": "SERIES MODEL DEVICE OUTPUT_CLASSES [OUTPUT_CONFIDENCE]",
     "parcelattributes": "PARCELS CLASSES [CONFIDENCE] OUTPUT",
-    "mapcrops": "SCENES [PARCELS] [START_DATE] [END_DATE] MODEL KEEP_CLASSES [MONTHS] MAX_CLOUD OFFSET DEVICE "
-    "OUTPUT_CLASSES [OUTPUT_CONFIDENCE] [OUTPUT_PARCELS]",
+    "mapcrops": "SCENES [PARCELS] [START_DATE] [END_DATE] [AREA] [EXTENT] [TEMPLATE] COVER [CRS] RESAMPLING "
+    "MISSING_SCL MODEL KEEP_CLASSES [MONTHS] MAX_CLOUD OFFSET DEVICE OUTPUT_CLASSES [OUTPUT_CONFIDENCE] "
+    "[OUTPUT_PARCELS]",
     "runtimeinfo": "",
     "installruntime": "TORCH [INDEX_URL] [TORCH_INDEX_URL] [WHEELS] [PYTHON]",
 }
@@ -39,6 +41,9 @@ DEFAULTS = {
     "BANDS": vocabulary.DEFAULT_BANDS,
     "RESOLUTION": "10",
     "MAX_CLOUD": 100,
+    "COVER": "union",
+    "RESAMPLING": "nearest",
+    "MISSING_SCL": "refuse",
     "OFFSET": "auto",
     "PERIOD": "month",
     "KEEP_CLASSES": vocabulary.DEFAULT_SCL_CLASSES,
@@ -151,6 +156,9 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
     assert definitions["sclClass"]["enum"] == vocabulary.SCL_CLASSES
     assert definitions["keepClasses"]["default"] == vocabulary.DEFAULT_SCL_CLASSES
     assert definitions["offset"]["enum"] == vocabulary.OFFSETS
+    assert definitions["cover"]["enum"] == vocabulary.COVERS
+    assert definitions["resampling"]["enum"] == vocabulary.RESAMPLINGS
+    assert definitions["missingScl"]["enum"] == vocabulary.MISSING_SCL
     months = definitions["months"]["items"]
     assert [str(month) for month in range(months["minimum"], months["maximum"] + 1)] == vocabulary.MONTHS
     assert [str(metres) for metres in definitions["resolution"]["enum"]] == vocabulary.RESOLUTIONS_M
