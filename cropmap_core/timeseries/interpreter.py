@@ -33,45 +33,60 @@ def _finite(value: Any) -> Any:
     return value if abs(value) <= _LARGEST else _NAN
 
 
+@_kernel(cache=True, nogil=True, inline="always")
+def _power(base: Any, exponent: Any) -> Any:
+    """NaN also for NaN ** 0 and 1 ** NaN, which are 1 by IEEE 754."""
+    return _finite(base**exponent) if base == base and exponent == exponent else _NAN
+
+
+@_kernel(cache=True, nogil=True, inline="always")
+def _lesser(one: Any, other: Any) -> Any:
+    """NaN where either is."""
+    return one if one < other or one != one else other
+
+
 @_kernel(cache=True, nogil=True, error_model="numpy")
-def _compute(what: int, x: NDArray[np.float32], y: NDArray[np.float32], z: NDArray[np.float32], n: int) -> None:
-    """One instruction of arithmetic over the first n pixels of its rows."""
+def _compute(what: int, rows: NDArray[np.float32], x: int, y: int, z: int, n: int) -> None:
+    """One instruction of arithmetic over the first n pixels: rows x and y into row z.
+
+    Rows and n are unsigned: of a signed one numba asks at every pixel whether it counts from the end.
+    """
     if what == ADD:
         for i in range(n):
-            z[i] = _finite(x[i] + y[i])
+            rows[z, i] = _finite(rows[x, i] + rows[y, i])
     elif what == SUB:
         for i in range(n):
-            z[i] = _finite(x[i] - y[i])
+            rows[z, i] = _finite(rows[x, i] - rows[y, i])
     elif what == MUL:
         for i in range(n):
-            z[i] = _finite(x[i] * y[i])
+            rows[z, i] = _finite(rows[x, i] * rows[y, i])
     elif what == DIV:
         for i in range(n):
-            z[i] = _finite(x[i] / y[i])
+            rows[z, i] = _finite(rows[x, i] / rows[y, i])
     elif what == POW:
         for i in range(n):
-            z[i] = _finite(x[i] ** y[i]) if x[i] == x[i] and y[i] == y[i] else _NAN  # not NaN ** 0 = 1
+            rows[z, i] = _power(rows[x, i], rows[y, i])
     elif what == MIN:
         for i in range(n):
-            z[i] = x[i] if x[i] < y[i] or x[i] != x[i] else y[i]
+            rows[z, i] = _lesser(rows[x, i], rows[y, i])
     elif what == MAX:
         for i in range(n):
-            z[i] = x[i] if x[i] > y[i] or x[i] != x[i] else y[i]
+            rows[z, i] = -_lesser(-rows[x, i], -rows[y, i])
     elif what == NEG:
         for i in range(n):
-            z[i] = -x[i]
+            rows[z, i] = -rows[x, i]
     elif what == SQRT:
         for i in range(n):
-            z[i] = np.sqrt(x[i])
+            rows[z, i] = np.sqrt(rows[x, i])
     elif what == ABS:
         for i in range(n):
-            z[i] = abs(x[i])
+            rows[z, i] = abs(rows[x, i])
     elif what == EXP:
         for i in range(n):
-            z[i] = _finite(np.exp(x[i]))
+            rows[z, i] = _finite(np.exp(rows[x, i]))
     else:
         for i in range(n):
-            z[i] = _finite(np.log(x[i]))
+            rows[z, i] = _finite(np.log(rows[x, i]))
 
 
 @_kernel(cache=True, nogil=True, parallel=True, error_model="numpy")
@@ -115,6 +130,6 @@ def run_program(
                         output[i] = value
                         missing[i] += value * _ZERO
                 else:
-                    _compute(what, scratch[first], scratch[second], scratch[target], n)
+                    _compute(what, scratch, np.uint64(first), np.uint64(second), np.uint64(target), np.uint64(n))
             for i in range(n):
                 all_there[i] = missing[i] == missing[i]
