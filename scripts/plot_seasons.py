@@ -60,8 +60,7 @@ def draw(data: Path, picture: Path) -> None:
         parcel = parcels.loc[number]
         inside = ~geometry_mask([parcel.geometry], (stack.grid.height, stack.grid.width), stack.grid.transform)
         lines = [
-            _mean(series, part, inside)
-            for series, part in ((stack, observed), (composites, cleared), (filled, whole))
+            _mean(series, part, inside) for series, part in ((stack, observed), (composites, cleared), (filled, whole))
         ]
         _draw_parcel(axis, f"{parcel.crop_name}, {parcel.area_ha:.2g} ha", lines)
     axes[0].legend(loc="upper left", bbox_to_anchor=(0, 1.42), ncols=3, frameon=False)
@@ -88,9 +87,7 @@ def _draw_parcel(axis: Axes, title: str, lines: Sequence[Line]) -> None:
     middle = timedelta(days=7)
     axis.plot(_at(observed.days), observed.ndvi, "o", ms=3.5, color=OBSERVED, label="observed, clear by SCL")
     axis.plot(_at(filled.days, middle), filled.ndvi, "o--", ms=4, lw=1, mfc="white", color=FILLED, label="filled")
-    axis.plot(
-        _at(composites.days, middle), composites.ndvi, "o", ms=5, color=COMPOSITE, label="half-month median"
-    )
+    axis.plot(_at(composites.days, middle), composites.ndvi, "o", ms=5, color=COMPOSITE, label="half-month median")
     axis.set_title(title, loc="left", fontsize=10, color=INK)
     axis.set_ylim(0, 1)
     axis.tick_params(colors=QUIET)
