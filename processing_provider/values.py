@@ -74,6 +74,8 @@ class Values:
 
     def choices(self, name: str) -> list[str]:
         """The chosen words of an enum."""
+        if self.parameters.get(name) == []:
+            return []  # QGIS would take the default
         words = self.algorithm.parameterAsEnumStrings(self.parameters, name, self.context)
         return [word for word in words if word]  # an optional one that is left empty gives one empty word
 

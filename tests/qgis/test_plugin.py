@@ -3,13 +3,14 @@
 import configparser
 import json
 import re
+import subprocess
 
 import pytest
 from cropmap import plugin as plugin_module
 from cropmap.processing_provider import vocabulary
 from qgis.core import QgsApplication, QgsProcessingParameterDefinition
 
-from .conftest import ROOT, cropmap
+from .conftest import ROOT, WORKER, cropmap
 
 IDS = {
     "stackscenes": "prepare",
@@ -28,7 +29,7 @@ PARAMETERS = {
     "RESOLUTION [MONTHS] MAX_CLOUD OFFSET OUTPUT",
     "compositetimeseries": "SERIES PERIOD [START_DATE] [END_DATE] KEEP_CLASSES OUTPUT",
     "fillgaps": "SERIES OUTPUT",
-    "computeindices": "SERIES INDICES INCLUDE_REFLECTANCE OUTPUT",
+    "computeindices": "SERIES [INDICES] [FORMULA] INCLUDE_REFLECTANCE OUTPUT",
     "classify": "SERIES MODEL DEVICE OUTPUT_CLASSES [OUTPUT_CONFIDENCE]",
     "parcelattributes": "PARCELS CLASSES [CONFIDENCE] OUTPUT",
     "mapcrops": "SCENES [PARCELS] [START_DATE] [END_DATE] [AREA] [EXTENT] [TEMPLATE] COVER [CRS] RESAMPLING "
@@ -167,6 +168,13 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
 
 
 def test_the_indices_on_offer_are_those_that_the_worker_computes():
-    source = (ROOT / "cropmap_core" / "timeseries" / "indices.py").read_text()
+    program = "import json; from cropmap_core.timeseries.formulas import INDICES; print(json.dumps(list(INDICES)))"
+    asked = subprocess.run([str(WORKER), "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
 
-    assert re.findall(r'^    Index\("(\w+)"', source, re.MULTILINE) == vocabulary.INDICES
+    assert json.loads(asked.stdout) == vocabulary.INDICES
+
+
+def test_the_words_that_saved_models_hold_are_on_offer():
+    frozen = "NDVI GNDVI NDVI45 NDRE EVI EVI2 SAVI OSAVI MSAVI MTCI CIRE NDWI NDMI NBR PSRI"
+
+    assert " ".join(vocabulary.INDICES).startswith(frozen)
