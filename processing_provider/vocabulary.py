@@ -17,6 +17,7 @@ INDICES = [
     "NBR", "PSRI",
 ]  # fmt: skip
 RESOLUTIONS_M = ["10", "20", "60"]
+CATALOGUES = ["earth-search", "earth-search-c1", "planetary-computer", "cdse"]
 OFFSETS = ["auto", "0", "-1000"]
 PERIODS = ["month"]
 MONTHS = [str(month) for month in range(1, 13)]

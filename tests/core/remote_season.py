@@ -1,8 +1,14 @@
-"""Scenes as a catalogue lists them, their files on a server of our own."""
+"""Scenes as a catalogue lists them, their files on a server of our own.
+
+The QGIS half of the tests has no STAC API of its own: `python -m tests.core.remote_season FOLDER` packs the season in a
+folder, says the catalogue's address, and serves until its standard input ends.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +22,9 @@ from rasterio.transform import from_origin
 from shapely import box, transform
 from shapely.geometry import mapping
 
+from tests.core.range_server import serving
 from tests.core.repackaged import BASELINE, copied, scenes_of
+from tests.core.stac_server import is_there, stac_api
 from tests.factories import CRS, ORIGIN, RESOLUTION_M, TILE
 
 EXTENT_32631 = "{0},{1},{2},{3} [EPSG:32631]"
@@ -91,3 +99,18 @@ def write_cog(path: Path, band: str, edge: int, seed: int = 0) -> NDArray[Any]:
 def write_item_list(path: Path, items: Sequence[Mapping[str, Any]]) -> Path:
     path.write_text(json.dumps({"type": "FeatureCollection", "features": items}), encoding="utf-8")
     return path
+
+
+def main() -> None:
+    if not is_there():
+        print("there is no server", flush=True)
+        return
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as files:
+        items = season_as_items(Path(sys.argv[1]), files.folder, files.url)
+        with stac_api(items) as url:
+            print(url, flush=True)
+            sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

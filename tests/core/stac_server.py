@@ -28,6 +28,11 @@ _START_S = 60
 _ACCOUNT = "postgres"  # PostgreSQL refuses to run as root
 
 
+def is_there() -> bool:
+    """Whether a server can be started."""
+    return PYTHON.exists() and _programs() is not None
+
+
 def skip_without_server() -> None:
     """Skips a test where the server stack is not there."""
     if not PYTHON.exists():
