@@ -134,38 +134,37 @@ def test_what_the_toolbox_makes_of_a_temporary_list(plugin, worker, catalogue, m
     assert (layer.name(), layer.featureCount()) == ("Scenes found", SCENES)
 
 
-def test_in_a_model_the_list_is_a_layer_for_the_next_step(plugin, worker, catalogue):
-    model, search, centroids = QgsProcessingModelAlgorithm(), *(QgsProcessingModelChildAlgorithm() for _ in range(2))
-    search.setChildId("search")
-    search.setAlgorithmId("cropmap:searchscenes")
-    fixed = QgsProcessingModelChildParameterSource.fromStaticValue
-    search.setParameterSources({"URL": [fixed(catalogue)], "EXTENT": [fixed(EXTENT)]})
-    search.setModelOutputs({"found": _output("found", "search", "OUTPUT_ITEMS")})
-    centroids.setChildId("centroids")
-    centroids.setAlgorithmId("native:centroids")
-    from_search = QgsProcessingModelChildParameterSource.fromChildOutput("search", "OUTPUT_ITEMS")
-    centroids.setParameterSources({"INPUT": [from_search]})
-    centroids.setModelOutputs({"middles": _output("middles", "centroids", "OUTPUT")})
-    for child in (search, centroids):
+def test_in_a_model_the_list_is_a_layer_for_the_next_step(plugin, worker, catalogue, ear):
+    import processing
+
+    model = QgsProcessingModelAlgorithm("Footprints", "search")
+    given = QgsProcessingModelChildParameterSource.fromStaticValue
+    found = QgsProcessingModelChildParameterSource.fromChildOutput("search", "OUTPUT_ITEMS")
+    for algorithm, name, sources in (
+        ("cropmap:searchscenes", "search", {"URL": given(catalogue), "EXTENT": given(EXTENT)}),
+        ("native:centroids", "middles", {"INPUT": found}),
+    ):
+        child = QgsProcessingModelChildAlgorithm(algorithm)
+        child.setChildId(name)
+        for parameter, source in sources.items():
+            child.addParameterSources(parameter, [source])
         model.addChildAlgorithm(child)
+    for name, output in (("search", "OUTPUT_ITEMS"), ("middles", "OUTPUT")):
+        child, made = model.childAlgorithm(name), QgsProcessingModelOutput(output, output)
+        made.setChildId(name)
+        made.setChildOutputName(output)
+        child.setModelOutputs({output: made})
+        model.setChildAlgorithm(child)
     model.updateDestinationParameters()
-    context, feedback = QgsProcessingContext(), Ear()
-    context.setProject(QgsProject.instance())
+    model.initAlgorithm()
 
     destinations = {each.name(): QgsProcessing.TEMPORARY_OUTPUT for each in model.destinationParameterDefinitions()}
-    results, ok = model.run(destinations, context, feedback)
+    results = processing.run(model, destinations, feedback=ear)
 
-    assert ok, feedback.text
-    found = next(results[name] for name in results if name.endswith("found"))
-    assert found.endswith(".geojson")
-    assert QgsVectorLayer(found).featureCount() == SCENES
-
-
-def _output(name: str, child: str, output: str) -> QgsProcessingModelOutput:
-    made = QgsProcessingModelOutput(name)
-    made.setChildId(child)
-    made.setChildOutputName(output)
-    return made
+    listed, middles = results["output_items"], results["output"]
+    assert listed.endswith(".geojson")
+    assert QgsVectorLayer(listed).featureCount() == SCENES
+    assert middles.featureCount() == SCENES
 
 
 def test_the_job_holds_the_area_and_no_secret(run, fake_worker, credentials, layer_of, tmp_path):
