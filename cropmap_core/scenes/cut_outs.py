@@ -145,7 +145,8 @@ def plan_cut_outs(
         if found is None:
             raise UnusableItem(f"it has no asset {band} for {resolution_m} m")
         asset = assets[there[band][found]]
-        stated_by_asset(asset, band)
+        if band != SCL:
+            stated_by_asset(asset, there[band][found])
         href = check_href(asset.get("href"), there[band][found])
         cut_outs.append(CutOut(href, band, found, asset, folder / scene.id, area))
     return cut_outs

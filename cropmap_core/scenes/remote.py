@@ -7,6 +7,7 @@ References:
 from __future__ import annotations
 
 import configparser
+import logging
 import os
 import random
 import re
@@ -38,6 +39,9 @@ _NOT_THERE = re.compile(r"NoSuchKey|NoSuchBucket|ObjectNotFound|BucketNotFound",
 _FORBIDDEN, _MISSING = (401, 403), (404, 410)
 
 _Result = TypeVar("_Result")
+
+# What GDAL says may hold a token, and without a handler Python prints it; the errors here say it without.
+logging.getLogger("rasterio").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)

@@ -258,7 +258,8 @@ def test_cancelling_does_not_wait_for_a_server_that_is_silent(server: RangeServe
     with worker("--watch-stdin") as running:
         running.send(json.dumps(job) + "\n")
         running.follow_until(lambda event: "Fetching" in event.get("text", ""))
-        threading.Event().wait(0.5)  # into the reads
+        while server.stalled < 4:
+            threading.Event().wait(0.05)
         running.send("cancel\n")
         outcome = running.outcome()
     assert (outcome.status, outcome.code) == (130, "Cancelled")
@@ -331,6 +332,16 @@ class TestCredentials:
             items = items_at(server)
             items[1]["assets"] = items_at(other)[1]["assets"]
             fetch(items, tmp_path, credentials=lambda href: "me:word" if href.startswith(server.url) else None)
+            assert {served.headers.get("Authorization") for served in server.log} == {"Basic bWU6d29yZA=="}
+            assert {served.headers.get("Authorization") for served in other.log} == {None}
+
+    def test_are_not_passed_on_by_a_redirect(self, server: RangeServer, tmp_path: Path) -> None:
+        with serving(server.folder) as other:
+            for time in TIMES:
+                for band in ("B04", "SCL"):
+                    end = f"{time}/{band}.tif"
+                    server.fails(end, kind="redirect", to=f"{other.url}/{end}", times=1000)
+            fetch(items_at(server), tmp_path, credentials=lambda href: "me:word")
             assert {served.headers.get("Authorization") for served in server.log} == {"Basic bWU6d29yZA=="}
             assert {served.headers.get("Authorization") for served in other.log} == {None}
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import geopandas
 import numpy as np
+import pystac
 import pytest
 import rasterio
 import requests
@@ -270,6 +271,28 @@ class TestCommand:
         assert sorted(path.name for path in tmp_path.iterdir()) == [
             "made.qml", "made.tif", "products", "wanted.qml", "wanted.tif",
         ]  # fmt: skip
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
+    def test_odc_stac_reads_the_same_numbers(self, archive: Archive, tmp_path: Path) -> None:
+        """An independent reader of the same Items, on a part of the tile: from 60 m from its left edge on."""
+        odc_stac = pytest.importorskip("odc.stac", reason="odc-stac is not installed (scripts/setup dev)")
+        odc_geobox = pytest.importorskip("odc.geo.geobox")
+        made = tmp_path / "made.tif"
+        searchscenes(archive, extent=extent(190, 130, 200, 140), bands=["B04", "B11"], output=made)
+        with rasterio.open(made) as dataset:
+            assert (dataset.width, dataset.height, dataset.transform.c, dataset.transform.f) == (
+                26,
+                24,
+                ORIGIN[0] + 60,
+                ORIGIN[1],
+            )
+            ours = dataset.read().reshape(len(DAYS), 3, dataset.height, dataset.width)
+            geobox = odc_geobox.GeoBox((dataset.height, dataset.width), dataset.transform, CRS)
+        items = [pystac.Item.from_dict(item) for item in archive.items]
+        theirs = odc_stac.load(items, bands=["B04", "B11", "SCL"], geobox=geobox, resampling="nearest", groupby="id")
+        for number, band in enumerate(("B04", "B11")):
+            np.testing.assert_array_equal(ours[:, number], theirs[band].values.astype(np.int32) - OFFSET)
+        np.testing.assert_array_equal(ours[:, 2], theirs["SCL"].values)
 
     def test_the_item_list_is_as_the_catalogue_gave_it_and_can_be_searched_instead(
         self, archive: Archive, tmp_path: Path
