@@ -35,6 +35,7 @@ _NO_ACCESS = re.compile(
     r"No valid AWS credentials|AWS_SECRET_ACCESS_KEY|AuthorizationHeaderMalformed",
     re.IGNORECASE,
 )
+_BAD_CERTIFICATE = re.compile(r"SSL certificate|certificate verif", re.IGNORECASE)
 _NOT_THERE = re.compile(r"NoSuchKey|NoSuchBucket|ObjectNotFound|BucketNotFound", re.IGNORECASE)
 _FORBIDDEN, _MISSING = (401, 403), (404, 410)
 
@@ -176,6 +177,7 @@ class RemoteRaster:
             "GDAL_HTTP_TIMEOUT": str(patience.request_s),
             "GDAL_HTTP_MAX_RETRY": "0",
             "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/",  # a broken answer must not be served again
+            **_certificate_options(),
             **_s3_options(self.href),
         }
         credentials = self._access.credentials_for(self.href)
@@ -189,6 +191,11 @@ class RemoteRaster:
         """
         status = int(match[1]) if (match := _STATUS.search(reason)) else 0
         name = without_query(self.href)
+        if _BAD_CERTIFICATE.search(reason):
+            raise CatalogueError(
+                f"{name} is at a server whose certificate is not accepted: {reason}.",
+                "Where it is of your own authority, name the file with that authority's certificate in CURL_CA_BUNDLE.",
+            )
         if status in _FORBIDDEN or _NO_ACCESS.search(reason):
             raise CatalogueError(f"{name} is not given to us ({reason}).", self._credentials_wanted())
         if status in _MISSING or _NOT_THERE.search(reason):
@@ -211,6 +218,12 @@ class RemoteRaster:
             "Give user and password as AUTH in QGIS (method Basic; for the catalogue's own host only), or those of "
             f"{parts.hostname} in ~/.netrc."
         )
+
+
+def _certificate_options() -> dict[str, str]:
+    """The authorities that the environment names; rasterio's own take precedence over them otherwise."""
+    named = (os.environ.get(name) for name in ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"))
+    return next(({"GDAL_CURL_CA_BUNDLE": path} for path in named if path), {})
 
 
 def _s3_options(href: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -44,9 +45,14 @@ class Fault:
 
 
 class RangeServer:
-    """Serves the files below a folder at `url`."""
+    """Serves the files below a folder at `url`.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: What it serves.
+        certificate: A file with a certificate and its key: then it speaks https, as `localhost`.
+    """
+
+    def __init__(self, folder: Path, certificate: Path | None = None) -> None:
         self.folder = folder
         self.log: list[Served] = []
         self.faults: dict[str, list[Fault]] = {}
@@ -66,6 +72,10 @@ class RangeServer:
             def do_HEAD(self) -> None:
                 server.answer(self)
 
+            def handle(self) -> None:
+                with suppress(ssl.SSLError, ConnectionError):  # who does not trust the certificate hangs up
+                    super().handle()
+
             def log_message(self, format: str, *args: Any) -> None:
                 """Keeps silent: the log is a list."""
 
@@ -73,6 +83,11 @@ class RangeServer:
         self._http.daemon_threads = True
         self.port = int(self._http.server_address[1])
         self.url = f"http://127.0.0.1:{self.port}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
+            self.url = f"https://localhost:{self.port}"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
@@ -169,9 +184,9 @@ class RangeServer:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[RangeServer]:
+def serving(folder: Path, certificate: Path | None = None) -> Iterator[RangeServer]:
     """A server that does not outlive its test."""
-    server = RangeServer(folder)
+    server = RangeServer(folder, certificate)
     try:
         yield server
     finally:

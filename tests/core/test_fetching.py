@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -248,6 +250,51 @@ class TestResuming:
         (folder / ".B04_10m.tif.fedcba987654.part.tif").write_text("half")
         fetch(items_at(server), tmp_path)
         assert unfinished_files(tmp_path) == []
+
+
+class TestCertificates:
+    @pytest.fixture
+    def certificate(self, tmp_path: Path) -> Path:
+        """One that nobody knows, for localhost, with its key behind it."""
+        if shutil.which("openssl") is None:
+            pytest.skip("no openssl to make a certificate with")
+        key, path = tmp_path / "key.pem", tmp_path / "certificate.pem"
+        subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+        request = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-keyout",
+            key,
+            "-out",
+            path,
+        ]
+        subprocess.run([*request, *subject], check=True, capture_output=True)
+        path.write_text(path.read_text() + key.read_text())
+        return path
+
+    def test_that_nobody_knows_are_refused(
+        self, certificate: Path, server: RangeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+            monkeypatch.delenv(name, raising=False)
+        with (
+            serving(server.folder, certificate) as https,
+            pytest.raises(CatalogueError, match="certificate is not accepted"),
+        ):
+            fetch(items_at(https), tmp_path / "scenes")
+
+    def test_of_an_authority_that_the_environment_names_are_accepted(
+        self, certificate: Path, server: RangeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CURL_CA_BUNDLE", str(certificate))
+        with serving(server.folder, certificate) as https:
+            assert len(fetch(items_at(https), tmp_path / "scenes").folders) == 2
 
 
 def test_cancelling_does_not_wait_for_a_server_that_is_silent(server: RangeServer, tmp_path: Path) -> None:
