@@ -21,7 +21,7 @@ from pystac_client.errors import ClientTypeError
 from pystac_client.exceptions import APIError, ParametersError
 from pystac_client.stac_api_io import StacApiIO
 from requests import PreparedRequest
-from requests.auth import AuthBase, _basic_auth_str
+from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3.util import Retry
 
 from cropmap_core.errors import CatalogueError, JobError
@@ -149,7 +149,7 @@ class _HostAuth(AuthBase):
         given = self._catalogue.credentials_for(str(request.url))
         if given:
             user, _, password = given.partition(":")
-            request.headers["Authorization"] = _basic_auth_str(user, password)
+            return HTTPBasicAuth(user, password)(request)
         return request
 
 

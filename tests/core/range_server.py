@@ -148,14 +148,14 @@ class RangeServer:
             request.send_header("Content-Length", "0")
             request.end_headers()
             return status, 0
-        content = file.read_bytes()
+        size = file.stat().st_size
         if fault is not None and fault.kind == "cut":
-            content = content[: len(content) // 2]
-        start, end, status = 0, len(content), 200
+            size //= 2
+        start, end, status = 0, size, 200
         asked = _RANGE.match(request.headers.get("Range", ""))
         if asked is not None:
-            start, end, status = int(asked[1]), min(int(asked[2] or len(content)) + 1, len(content)), 206
-        if start >= len(content):
+            start, end, status = int(asked[1]), min(int(asked[2] or size) + 1, size), 206
+        if start >= size:
             request.send_response(416)
             request.send_header("Content-Length", "0")
             request.end_headers()
@@ -164,11 +164,13 @@ class RangeServer:
         request.send_header("Content-Length", str(end - start))
         request.send_header("Accept-Ranges", "bytes")
         if status == 206:
-            request.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(content)}")
+            request.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
         request.end_headers()
         if request.command == "HEAD":
             return status, 0
-        body = content[start:end]
+        with file.open("rb") as content:
+            content.seek(start)
+            body = content.read(end - start)
         if fault is not None and fault.kind in ("stall", "short"):
             body = body[: len(body) // 2]
             request.wfile.write(body)
