@@ -17,6 +17,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from cropmap_core.errors import Cancelled, CatalogueError, CropMapError
+from cropmap_core.scenes.cut_outs import plan_cut_outs
 from cropmap_core.scenes.fetching import Fetched, Fetcher
 from cropmap_core.scenes.inventory import find_scenes
 from cropmap_core.scenes.item_list import ListedScene, choose_scenes
@@ -24,6 +25,7 @@ from cropmap_core.scenes.remote import Access, Patience
 from cropmap_core.scenes.search_area import SearchArea, parse_extent
 from tests.core.range_server import RangeServer, serving
 from tests.core.remote_season import extent, stac_item, write_cog, write_item_list
+from tests.core.repackaged import copied
 from tests.core.seam import job_document, run_here, unfinished_files, worker
 from tests.factories import ORIGIN
 
@@ -106,6 +108,32 @@ class TestCutOuts:
     def test_end_where_the_tile_ends(self, server: RangeServer, tmp_path: Path) -> None:
         folder = fetch(items_at(server), tmp_path, extent(-900, -900, 30, 30)).folders[0]
         assert pixels_of(folder / "B04_10m.tif").shape == (18, 18)  # 30 + 120 m make three pixels of 60 m
+
+    def test_of_jpeg_2000_are_the_same(
+        self, server: RangeServer, tiles: tuple[Path, dict[str, NDArray[Any]]], tmp_path: Path
+    ) -> None:
+        """As the Copernicus Data Space has them, under its names of assets."""
+        items = items_at(server)[:1]
+        for band in ("B04", "SCL"):
+            jp2 = server.folder / TIMES[0] / f"{band}.jp2"
+            copied(tiles[0] / f"{band}.tif", jp2, driver="JP2OpenJPEG", QUALITY="100", REVERSIBLE="YES")
+        href = f"{server.url}/{TIMES[0]}/{{}}.jp2"
+        items[0]["assets"] = {"B04_10m": {"href": href.format("B04")}, "SCL_20m": {"href": href.format("SCL")}}
+        folder = fetch(items, tmp_path).folders[0]
+        np.testing.assert_array_equal(pixels_of(folder / "B04_10m.tif"), tiles[1]["B04"][288:336, 288:342])
+        np.testing.assert_array_equal(pixels_of(folder / "SCL_20m.tif"), tiles[1]["SCL"][144:168, 144:171])
+
+    @pytest.mark.parametrize(
+        ("resolution_m", "wanted"),
+        [(10, "B04_10m B11_20m SCL_20m"), (20, "B04_20m B11_20m SCL_20m"), (60, "B04_60m B11_60m SCL_60m")],
+    )
+    def test_are_of_the_copy_that_suits_the_resolution(self, resolution_m: int, wanted: str, tmp_path: Path) -> None:
+        copies = ["B04_10m", "B04_20m", "B04_60m", "B11_20m", "B11_60m", "SCL_20m", "SCL_60m", "AOT_10m", "TCI_10m"]
+        item = stac_item(TIMES[0], {name: f"s3://eodata/{name}.jp2" for name in copies}, 10_240, 10_240)
+        area = parse_extent(MIDDLE)
+        cut_outs = plan_cut_outs(listed([item], area)[0], area, ["B04", "B11"], resolution_m, tmp_path)
+        assert " ".join(cut_out.name for cut_out in cut_outs) == wanted
+        assert [cut_out.href for cut_out in cut_outs] == [f"s3://eodata/{name}.jp2" for name in wanted.split()]
 
     def test_are_a_scene_to_everybody(self, server: RangeServer, tmp_path: Path) -> None:
         fetch(items_at(server), tmp_path)

@@ -171,7 +171,6 @@ def test_the_job_holds_the_area_and_no_secret(run, fake_worker, credentials, lay
     fake_worker.plays(["write", "output_items"], ["result", {}])
     heard = Ear()
     area = layer_of(square(0, 0), square(100, 100))
-    area.selectByIds([2])
     run(
         "searchscenes",
         {
