@@ -73,6 +73,7 @@ lock:
 	$(LOCK) processing_provider/runtime/requirements.in -o processing_provider/runtime/requirements.txt
 	$(LOCK) scripts/requirements-dev.in -o scripts/requirements-dev.txt
 	$(LOCK) scripts/requirements-qgis-tests.in -o scripts/requirements-qgis-tests.txt
+	$(LOCK) scripts/requirements-stac-tests.in -o scripts/requirements-stac-tests.txt
 
 clean:
 	rm -rf demo dist

@@ -76,6 +76,10 @@ class IncompatibleModelError(CropMapError):
     """A model bundle does not fit the time series it is given."""
 
 
+class CatalogueError(CropMapError):
+    """A catalogue, or a file that it leads to, cannot be reached or refuses."""
+
+
 class OutputError(CropMapError):
     """An output cannot be written: its folder, its disk, or another program that holds it open."""
 

@@ -94,7 +94,9 @@ def check(values: Values) -> None:
         )
     if values.has("AREA"):
         polygons.checked_source(values, "AREA", ERROR)
-    _with_extent_and_crs(values)
+    extent(values)
+    values.raster("TEMPLATE")
+    _crs(values)
 
 
 @contextmanager
@@ -105,14 +107,35 @@ def in_a_job(values: Values, feedback: QgsProcessingFeedback) -> Iterator[dict]:
         JobFailed: As `check`; AREA holds no polygon, or cannot be written (OutputError).
     """
     check(values)
-    with tempfile.TemporaryDirectory(prefix="cropmap-area-") as folder:
+    with area_file(values, feedback) as area:
         yield {
-            "area": _area(values, folder, feedback),
-            **_with_extent_and_crs(values),
+            "area": area,
+            "extent": extent(values),
+            "template": values.raster("TEMPLATE"),
+            "crs": _crs(values),
             "cover": values.choice("COVER"),
             "resampling": values.choice("RESAMPLING"),
             "missing_scl": values.choice("MISSING_SCL"),
         }
+
+
+@contextmanager
+def area_file(values: Values, feedback: QgsProcessingFeedback) -> Iterator[str | None]:
+    """AREA as a GeoPackage in its own CRS, selection and filter heeded, within the block; None where none is given.
+
+    Raises:
+        JobFailed: AREA holds no polygon (JobError), or cannot be written (OutputError).
+    """
+    if not values.has("AREA"):
+        yield None
+        return
+    source = polygons.checked_source(values, "AREA", ERROR)
+    with tempfile.TemporaryDirectory(prefix="cropmap-area-") as folder:
+        path = os.path.join(folder, "area.gpkg")
+        written = polygons.write(source, path, values.context, feedback)
+        if written.without_area == len(written.numbers):
+            raise polygons.empty(source, "AREA", ERROR)
+        yield path
 
 
 def code_of(crs: QgsCoordinateReferenceSystem) -> str:
@@ -121,29 +144,14 @@ def code_of(crs: QgsCoordinateReferenceSystem) -> str:
     return code if code and not code.startswith(_USERS_OWN) else crs.toWkt(Qgis.CrsWktVariant.Preferred)
 
 
-def _area(values: Values, folder: str, feedback: QgsProcessingFeedback) -> str | None:
-    if not values.has("AREA"):
-        return None
-    source = polygons.checked_source(values, "AREA", ERROR)
-    path = os.path.join(folder, "area.gpkg")
-    written = polygons.write(source, path, values.context, feedback)
-    if written.without_area == len(written.numbers):
-        raise polygons.empty(source, "AREA", ERROR)
-    return path
-
-
-def _with_extent_and_crs(values: Values) -> dict:
-    return {"extent": _extent(values), "template": values.raster("TEMPLATE"), "crs": _crs(values)}
-
-
-def _extent(values: Values) -> str | None:
+def extent(values: Values) -> str | None:
     """EXTENT as QGIS writes it, to the last digit."""
     if not values.has("EXTENT"):
         return None
     given = values.parameters["EXTENT"]
-    extent = values.algorithm.parameterAsExtent(values.parameters, "EXTENT", values.context)
+    box = values.algorithm.parameterAsExtent(values.parameters, "EXTENT", values.context)
     crs = values.algorithm.parameterAsExtentCrs(values.parameters, "EXTENT", values.context)
-    if extent.isNull() or extent.isEmpty() or not extent.isFinite():
+    if box.isNull() or box.isEmpty() or not box.isFinite():
         raise JobFailed(ERROR, f"EXTENT is no rectangle: {given}.", "Write it as xmin,xmax,ymin,ymax [EPSG:4326].")
     stated = _STATED_CRS.search(given) if isinstance(given, str) else None
     # QGIS would take the project's CRS for one that it does not know.
@@ -153,7 +161,7 @@ def _extent(values: Values) -> str | None:
             f"EXTENT has no known coordinate reference system: {given}.",
             "Write it as xmin,xmax,ymin,ymax [EPSG:4326].",
         )
-    bounds = (extent.xMinimum(), extent.xMaximum(), extent.yMinimum(), extent.yMaximum())
+    bounds = (box.xMinimum(), box.xMaximum(), box.yMinimum(), box.yMaximum())
     return f"{','.join(map(repr, bounds))} [{code_of(crs)}]"
 
 

@@ -13,10 +13,12 @@ from ..algorithms.installruntime import InstallRuntime
 from ..algorithms.mapcrops import MapCrops
 from ..algorithms.parcelattributes import ParcelAttributes
 from ..algorithms.runtimeinfo import RuntimeInfo
+from ..algorithms.searchscenes import SearchScenes
 from ..algorithms.stackscenes import StackScenes
 from .algorithm import ICON
 
 ALGORITHMS = (
+    SearchScenes,
     StackScenes,
     CompositeTimeSeries,
     FillGaps,

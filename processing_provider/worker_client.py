@@ -31,6 +31,7 @@ def run_job(
     feedback,
     targets: Iterable[str] = (),
     span: tuple[float, float] = (0.0, 100.0),
+    environment: dict[str, str] | None = None,
 ) -> dict:
     """Run a job in the worker and wait for its result.
 
@@ -41,6 +42,7 @@ def run_job(
         feedback: QgsFeedback that hears of progress and may cancel.
         targets: The files that the job writes.
         span: The percent of progress at the job's start and end.
+        environment: What the worker's environment gets besides: secrets, which a job document must not hold.
 
     Returns:
         The outputs of the job's result.
@@ -54,7 +56,7 @@ def run_job(
     try:
         # A folder of its own to stand in: what lies in the user's folder could otherwise be imported by accident.
         with tempfile.TemporaryDirectory(prefix="cropmap-") as folder:
-            worker = _Worker(python, folder)
+            worker = _Worker(python, folder, environment or {})
             try:
                 worker.send(job)
                 outputs = _follow(worker, command, _Listener(feedback, *span))
@@ -82,11 +84,10 @@ def remove_unfinished(job_id: str, targets: Iterable[str]) -> None:
 class _Worker:
     """A worker process, the lines it says, and the last lines of its complaints."""
 
-    def __init__(self, python: str, folder: str) -> None:
+    def __init__(self, python: str, folder: str, environment: dict[str, str]) -> None:
+        surroundings = {**clean_environment(PLUGIN_FOLDER), **environment}
         try:
-            self.process = start(
-                [python, "-m", "cropmap_core", "run", "--watch-stdin"], clean_environment(PLUGIN_FOLDER), folder
-            )
+            self.process = start([python, "-m", "cropmap_core", "run", "--watch-stdin"], surroundings, folder)
         except OSError as error:
             raise JobFailed(
                 "RuntimeMissingError",

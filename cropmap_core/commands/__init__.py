@@ -11,6 +11,7 @@ Command = Callable[..., Mapping[str, Any]]
 _MODULES = {
     "runtimeinfo": "runtime",
     "scanscenes": "scan",
+    "searchscenes": "search",
     "stackscenes": "prepare",
     "compositetimeseries": "prepare",
     "fillgaps": "prepare",

@@ -200,7 +200,7 @@ def jobs(monkeypatch, algorithm):
 
     caught = []
 
-    def catch(self, command, parameters, feedback, outputs=(), span=(0, 100)):
+    def catch(self, command, parameters, feedback, outputs=(), span=(0, 100), environment=None):
         caught.append({"version": 1, "id": "0123456789abcdef", "command": command, "parameters": parameters})
         return {"classes": []}
 

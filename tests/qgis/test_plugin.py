@@ -13,6 +13,7 @@ from qgis.core import QgsApplication, QgsProcessingParameterDefinition
 from .conftest import ROOT, WORKER, cropmap
 
 IDS = {
+    "searchscenes": "prepare",
     "stackscenes": "prepare",
     "compositetimeseries": "prepare",
     "fillgaps": "prepare",
@@ -25,6 +26,8 @@ IDS = {
 }
 # Optional ones in brackets, as saved models and scripts know them.
 PARAMETERS = {
+    "searchscenes": "CATALOGUE [URL] [COLLECTION] [AREA] [EXTENT] [START_DATE] [END_DATE] MAX_CLOUD BANDS RESOLUTION "
+    "OFFSET [ITEMS] [AUTH] [OUTPUT_ITEMS] [OUTPUT_SCENES] [OUTPUT]",
     "stackscenes": "SCENES BANDS [START_DATE] [END_DATE] [AREA] [EXTENT] [TEMPLATE] COVER [CRS] RESAMPLING MISSING_SCL "
     "RESOLUTION [MONTHS] MAX_CLOUD OFFSET OUTPUT",
     "compositetimeseries": "SERIES PERIOD [START_DATE] [END_DATE] KEEP_CLASSES OUTPUT",
@@ -39,6 +42,7 @@ PARAMETERS = {
     "installruntime": "TORCH [INDEX_URL] [TORCH_INDEX_URL] [WHEELS] [PYTHON]",
 }
 DEFAULTS = {
+    "CATALOGUE": "earth-search",
     "BANDS": vocabulary.DEFAULT_BANDS,
     "RESOLUTION": "10",
     "MAX_CLOUD": 100,
@@ -163,6 +167,7 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
     months = definitions["months"]["items"]
     assert [str(month) for month in range(months["minimum"], months["maximum"] + 1)] == vocabulary.MONTHS
     assert [str(metres) for metres in definitions["resolution"]["enum"]] == vocabulary.RESOLUTIONS_M
+    assert definitions["searchscenes"]["properties"]["catalogue"]["enum"] == vocabulary.CATALOGUES
     assert definitions["period"]["enum"] == vocabulary.PERIODS
     assert definitions["device"]["enum"] == vocabulary.DEVICES
 

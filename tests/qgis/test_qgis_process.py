@@ -54,6 +54,7 @@ def test_the_algorithms_are_listed_and_explained(qgis_process):
         "cropmap:mapcrops",
         "cropmap:parcelattributes",
         "cropmap:runtimeinfo",
+        "cropmap:searchscenes",
         "cropmap:stackscenes",
     ]
     assert "OUTPUT_PARCELS: Parcels (optional)" in explained
