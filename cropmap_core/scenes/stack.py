@@ -41,6 +41,10 @@ class SceneStack:
     def dates(self) -> tuple[date, ...]:
         return tuple(scene.acquisition_date for scene in self.scenes)
 
+    def of_dates(self, chosen: slice) -> SceneStack:
+        offsets = replace(self.offsets, values=self.offsets.values[chosen])
+        return replace(self, scenes=self.scenes[chosen], offsets=offsets)
+
     def read(self, window: Window) -> Block:
         data = empty_block(len(self.scenes), len(self.bands), window, self.dtype)
         inner = window.clipped(self.grid.height, self.grid.width)
