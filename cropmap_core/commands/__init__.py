@@ -10,6 +10,7 @@ Command = Callable[..., Mapping[str, Any]]
 
 _MODULES = {
     "runtimeinfo": "runtime",
+    "scanscenes": "scan",
     "stackscenes": "prepare",
     "compositetimeseries": "prepare",
     "fillgaps": "prepare",

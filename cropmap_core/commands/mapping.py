@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cropmap_core.commands.writing import Result, job_outputs, tell_unseen
-from cropmap_core.errors import JobError
+from cropmap_core.errors import GridMismatchError, JobError
 from cropmap_core.inference.bundles import Bundle, check_fits, load_bundle
 from cropmap_core.inference.classification import ClassMap, choose_device, write_class_map
 from cropmap_core.io.grid import Grid
@@ -24,6 +24,7 @@ from cropmap_core.parcels import (
 )
 from cropmap_core.scenes.intake import READING, Asked, origin_of, stack_asked
 from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES
+from cropmap_core.scenes.target import ask_for_grid
 from cropmap_core.styles import class_style, confidence_style
 from cropmap_core.timeseries.compositing import composite
 from cropmap_core.timeseries.files import open_time_series
@@ -91,6 +92,13 @@ def mapcrops(
     end_date: date | None = None,
     months: tuple[int, ...] = (),
     max_cloud_percent: int = 100,
+    area: Path | None = None,
+    extent: str | None = None,
+    template: Path | None = None,
+    cover: str = "union",
+    crs: str | None = None,
+    resampling: str = "nearest",
+    missing_scl: str = "refuse",
     keep_classes: tuple[str, ...] = DEFAULT_KEEP_CLASSES,
     offset: str = "auto",
     device: str = "auto",
@@ -107,7 +115,14 @@ def mapcrops(
         start_date: First day that counts, inclusive.
         end_date: Last day that counts, inclusive.
         months: Months of acquisition, 1 to 12; none for all.
-        max_cloud_percent: Scenes with more cloud over the raster, from their SCL, are left out.
+        max_cloud_percent: Scenes with more cloud over the area, from their SCL, are left out.
+        area: Vector file of polygons: the grid covers them.
+        extent: The grid covers it: xmin,xmax,ymin,ymax [CRS].
+        template: Raster whose grid is taken.
+        cover: What to cover where nothing else tells: union or intersection of the scenes.
+        crs: Projected CRS of the grid; that of most scenes if not given.
+        resampling: Of reflectance: nearest, bilinear or cubic.
+        missing_scl: Scenes without SCL: refuse, leave_out or as_clear.
         keep_classes: SCL classes that count as clear.
         offset: Radiometric offset: auto, 0 or -1000.
         device: auto, cpu or cuda.
@@ -117,14 +132,20 @@ def mapcrops(
     if output_parcels is not None and parcels is None:
         raise JobError("There are no PARCELS to describe.", "Give PARCELS, or leave OUTPUT_PARCELS out.")
     bundle = load_bundle(model)
-    asked = Asked(start_date, end_date, months, max_cloud_percent)
-    stack, files = stack_asked(job, scenes, bundle.reflectance_bands, asked, 10, offset)
+    grid = ask_for_grid(10, area, extent, template, cover, crs)
+    if grid.resolution_m != 10:
+        raise GridMismatchError(
+            f"TEMPLATE {template} has pixels of {grid.resolution_m} m.",
+            "Give one of 10 m: models learn from such.",
+        )
+    asked = Asked(start_date, end_date, months, max_cloud_percent, grid, resampling, missing_scl)
+    stack, files = stack_asked(job, scenes, bundle.reflectance_bands, asked, offset)
     composites = composite(stack, bundle.period, start_date, end_date, keep_classes)
     check_fits(bundle, (*composites.bands, *computable_indices(composites)), composites.dates)
     tell_unseen(job, composites)
     placed = _place(job, parcels, stack.grid) if parcels is not None and output_parcels is not None else None
     with job_outputs(job) as outputs:
-        outputs.protect([*files, *([parcels] if parcels is not None else [])])
+        outputs.protect([*files, *(path for path in (parcels, area, template) if path is not None)])
         provenance = {"command": "mapcrops", "keep_classes": keep_classes, **origin_of(stack)}
         maps = _stage_maps(outputs, bundle, output_classes, output_confidence)
         table = outputs.stage(output_parcels) if output_parcels is not None else None

@@ -6,11 +6,11 @@ from datetime import date
 from pathlib import Path
 
 from cropmap_core.commands.writing import Result, tell_unseen, write_series, write_step
-from cropmap_core.errors import JobError
 from cropmap_core.jobs import Job
 from cropmap_core.scenes.intake import Asked, origin_of, stack_asked
 from cropmap_core.scenes.inventory import DEFAULT_BANDS
 from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES
+from cropmap_core.scenes.target import ask_for_grid
 from cropmap_core.timeseries.compositing import composite
 from cropmap_core.timeseries.files import open_time_series
 from cropmap_core.timeseries.filling import Filled
@@ -27,6 +27,13 @@ def stackscenes(
     end_date: date | None = None,
     months: tuple[int, ...] = (),
     max_cloud_percent: int = 100,
+    area: Path | None = None,
+    extent: str | None = None,
+    template: Path | None = None,
+    cover: str = "union",
+    crs: str | None = None,
+    resampling: str = "nearest",
+    missing_scl: str = "refuse",
     resolution: int = 10,
     offset: str = "auto",
 ) -> Result:
@@ -39,15 +46,22 @@ def stackscenes(
         start_date: First acquisition date, inclusive.
         end_date: Last acquisition date, inclusive.
         months: Months of acquisition, 1 to 12; none for all.
-        max_cloud_percent: Scenes with more cloud over the raster, from their SCL, are left out.
-        resolution: Pixel size in metres: 10, 20 or 60.
+        max_cloud_percent: Scenes with more cloud over the area, from their SCL, are left out.
+        area: Vector file of polygons: the grid covers them.
+        extent: The grid covers it: xmin,xmax,ymin,ymax [CRS].
+        template: Raster whose grid is taken.
+        cover: What to cover where nothing else tells: union or intersection of the scenes.
+        crs: Projected CRS of the grid; that of most scenes if not given.
+        resampling: Of reflectance: nearest, bilinear or cubic.
+        missing_scl: Scenes without SCL: refuse, leave_out or as_clear.
+        resolution: Pixel size in metres: 10, 20 or 60; not used with a template.
         offset: Radiometric offset: auto, 0 or -1000.
     """
-    if resolution not in (10, 20, 60):
-        raise JobError(f"RESOLUTION is {resolution}.", "Choose 10, 20 or 60 metres.")
-    asked = Asked(start_date, end_date, months, max_cloud_percent)
-    stack, files = stack_asked(job, scenes, bands, asked, resolution, offset)
-    result = write_series(job, stack, output, {"command": "stackscenes", **origin_of(stack)}, files)
+    grid = ask_for_grid(resolution, area, extent, template, cover, crs)
+    asked = Asked(start_date, end_date, months, max_cloud_percent, grid, resampling, missing_scl)
+    stack, files = stack_asked(job, scenes, bands, asked, offset)
+    inputs = [*files, *(path for path in (area, template) if path is not None)]
+    result = write_series(job, stack, output, {"command": "stackscenes", **origin_of(stack)}, inputs)
     return {**result, "offset": sorted(set(stack.offsets.values))}
 
 

@@ -79,16 +79,10 @@ class Grid:
             top,
         )
 
-    def resampled(self, resolution_m: float) -> Grid:
-        """The grid of the same area with another pixel size, which must divide it evenly."""
-        left, _, _, top = self.bounds
-        factor = self.resolution_m / resolution_m
-        return Grid(
-            self.crs,
-            Affine(resolution_m, 0.0, left, 0.0, -resolution_m, top),
-            round(self.width * factor),
-            round(self.height * factor),
-        )
+    def cut(self, window: Window) -> Grid:
+        """The grid of a window, which may reach beyond."""
+        transform = self.transform * Affine.translation(window.col, window.row)
+        return Grid(self.crs, transform, window.width, window.height)
 
     def blocks(self, size: int) -> Iterator[Window]:
         """Windows of at most `size` x `size` pixels that cover the grid row by row."""

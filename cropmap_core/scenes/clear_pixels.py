@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 from cropmap_core.errors import MissingBandError
 from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.rasters import in_threads
-from cropmap_core.scenes.bands import read_band
+from cropmap_core.scenes.bands import PlacedBand, grid_of, read_on
+from cropmap_core.scenes.placing import PlacedScene
 from cropmap_core.scenes.scene import Scene
 from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES, keep_table
 from cropmap_core.timeseries.series import SCL
@@ -21,49 +21,65 @@ _WINDOW_SIZE = 64
 
 
 class ClearPixels:
-    """Reads windows spread over scenes, and keeps what is clear of them."""
+    """Reads windows spread over scenes, and keeps what is clear of them. Scenes without SCL have no clear pixels.
 
-    def __init__(self, grid: Grid, resolution_m: int) -> None:
-        self._resolution_m = resolution_m
+    Args:
+        scenes: The series.
+    """
+
+    def __init__(self, scenes: Sequence[PlacedScene]) -> None:
+        self._placed = {id(placed.scene): placed for placed in scenes}
         self._keep = keep_table(DEFAULT_KEEP_CLASSES)
-        self._windows = list(dict.fromkeys(_spread(grid)))
-        self._samples: dict[tuple[str, str], NDArray[np.uint16]] = {}
-        self._observed: dict[tuple[str, str], int] = {}
+        self._samples: dict[tuple[int, str], tuple[NDArray[np.uint16], int]] = {}
 
     def __call__(self, scenes: Sequence[Scene], band: str) -> NDArray[np.uint16]:
         """Clear digital numbers of a band, shape (N,); none where a scene lacks the band."""
-        if not all(self._has(scene, band) for scene in scenes):
+        samples = [self._of(scene, band) for scene in scenes]
+        if any(sample is None for sample in samples):
             return np.empty(0, dtype=np.uint16)
-        return np.concatenate([np.empty(0, dtype=np.uint16), *(self._of(scene, band) for scene in scenes)])
+        return np.concatenate([np.empty(0, dtype=np.uint16), *(clear for clear, _ in filter(None, samples))])
 
     def share(self, scene: Scene, band: str) -> float:
         """Share of the observed pixels that are clear, 0-1; 0 where a scene lacks the band."""
-        clear = self([scene], band).size
-        return clear / self._observed[scene.name, band] if clear else 0.0
+        clear, observed = self._of(scene, band) or (np.empty(0), 0)
+        return clear.size / observed if observed else 0.0
 
-    def _of(self, scene: Scene, band: str) -> NDArray[np.uint16]:
-        key = (scene.name, band)
+    def _of(self, scene: Scene, band: str) -> tuple[NDArray[np.uint16], int] | None:
+        """Clear digital numbers and the number of observed ones; None where the band is not there."""
+        key = (id(scene), band)
         if key not in self._samples:
-
-            def sample(window: Window) -> tuple[NDArray[np.uint16], int]:
-                values, scl = self._read(scene, band, window), self._read(scene, SCL, window)
-                observed = values > 0
-                return values[self._keep[scl.clip(0, 255)] & observed].astype(np.uint16), int(observed.sum())
-
-            sampled = in_threads(sample, self._windows)
-            self._samples[key] = np.concatenate([clear for clear, _ in sampled])
-            self._observed[key] = sum(observed for _, observed in sampled)
+            placed = self._placed.get(id(scene))
+            sampled = self._sample(placed, band) if placed else (np.empty(0, dtype=np.uint16), 0)
+            if sampled is None:
+                return None
+            self._samples[key] = sampled
         return self._samples[key]
 
-    def _read(self, scene: Scene, band: str, window: Window) -> NDArray[Any]:
-        return read_band(scene.band_file(band, self._resolution_m), self._resolution_m, window)
+    def _sample(self, placed: PlacedScene, band: str) -> tuple[NDArray[np.uint16], int] | None:
+        if SCL not in placed.bands:
+            return np.empty(0, dtype=np.uint16), 0
+        classes, numbers = placed.bands[SCL], _placed_band(placed, band)
+        if numbers is None:
+            return None
 
-    def _has(self, scene: Scene, band: str) -> bool:
-        try:
-            scene.band_file(band, self._resolution_m)
-        except MissingBandError:
-            return False
-        return True
+        def sample(window: Window) -> tuple[NDArray[np.uint16], int]:
+            values, scl = read_on(numbers, numbers.grid, window), read_on(classes, numbers.grid, window)
+            observed = values > 0
+            return values[self._keep[scl.clip(0, 255)] & observed].astype(np.uint16), int(observed.sum())
+
+        sampled = in_threads(sample, list(dict.fromkeys(_spread(numbers.grid))))
+        return np.concatenate([clear for clear, _ in sampled]), sum(observed for _, observed in sampled)
+
+
+def _placed_band(placed: PlacedScene, band: str) -> PlacedBand | None:
+    """A band of a scene, which need not be among those that are stacked."""
+    if band in placed.bands:
+        return placed.bands[band]
+    try:
+        source = placed.scene.band_file(band, int(placed.bands[SCL].grid.resolution_m))
+    except MissingBandError:
+        return None
+    return PlacedBand(source, grid_of(source, reflectance=True))
 
 
 def _spread(grid: Grid) -> list[Window]:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
-from itertools import pairwise
 from pathlib import Path
 
 from cropmap_core.errors import NoValidObservationError, SceneError
@@ -72,7 +71,7 @@ def find_scenes(paths: Iterable[Path], start: date | None = None, end: date | No
         newest.
 
     Raises:
-        SceneError: A path does not exist, nothing is a scene, or two scenes share their date.
+        SceneError: A path does not exist, or nothing is a scene.
         NoValidObservationError: No scene lies between the dates.
     """
     paths = [Path(path) for path in paths]
@@ -100,7 +99,6 @@ def find_scenes(paths: Iterable[Path], start: date | None = None, end: date | No
             f"No scene between {start or 'the beginning'} and {end or 'the end'}.",
             f"The scenes run from {dates[0]} to {dates[-1]}: change START_DATE or END_DATE.",
         )
-    _refuse_shared_dates(chosen)
     files = frozenset(source.file for scene in found.scenes for source in scene.files.values())
     return Inventory(tuple(chosen), tuple(sorted(found.skipped, key=_path_of)), files)
 
@@ -138,7 +136,7 @@ def _look_through(candidates: dict[Path, Path]) -> Found:
 def _newest_processings(found: Found) -> list[Scene]:
     """Of each acquisition the processing of the newest baseline, and of these the last; others become skipped.
 
-    Where a baseline is unknown nothing is chosen: such scenes share their date.
+    Where a baseline is unknown nothing is chosen.
     """
     acquisitions: dict[tuple[datetime, str], list[Scene]] = {}
     for scene in found.scenes:
@@ -160,20 +158,6 @@ def _newest_processings(found: Found) -> list[Scene]:
 def _processing(scene: Scene) -> tuple[str, str]:
     """Orders processings of one acquisition; the name of a product ends with the time of its making."""
     return scene.baseline or "", scene.product.folder.name if scene.product else ""
-
-
-def _refuse_shared_dates(scenes: list[Scene]) -> None:
-    for earlier, later in pairwise(scenes):
-        if earlier.mgrs_tile != later.mgrs_tile and earlier.mgrs_tile and later.mgrs_tile:
-            raise SceneError(
-                f"Two MGRS tiles: {earlier.name} in {earlier.place}, {later.name} in {later.place}.",
-                "Map one MGRS tile at a time.",
-            )
-        if earlier.acquisition_date == later.acquisition_date:
-            raise SceneError(
-                f"Two scenes share the date {later.acquisition_date}: {earlier.place} and {later.place}.",
-                "Keep one of them, the newest processing where one scene was processed twice.",
-            )
 
 
 def _path_of(skipped: Skipped) -> Path:

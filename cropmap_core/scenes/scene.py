@@ -42,6 +42,13 @@ class BandSource:
     """Whether the raster holds this band only."""
 
 
+def band_order(band: str) -> tuple[int, str]:
+    """Sorts bands as the sensor has them: B08, B8A, B09; SCL comes last."""
+    if band == SCL:
+        return 99, ""
+    return (8, "A") if band == "B8A" else (int(band[1:]), "")
+
+
 BandFiles = Mapping[tuple[str, int], BandSource]
 """Sources by (band, resolution in metres)."""
 
@@ -99,6 +106,10 @@ class Scene:
         files = {source.file for source in self.files.values()}
         return files.pop() if len(files) == 1 else Path(os.path.commonpath([path.parent for path in files]))
 
+    def has(self, band: str) -> bool:
+        """Whether some file of the scene holds a band."""
+        return any(name == band for name, _ in self.files)
+
     def band_file(self, band: str, resolution_m: int) -> BandSource:
         """The source to read a band from for a wanted resolution.
 
@@ -115,7 +126,10 @@ class Scene:
             also = f" (there only at {', '.join(f'{res} m' for res in there)})" if there else ""
             remedy = "Add its file, or leave the scene out; stackscenes can do without the band (BANDS) or be coarser."
             if band == SCL:
-                remedy = "Add its SCL file, without which clouds cannot be told, or leave the scene out."
+                remedy = (
+                    "Add its SCL file, without which clouds cannot be told; or choose what to do with scenes without "
+                    "SCL (MISSING_SCL): leave_out, or as_clear."
+                )
             raise MissingBandError([f"{band}{also}"], f"scene {self.name} in {self.place}", remedy)
         return self.files[band, fitting[0]]
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
+from math import ceil, floor
 
 import numpy as np
 
 from cropmap_core.errors import JobError, NoValidObservationError
-from cropmap_core.io.grid import Window
+from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.rasters import in_threads
-from cropmap_core.scenes.bands import grid_of, read_band
-from cropmap_core.scenes.scene import Scene
+from cropmap_core.scenes.area import Area
+from cropmap_core.scenes.bands import bounds_in, read_on
+from cropmap_core.scenes.placing import PlacedScene
+from cropmap_core.scenes.scene import NATIVE_RESOLUTION_M, Scene
 from cropmap_core.scenes.scl import SCL_CLASSES
 from cropmap_core.timeseries.series import SCL
 
@@ -44,41 +48,87 @@ def select_by_month(scenes: Sequence[Scene], months: Sequence[int]) -> tuple[Sce
     return selected
 
 
-def cloud_percents(scenes: Sequence[Scene], resolution_m: int) -> list[float]:
-    """How much of each scene's raster is cloud, from its SCL and not from metadata, which tell of the whole MGRS tile.
+def cloud_percents(scenes: Sequence[PlacedScene], grid: Grid, area: Area | None = None) -> dict[date, float]:
+    """How much of an area is cloud, date by date: from SCL, not from metadata, which tell of the whole MGRS tile.
 
-    Every pixel is read: an overview of classes may hold classes that are nowhere in the image.
+    Every SCL pixel of the grid, or of the area, is read, in its own size: an overview of classes may hold classes that
+    are nowhere in the image. Where the scenes of a day overlap, both count.
 
     Args:
-        scenes: Scenes with SCL.
-        resolution_m: The pixel size they will be read at.
+        scenes: Those without SCL have no cloud that is known of.
+        grid: Where pixels count.
+        area: Where pixels count of these; None for all.
 
     Returns:
         Percent of the observed pixels, 0-100; 100 where nothing was observed.
 
     Raises:
-        MissingBandError: A scene lacks its SCL.
         SceneError: An SCL cannot be read.
     """
-    return in_threads(lambda scene: _cloud_percent(scene, resolution_m), scenes)
+    counts: dict[date, tuple[int, int]] = {}
+    for scene, (cloud, observed) in zip(
+        scenes, in_threads(lambda scene: _counts(scene, grid, area), scenes), strict=True
+    ):
+        before = counts.get(scene.date, (0, 0))
+        counts[scene.date] = before[0] + cloud, before[1] + observed
+    blind = {scene.date for scene in scenes if SCL not in scene.bands}
+    return {
+        day: 100 * cloud / observed if observed else 0.0 if day in blind else 100.0
+        for day, (cloud, observed) in counts.items()
+    }
 
 
-def select_by_cloud(scenes: Sequence[Scene], percents: Sequence[float], maximum: int) -> tuple[Scene, ...]:
-    """The scenes with at most so much cloud.
+def select_by_cloud(
+    scenes: Sequence[PlacedScene], percents: Mapping[date, float], maximum: int
+) -> tuple[PlacedScene, ...]:
+    """The scenes of dates with at most so much cloud.
 
     Args:
-        scenes: By date.
-        percents: Of each, as `cloud_percents` gives them.
+        scenes: In any order.
+        percents: Of each date, as `cloud_percents` gives them.
         maximum: 0 to 100.
 
     Raises:
         NoValidObservationError: No scene is left.
     """
-    selected = tuple(scene for scene, percent in zip(scenes, percents, strict=True) if percent <= maximum)
+    selected = tuple(scene for scene in scenes if percents[scene.date] <= maximum)
     if not selected:
         raise NoValidObservationError(
-            f"Every scene has more than {maximum} % cloud over the raster; the clearest has {min(percents):.1f} %.",
+            f"Every date has more than {maximum} % cloud over the area; the clearest has {min(percents.values()):.1f} "
+            "%.",
             "Raise MAX_CLOUD: clouds are masked pixel by pixel anyway.",
+        )
+    return selected
+
+
+MISSING_SCL = ("refuse", "leave_out", "as_clear")
+"""What to do with scenes without SCL: an error, not use them, or take all that they observe for clear."""
+
+
+def select_with_scl(scenes: Sequence[Scene], missing_scl: str) -> tuple[Scene, ...]:
+    """The scenes that may be used though some lack SCL.
+
+    Args:
+        scenes: By date.
+        missing_scl: One of `MISSING_SCL`.
+
+    Raises:
+        JobError: It is none of them.
+        MissingBandError: A scene lacks SCL, and is refused.
+        NoValidObservationError: No scene is left.
+    """
+    if missing_scl not in MISSING_SCL:
+        raise JobError(f"MISSING_SCL is '{missing_scl}'.", f"Choose one of {', '.join(MISSING_SCL)}.")
+    if missing_scl == "refuse":
+        for scene in scenes:
+            if not scene.has(SCL):
+                scene.band_file(SCL, NATIVE_RESOLUTION_M[SCL])
+    if missing_scl != "leave_out":
+        return tuple(scenes)
+    selected = tuple(scene for scene in scenes if scene.has(SCL))
+    if not selected:
+        raise NoValidObservationError(
+            "No scene has SCL.", "Give the scenes with their SCL files, or set MISSING_SCL to as_clear."
         )
     return selected
 
@@ -93,14 +143,22 @@ def check_cloud_limit(maximum: int) -> None:
         raise JobError(f"MAX_CLOUD is {maximum}.", "Give a percentage from 0 to 100.")
 
 
-def _cloud_percent(scene: Scene, resolution_m: int) -> float:
-    source = scene.band_file(SCL, resolution_m)
-    grid = grid_of(source, reflectance=False)
+def _counts(scene: PlacedScene, grid: Grid, area: Area | None) -> tuple[int, int]:
+    """Pixels of cloud, and observed ones."""
+    if SCL not in scene.bands:
+        return 0, 0
+    scl = scene.bands[SCL]
+    left, bottom, right, top = bounds_in(grid, scl.grid.crs)
+    size = scl.grid.resolution_m
+    first_row, first_col = floor((scl.grid.transform.f - top) / size), floor((left - scl.grid.transform.c) / size)
+    end_row, end_col = ceil((scl.grid.transform.f - bottom) / size), ceil((right - scl.grid.transform.c) / size)
+    wanted = Window(first_row, first_col, end_row - first_row, end_col - first_col)
+    wanted = wanted.clipped(scl.grid.height, scl.grid.width)
     counts = np.zeros(256, dtype=np.int64)
-    for row in range(0, grid.height, _ROWS):
-        window = Window(row, 0, min(_ROWS, grid.height - row), grid.width)
-        scl = read_band(source, source.resolution_m, window)
-        counts += np.bincount(scl.clip(0, 255).ravel().astype(np.int64), minlength=256)
-    observed = counts.sum() - counts[SCL_CLASSES["nodata"]]
-    cloud = sum(counts[SCL_CLASSES[name]] for name in CLOUD_CLASSES)
-    return float(100 * cloud / observed) if observed else 100.0
+    for row in range(wanted.row, wanted.row + wanted.height, _ROWS):
+        window = Window(row, wanted.col, min(_ROWS, wanted.row + wanted.height - row), wanted.width)
+        classes = read_on(scl, scl.grid, window).clip(0, 255)
+        if area is not None:
+            classes = classes[area.mask(scl.grid.cut(window))]
+        counts += np.bincount(classes.ravel().astype(np.int64), minlength=256)
+    return int(sum(counts[SCL_CLASSES[name]] for name in CLOUD_CLASSES)), int(counts[SCL_CLASSES["nodata"] + 1 :].sum())

@@ -5,32 +5,49 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cropmap_core.errors import GridMismatchError, JobError
+from cropmap_core.errors import JobError, SceneError
 from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.rasters import in_threads
-from cropmap_core.scenes.bands import grid_of, read_band, to_reflectance_numbers
+from cropmap_core.scenes.bands import NEAREST, RESAMPLINGS, read_on, to_reflectance_numbers
 from cropmap_core.scenes.clear_pixels import ClearPixels
 from cropmap_core.scenes.offset import Offsets, decide_offsets, doubts
-from cropmap_core.scenes.scene import NATIVE_RESOLUTION_M, BandSource, Scene
+from cropmap_core.scenes.placing import PlacedScene, place_scenes
+from cropmap_core.scenes.scene import NATIVE_RESOLUTION_M, Scene, band_order
+from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES, SCL_CLASSES, keep_table
+from cropmap_core.scenes.target import GridAsked, choose_grid
 from cropmap_core.timeseries.series import NODATA, SCL, Block, empty_block, present
+
+_CLEAR = keep_table(DEFAULT_KEEP_CLASSES)
+_NOT_OBSERVED = SCL_CLASSES["nodata"]
+_OBSERVED = np.arange(256) != _NOT_OBSERVED
+_UNKNOWN_BUT_SEEN = SCL_CLASSES["unclassified"]
 
 
 @dataclass(frozen=True)
 class SceneStack:
-    """A series of acquisitions with their SCL, read straight from the scenes' files."""
+    """A series of acquisitions with their SCL, read straight from the scenes' files.
 
-    scenes: tuple[Scene, ...]
+    The scenes of a day are one date. Where several of them cover a pixel, all its bands are those of the first one that
+    sees it clear, or else of the first one that observes it: first come scenes in the CRS of the grid.
+    """
+
+    days: tuple[tuple[PlacedScene, ...], ...]
+    """The scenes of each date, by preference."""
+    offset_of: tuple[tuple[int, ...], ...]
+    """Radiometric offsets, as `days`."""
     bands: tuple[str, ...]
     """Reflectance bands and, last, SCL."""
     grid: Grid
-    resolution_m: int
     offsets: Offsets
     span: tuple[date, date]
+    resampling: str = NEAREST
+    """Of reflectance bands; SCL is always taken from the nearest pixel."""
     period: str | None = None
 
     @property
@@ -39,30 +56,62 @@ class SceneStack:
 
     @property
     def dates(self) -> tuple[date, ...]:
-        return tuple(scene.acquisition_date for scene in self.scenes)
+        return tuple(scenes[0].date for scenes in self.days)
+
+    @property
+    def scenes(self) -> tuple[Scene, ...]:
+        """All of them, by date."""
+        return tuple(placed.scene for scenes in self.days for placed in scenes)
 
     def of_dates(self, chosen: slice) -> SceneStack:
         offsets = replace(self.offsets, values=self.offsets.values[chosen])
         return replace(self, scenes=self.scenes[chosen], offsets=offsets)
 
     def read(self, window: Window) -> Block:
-        data = empty_block(len(self.scenes), len(self.bands), window, self.dtype)
+        data = empty_block(len(self.days), len(self.bands), window, self.dtype)
         inner = window.clipped(self.grid.height, self.grid.width)
         if inner.height and inner.width:
             rows, cols = inner.slices_within(window)
-
-            def read_one(position: tuple[int, int]) -> None:
-                time, channel = position
-                data[time, channel, rows, cols] = self._read(self.scenes[time], time, self.bands[channel], inner)
-
-            in_threads(read_one, np.ndindex(len(self.scenes), len(self.bands)))
+            self._read_into(data[:, :, rows, cols], inner)
         return Block(data, present(data, self.bands))
 
-    def _read(self, scene: Scene, time: int, band: str, window: Window) -> NDArray[np.int16]:
-        values = read_band(scene.band_file(band, self.resolution_m), self.resolution_m, window)
-        if band == SCL:
-            return values.astype(np.int16)
-        return to_reflectance_numbers(values, self.offsets.values[time], NODATA)
+    def _read_into(self, data: NDArray[np.int16], window: Window) -> None:
+        """Reads a window inside the grid: SCL first, which tells the bands where to read."""
+        positions = [(time, number) for time, scenes in enumerate(self.days) for number in range(len(scenes))]
+        classes = in_threads(lambda at: self._read_scl(self.days[at[0]][at[1]], window), positions)
+        sources: list[tuple[int, int, NDArray[np.bool_] | None]] = []
+        for time, found in groupby(zip(positions, classes, strict=True), key=lambda each: each[0][0]):
+            layers = [scl for _, scl in found]
+            if len(layers) == 1:
+                data[time, -1] = layers[0]
+                sources.append((time, 0, None))
+                continue
+            chosen = _choice(layers)
+            for number, scl in enumerate(layers):
+                there = chosen == number
+                if there.any():
+                    data[time, -1][there] = scl[there]
+                    sources.append((time, number, there))
+
+        def read_one(task: tuple[tuple[int, int, NDArray[np.bool_] | None], int]) -> None:
+            (time, number, there), channel = task
+            values = self._read_band(time, number, self.bands[channel], window)
+            if there is None:
+                data[time, channel] = values
+            else:
+                data[time, channel][there] = values[there]
+
+        in_threads(read_one, [(source, channel) for source in sources for channel in range(len(self.bands) - 1)])
+
+    def _read_scl(self, scene: PlacedScene, window: Window) -> NDArray[Any]:
+        if SCL in scene.bands:
+            return read_on(scene.bands[SCL], self.grid, window)
+        observed = read_on(scene.bands[self.bands[0]], self.grid, window, self.resampling) > 0
+        return np.where(observed, _UNKNOWN_BUT_SEEN, _NOT_OBSERVED).astype(np.int16)
+
+    def _read_band(self, time: int, number: int, band: str, window: Window) -> NDArray[np.int16]:
+        values = read_on(self.days[time][number].bands[band], self.grid, window, self.resampling)
+        return to_reflectance_numbers(values, self.offset_of[time][number], NODATA)
 
 
 def stack_scenes(
@@ -73,10 +122,10 @@ def stack_scenes(
     start: date | None = None,
     end: date | None = None,
 ) -> SceneStack:
-    """Makes a series of scenes that share a grid.
+    """Makes a series of scenes on the grid that covers them all.
 
     Args:
-        scenes: By date.
+        scenes: In any order.
         bands: Reflectance bands; SCL is added.
         resolution_m: 10, 20 or 60 metres.
         offset: `auto`, `0` or `-1000`.
@@ -85,8 +134,66 @@ def stack_scenes(
 
     Raises:
         MissingBandError: A scene lacks a band or its SCL.
-        GridMismatchError: The scenes do not cover the same grid.
+        GridMismatchError: A raster's grid is none of Sentinel-2's, or the scenes lie too far apart.
         BaselineError: `auto` cannot decide.
+    """
+    placed = place_scenes(scenes, in_order(bands), resolution_m)
+    for scene in scenes:
+        scene.band_file(SCL, resolution_m)
+    grid = choose_grid(GridAsked(resolution_m), placed)
+    return stack_placed(placed, in_order(bands), grid, offset, (start, end))
+
+
+def stack_placed(
+    scenes: Sequence[PlacedScene],
+    bands: tuple[str, ...],
+    grid: Grid,
+    offset: str,
+    asked: tuple[date | None, date | None],
+    resampling: str = NEAREST,
+) -> SceneStack:
+    """Makes a series of placed scenes on a grid.
+
+    Args:
+        scenes: In any order; those without SCL count as clear wherever they are observed.
+        bands: As `in_order` gives them, all there in every scene.
+        grid: That of the series.
+        offset: `auto`, `0` or `-1000`.
+        asked: First and last day that were asked for.
+        resampling: One of `RESAMPLINGS`.
+
+    Raises:
+        JobError: A parameter is none of its choices.
+        SceneError: Two processings of an acquisition, and nothing tells which is newer.
+        BaselineError: `auto` cannot decide.
+    """
+    if resampling not in RESAMPLINGS:
+        raise JobError(f"RESAMPLING is '{resampling}'.", f"Choose one of {', '.join(RESAMPLINGS)}.")
+    ordered = sorted(scenes, key=lambda scene: (scene.date, scene.grid.crs != grid.crs, *_identity(scene)))
+    _refuse_twins(ordered)
+    clear_pixels = ClearPixels(ordered)
+    plain = [placed.scene for placed in ordered]
+    offsets = decide_offsets(plain, offset, clear_pixels)
+    doubted = doubts(plain, offsets.values, clear_pixels, clear_pixels.share)
+    offsets = replace(offsets, warnings=(*offsets.warnings, *doubted))
+    days = [list(each) for _, each in groupby(zip(ordered, offsets.values, strict=True), key=lambda each: each[0].date)]
+    start, end = asked
+    return SceneStack(
+        tuple(tuple(scene for scene, _ in day) for day in days),
+        tuple(tuple(value for _, value in day) for day in days),
+        bands,
+        grid,
+        offsets,
+        (start or ordered[0].date, end or ordered[-1].date),
+        resampling,
+    )
+
+
+def in_order(bands: Sequence[str]) -> tuple[str, ...]:
+    """Bands in the sensor's order with SCL last: a file's bands must not depend on how the list was typed.
+
+    Raises:
+        JobError: A name is no band of reflectance, or is there twice.
     """
     unknown = [band for band in bands if band not in NATIVE_RESOLUTION_M or band == SCL]
     if unknown or len(set(bands)) != len(bands):
@@ -94,60 +201,38 @@ def stack_scenes(
             f"BANDS holds {', '.join(unknown or bands)}.",
             f"Choose each once from {', '.join(sorted(set(NATIVE_RESOLUTION_M) - {SCL}))}.",
         )
-    # The field's order, not the caller's: a file's bands must not depend on how the list was typed.
-    ordered = (*sorted(bands, key=_band_order), SCL)
-    _check_bands(scenes, ordered, resolution_m)
-    grid = _common_grid(scenes, ordered, resolution_m)
-
-    clear_pixels = ClearPixels(grid, resolution_m)
-    offsets = decide_offsets(scenes, offset, clear_pixels)
-    offsets = replace(
-        offsets, warnings=(*offsets.warnings, *doubts(scenes, offsets.values, clear_pixels, clear_pixels.share))
-    )
-    span = (start or scenes[0].acquisition_date, end or scenes[-1].acquisition_date)
-    return SceneStack(tuple(scenes), ordered, grid, resolution_m, offsets, span)
+    return (*sorted(bands, key=band_order), SCL)
 
 
-def _band_order(band: str) -> tuple[int, str]:
-    return (8, "A") if band == "B8A" else (int(band[1:]), "")
+def _choice(layers: Sequence[NDArray[Any]]) -> NDArray[np.int8]:
+    """Which of several scenes each pixel is taken from: the first clear one, else the first that observed it.
+
+    Args:
+        layers: SCL of each scene, shape (H, W).
+
+    Returns:
+        Positions in `layers`, -1 where none observed the pixel.
+    """
+    chosen = np.full(layers[0].shape, -1, np.int8)
+    for usable in (_OBSERVED, _CLEAR):
+        for number in range(len(layers) - 1, -1, -1):  # the first one has the last word
+            chosen[usable[layers[number].clip(0, 255)]] = number
+    return chosen
 
 
-def _check_bands(scenes: Sequence[Scene], bands: Sequence[str], resolution_m: int) -> None:
+def _identity(scene: PlacedScene) -> tuple[Any, ...]:
+    return scene.scene.acquired, scene.scene.mgrs_tile, scene.grid.bounds, str(scene.scene.place)
+
+
+def _refuse_twins(scenes: Sequence[PlacedScene]) -> None:
+    """Two scenes of one time and place are two processings, and one of them is the wrong one."""
+    known: dict[tuple[Any, ...], PlacedScene] = {}
     for scene in scenes:
-        for band in bands:
-            scene.band_file(band, resolution_m)
-
-
-def _common_grid(scenes: Sequence[Scene], bands: Sequence[str], resolution_m: int) -> Grid:
-    rasters: dict[str, tuple[BandSource, bool]] = {}  # the bands of one raster share its grid
-    for scene in scenes:
-        for band in bands:
-            source = scene.band_file(band, resolution_m)
-            rasters.setdefault(source.path, (source, band != SCL))
-    ordered = [rasters[path] for path in sorted(rasters)]
-    sources = [source for source, _ in ordered]
-    grids = in_threads(lambda raster: grid_of(*raster), ordered)
-    reference = grids[0].resampled(resolution_m)
-    for source, grid in zip(sources, grids, strict=True):
-        path, resolution = source.file, source.resolution_m
-        if not grid.crs or abs(grid.resolution_m - resolution) > 1e-6 or grid.transform.e != -grid.transform.a:
-            raise GridMismatchError(
-                f"{path} is named as {resolution} m but its grid is {grid.describe()}.",
-                "Give the files as distributed, in their UTM zone and without rotation.",
+        time, tile, bounds, _ = _identity(scene)
+        twin = known.setdefault((time, tile, scene.grid.crs, bounds), scene)
+        if twin is not scene:
+            raise SceneError(
+                f"Two scenes are of the same time and area, {scene.scene.name}: {twin.scene.place} and "
+                f"{scene.scene.place}.",
+                "Keep one of them, the newest processing where one scene was processed twice.",
             )
-        if not _same_area(grid.resampled(resolution_m), grid):
-            raise GridMismatchError(
-                f"{path} does not cover whole pixels of {resolution_m} m: its grid is {grid.describe()}.",
-                f"Cut all scenes to the same area, on whole {resolution_m} m pixels, or choose another RESOLUTION.",
-            )
-        if not _same_area(grid.resampled(resolution_m), reference):
-            raise GridMismatchError(
-                f"Two grids: {sources[0].file} has {grids[0].describe()}; {path} has {grid.describe()}.",
-                "Cut all scenes to the same area, on whole 20 m pixels, and give those.",
-            )
-    return reference
-
-
-def _same_area(one: Grid, other: Grid) -> bool:
-    tolerance = 1e-3  # metres: writers differ in the last digits of a double
-    return one.crs == other.crs and all(abs(a - b) < tolerance for a, b in zip(one.bounds, other.bounds, strict=True))

@@ -163,10 +163,10 @@ def band_missing_on_one_date(files: Mapping[str, Path], folder: Path) -> Outcome
     return _stack(folder)
 
 
-def two_grids(files: Mapping[str, Path], folder: Path) -> Outcome:
+def nothing_in_common(files: Mapping[str, Path], folder: Path) -> Outcome:
     write_scene(folder / "scenes", "2018-05-04")
-    write_scene(folder / "scenes", "2018-06-13", origin=(ORIGIN[0], ORIGIN[1] + 20))
-    return _stack(folder)
+    write_scene(folder / "scenes", "2018-06-13", origin=(ORIGIN[0], ORIGIN[1] + 2000))
+    return _stack(folder, cover="intersection")
 
 
 def file_cut_short(files: Mapping[str, Path], folder: Path) -> Outcome:
@@ -265,7 +265,7 @@ def outputs_in_one_file(files: Mapping[str, Path], folder: Path) -> Outcome:
     [
         (no_scenes, "SceneError", "No Sentinel-2 L2A scene in"),
         (band_missing_on_one_date, "MissingBandError", "B04 in scene T31UDS_20180613T105029"),
-        (two_grids, "GridMismatchError", "Two grids: "),
+        (nothing_in_common, "GridMismatchError", "The scenes have no area in common: "),
         (file_cut_short, "SceneError", "T31UDS_20180504T105029_B04_10m.tif cannot be read"),
         (file_that_is_no_raster, "SceneError", "T31UDS_20180504T105029_B04_10m.tif cannot be read"),
         (no_date, "NoValidObservationError", "No scene between 2019-01-01"),

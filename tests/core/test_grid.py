@@ -49,11 +49,10 @@ def test_blocks_run_row_by_row() -> None:
     assert corners == [(0, 0), (0, 2), (0, 4), (2, 0), (2, 2), (2, 4)]
 
 
-def test_resampling_keeps_the_area_and_its_corner() -> None:
-    coarse = grid(height=12, width=6)
-    fine = coarse.resampled(5)
-    assert (fine.height, fine.width, fine.resolution_m) == (24, 12, 5)
-    assert fine.bounds == coarse.bounds
+def test_the_grid_of_a_window_may_reach_beyond() -> None:
+    cut = grid(height=12, width=6).cut(Window(row=-2, col=3, height=5, width=4))
+    assert (cut.height, cut.width, cut.resolution_m) == (5, 4, 10)
+    assert cut.bounds == (501390.0, 5629650.0, 501430.0, 5629700.0)
 
 
 def test_bounds_are_left_bottom_right_top() -> None:

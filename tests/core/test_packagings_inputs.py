@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import zipfile
 from datetime import datetime
@@ -14,8 +15,9 @@ import pytest
 import rasterio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rasterio.transform import from_origin
 
-from cropmap_core.errors import CropMapError, SceneError
+from cropmap_core.errors import CropMapError, MissingBandError, SceneError
 from cropmap_core.io.grid import Window
 from cropmap_core.scenes.inventory import Scene, find_scenes
 from cropmap_core.scenes.packagings import stac_items
@@ -23,7 +25,7 @@ from cropmap_core.scenes.stack import stack_scenes
 from tests.core.conftest import data_folder
 from tests.core.repackaged import as_stac_items, write_earth_engine, write_item, zipped
 from tests.core.series_in_memory import whole
-from tests.factories import write_safe, write_scene, write_season
+from tests.factories import ORIGIN, write_safe, write_scene, write_season
 
 ELSEWHERE = "2018-09-09"  # the scene that is found beside the input that is not used
 
@@ -307,14 +309,29 @@ class TestEarthEngine:
         stated = only_scene(self.export(tmp_path / "gee", "S2_2018-05-04.tif", tags).parent).stated_offset
         assert (stated.value if stated else None) == offset
 
+    def test_parts_of_an_export_are_one_date(self, tmp_path: Path) -> None:
+        """Earth Engine cuts large exports and appends the first row and column of each part."""
+        folder = tmp_path / "gee"
+        left = self.export(folder, "S2_2018-05-04-0000000000-0000000000.tif")
+        right = folder / "S2_2018-05-04-0000000000-0000000008.tif"
+        shutil.copy(left, right)
+        with rasterio.open(right, "r+") as dataset:
+            dataset.transform = from_origin(ORIGIN[0] + 80, ORIGIN[1], 10, 10)
+        stack = stack_scenes(find_scenes([folder]).scenes, ["B02"], 10, "0")
+        data, valid = whole(stack)
+        assert (len(stack.dates), data.shape, valid.all()) == (1, (1, 2, 8, 16), True)
+
+    def test_without_scl_it_is_a_scene_that_needs_a_choice(self, tmp_path: Path) -> None:
+        self.export(tmp_path / "gee", "S2_2018-05-04.tif", bands=("B02", "B04"))
+        with pytest.raises(MissingBandError, match=r"Missing band SCL .*MISSING_SCL"):
+            stack_scenes(find_scenes([tmp_path / "gee"]).scenes, ["B02"], 10, "0")
+
     @pytest.mark.parametrize(
         ("name", "options", "why"),
         [
-            ("S2_2018-05-04-0000000000-0000000256.tif", {}, "a part of an export"),
             ("S2_2018-05-04_2018-05-14.tif", {}, "bands of Sentinel-2 without one date"),
             ("20189904T105029_20180504T105418_T31UDS.tif", {}, "its name is not that of"),
             ("S2.tif", {}, "bands of Sentinel-2 without one date"),
-            ("S2_2018-05-04.tif", {"bands": ("B02", "B04")}, "bands B02, B04 without SCL"),
             ("S2_2018-05-04.tif", {"dtype": np.float32}, "float32 values: export the 16-bit"),
             ("S2_2018-05-04.tif", {"dtype": np.uint8}, "8-bit values"),
             ("S2_2018-05-04.tif", {"crs": "EPSG:4326"}, "pixels of 10 x 10 units of EPSG:4326"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cropmap_core.errors import MissingBandError, NoValidObservationError, SceneError
 from cropmap_core.scenes.inventory import Scene, find_scenes
+from cropmap_core.scenes.stack import stack_scenes
 from tests.core.repackaged import zipped
 from tests.factories import TILE, write_safe, write_scene, write_season
 
@@ -121,20 +122,6 @@ def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
         find_scenes([tmp_path / "nowhere"])
 
 
-def test_two_mgrs_tiles_are_refused(tmp_path: Path) -> None:
-    write_scene(tmp_path / "a", "2018-05-04")
-    write_scene(tmp_path / "b", "2018-05-14", tile="31UES")
-    with pytest.raises(SceneError, match="T31UDS_20180504T105029 .*T31UES_20180514T105029"):
-        find_scenes([tmp_path])
-
-
-def test_one_day_acquired_or_processed_twice_is_refused(tmp_path: Path) -> None:
-    write_scene(tmp_path, "20180504T105029")
-    write_scene(tmp_path, "20180504T105459")
-    with pytest.raises(SceneError, match="share the .*date 2018-05-04"):
-        find_scenes([tmp_path])
-
-
 class TestProcessingsOfOneAcquisition:
     def test_the_newest_baseline_wins_and_the_other_is_listed(self, tmp_path: Path) -> None:
         write_safe(tmp_path, "2020-05-04", baseline="05.00", offset=-1000, bands=("B04",))
@@ -159,14 +146,9 @@ class TestProcessingsOfOneAcquisition:
     def test_an_unknown_baseline_is_neither_newer_nor_older(self, tmp_path: Path) -> None:
         write_safe(tmp_path, "2020-05-04", bands=("B04",))
         write_scene(tmp_path, "2020-05-04", bands=("B04",))
-        with pytest.raises(SceneError, match="share the date 2020-05-04"):
-            find_scenes([tmp_path])
-
-    def test_two_acquisitions_of_a_day_are_refused_whatever_their_baselines(self, tmp_path: Path) -> None:
-        write_safe(tmp_path, "20200504T105029", baseline="02.14", bands=("B04",))
-        write_safe(tmp_path, "20200504T105459", baseline="05.00", bands=("B04",))
-        with pytest.raises(SceneError, match="share the date 2020-05-04"):
-            find_scenes([tmp_path])
+        scenes = find_scenes([tmp_path]).scenes
+        with pytest.raises(SceneError, match="of the same time and area, T31UDS_20200504T105029"):
+            stack_scenes(scenes, ["B04"], 10, "0")
 
 
 def test_one_band_in_two_copies_is_refused(tmp_path: Path) -> None:

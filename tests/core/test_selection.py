@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cropmap_core.errors import JobError, MissingBandError, NoValidObservationError
+from cropmap_core.errors import JobError, NoValidObservationError
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.scenes.inventory import Scene, find_scenes
+from cropmap_core.scenes.placing import place_scenes
 from cropmap_core.scenes.selection import check_cloud_limit, cloud_percents, select_by_cloud, select_by_month
+from cropmap_core.scenes.target import GridAsked, choose_grid
 from cropmap_core.timeseries.files import open_time_series
 from tests.core.seam import Outcome, run_here
 from tests.core.tiny_models import END, START
@@ -21,6 +23,11 @@ def scenes_of(folder: Path, *days: str) -> tuple[Scene, ...]:
     for day in days:
         write_scene(folder, day, bands=("B04",))
     return find_scenes([folder]).scenes
+
+
+def percents_of(folder: Path) -> list[float]:
+    scenes = place_scenes(find_scenes([folder]).scenes, ("B04", "SCL"), 10)
+    return list(cloud_percents(scenes, choose_grid(GridAsked(), scenes)).values())
 
 
 class TestMonths:
@@ -60,29 +67,24 @@ class TestCloud:
     )
     def test_its_share_of_the_observed_pixels(self, tmp_path: Path, scl: list[list[int]], percent: float) -> None:
         write_scene(tmp_path, width=4, height=4, bands=("B04",), scl=scl)
-        assert cloud_percents(find_scenes([tmp_path]).scenes, 10) == [percent]
+        assert percents_of(tmp_path) == [percent]
 
     def test_is_counted_pixel_by_pixel_in_rasters_of_several_blocks(self, tmp_path: Path) -> None:
         scl = np.full((1500, 20), 4)
         scl[1200:] = 9
         scl[:, 0] = 0
         write_scene(tmp_path, width=40, height=3000, bands=("B04",), scl=scl)
-        assert cloud_percents(find_scenes([tmp_path]).scenes, 10) == [20]
+        assert percents_of(tmp_path) == [20]
 
     def test_the_limit_itself_is_allowed(self, tmp_path: Path) -> None:
-        scenes = scenes_of(tmp_path, "2017-05-04", "2017-05-14", "2017-05-24")
-        assert select_by_cloud(scenes, [40.0, 40.1, 0.0], 40) == (scenes[0], scenes[2])
+        scenes = place_scenes(scenes_of(tmp_path, "2017-05-04", "2017-05-14", "2017-05-24"), ("B04", "SCL"), 10)
+        percents = dict(zip((scene.date for scene in scenes), (40.0, 40.1, 0.0), strict=True))
+        assert select_by_cloud(scenes, percents, 40) == (scenes[0], scenes[2])
 
     def test_where_no_scene_is_left_the_clearest_is_told(self, tmp_path: Path) -> None:
+        scenes = place_scenes(scenes_of(tmp_path, "2017-05-04", "2017-05-14"), ("B04", "SCL"), 10)
         with pytest.raises(NoValidObservationError, match=r"more than 10 % cloud .* the clearest has 12.5 %"):
-            select_by_cloud(scenes_of(tmp_path, "2017-05-04", "2017-05-14"), [80.0, 12.5], 10)
-
-    def test_without_scl_it_cannot_be_told(self, tmp_path: Path) -> None:
-        scenes = scenes_of(tmp_path, "2017-05-04")
-        next(tmp_path.rglob("*SCL*")).unlink()
-        with pytest.raises(MissingBandError, match="SCL"):
-            cloud_percents(find_scenes([tmp_path]).scenes, 10)
-        assert len(scenes) == 1
+            select_by_cloud(scenes, {scenes[0].date: 80.0, scenes[1].date: 12.5}, 10)
 
 
 class TestJobs:
@@ -92,15 +94,15 @@ class TestJobs:
     def test_a_stack_has_the_selected_scenes_only_and_the_log_tells_the_others(
         self, season: Path, tmp_path: Path
     ) -> None:
-        scenes = find_scenes([season]).scenes
-        clouds = dict(zip((str(scene.acquisition_date) for scene in scenes), cloud_percents(scenes, 10), strict=True))
+        days = [str(scene.acquisition_date) for scene in find_scenes([season]).scenes]
+        clouds = dict(zip(days, percents_of(season), strict=True))
         expected = [day for day, percent in clouds.items() if day[5:7] in ("05", "06", "07") and percent <= 30]
         assert 0 < len(expected) < 6
         outcome = self.stack(season, tmp_path / "stack.tif", months=[5, 6, 7], max_cloud_percent=30)
         assert outcome.outputs["dates"] == expected
         assert [str(day) for day in open_time_series(tmp_path / "stack.tif").dates] == expected
         assert "18 scenes of other months are left out." in outcome.texts("log")
-        assert f"{6 - len(expected)} scenes with more than 30 % cloud are left out: " in outcome.texts("log")
+        assert f"{6 - len(expected)} dates with more than 30 % cloud are left out: " in outcome.texts("log")
 
     def test_by_default_nothing_is_left_out(self, season: Path, tmp_path: Path) -> None:
         outcome = self.stack(season, tmp_path / "stack.tif")

@@ -172,30 +172,25 @@ class TestRefusals:
         with pytest.raises(MissingBandError, match="SCL"):
             stacked(tmp_path, "B04")
 
-    @pytest.mark.parametrize(
-        "other",
-        [
-            {"origin": (ORIGIN[0] + 20, ORIGIN[1])},
-            {"crs": "EPSG:32632"},
-            {"width": 12},
-        ],
-    )
-    def test_two_grids_are_both_named(self, tmp_path: Path, other: dict[str, Any]) -> None:
-        write_scene(tmp_path, "2018-05-04")
-        write_scene(tmp_path, "2018-06-13", **other)
-        with pytest.raises(GridMismatchError, match="Two grids: .*20180504.*; .*20180613"):
-            stacked(tmp_path, "B04")
+    def test_bands_of_a_scene_that_cover_two_areas_are_both_named(self, tmp_path: Path) -> None:
+        scene = write_scene(tmp_path, bands=("B04",))
+        shutil.copy(band_file(write_scene(tmp_path / "elsewhere", bands=("B08",), width=16), "B08"), scene)
+        shutil.rmtree(tmp_path / "elsewhere")
+        with pytest.raises(GridMismatchError, match=r"Two areas in scene T31UDS_20180504T105029 .*_B08_10m.tif has"):
+            stacked(tmp_path, "B04", "B08")
 
     def test_a_grid_that_differs_in_the_last_digits_only_is_the_same(self, tmp_path: Path) -> None:
         write_scene(tmp_path, "2018-05-04")
         write_scene(tmp_path, "2018-06-13", origin=(ORIGIN[0] + 1e-7, ORIGIN[1]))
         assert len(stacked(tmp_path, "B04").dates) == 2
 
-    def test_an_area_that_is_no_whole_number_of_coarse_pixels(self, tmp_path: Path) -> None:
-        """64 pixels of 10 m are 10 2/3 of 60 m."""
-        write_scene(tmp_path, width=64, height=64)
-        with pytest.raises(GridMismatchError, match="60 m"):
-            stacked(tmp_path, "B04", resolution_m=60)
+    def test_a_pixel_that_is_cut_by_the_edge_has_the_value_at_its_centre(self, tmp_path: Path) -> None:
+        """64 pixels of 10 m are 10 2/3 of 60 m: the last pixel's centre is the corner of pixels 62 and 63."""
+        ramp = np.arange(64) + np.ones((64, 1))
+        write_scene(tmp_path, values={"B04": ramp}, width=64, height=64)
+        pixels = band_of(stacked(tmp_path, "B04", resolution_m=60), "B04")
+        assert pixels.shape == (11, 11)
+        assert pixels[10].tolist() == [4, 10, 16, 22, 28, 34, 40, 46, 52, 58, 64]
 
     @pytest.mark.parametrize("keep_bytes", [0, 40, 1500])
     def test_a_file_that_is_empty_or_cut_short(self, tmp_path: Path, keep_bytes: int) -> None:

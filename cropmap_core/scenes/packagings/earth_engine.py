@@ -17,7 +17,6 @@ from cropmap_core.scenes.packagings.found import Found, suffixed, time_in_name
 from cropmap_core.scenes.packagings.rasters import band_of, nodata_of, resolution_of, unfit
 from cropmap_core.scenes.safe import offset_of_baseline
 from cropmap_core.scenes.scene import BandSource, Scene, StatedOffset
-from cropmap_core.timeseries.series import SCL
 
 _SHARD = re.compile(r"-\d{10}-\d{10}$")
 _INDEX = re.compile(r"(\d{8}T\d{6})_\d{8}T\d{6}_T(\d{2}[A-Z]{3})")
@@ -59,8 +58,9 @@ def _look(path: Path, dataset: DatasetReader, found: Found) -> None:
             bands.setdefault(band, number)
     if not bands:
         return
-    reason = _unfit(path, dataset, bands)
-    origin = None if reason else _origin(path, dataset.tags())
+    reason = unfit(dataset, bands)
+    stem = _SHARD.sub("", path.stem)
+    origin = None if reason else _origin(path, stem, dataset.tags())
     if origin is None:
         found.skip(path, reason or "bands of Sentinel-2 without one date: name the file like S2_2018-05-04.tif")
         return
@@ -69,23 +69,15 @@ def _look(path: Path, dataset: DatasetReader, found: Found) -> None:
         (band, resolution_m): BandSource(str(path), path, resolution_m, number, nodata, alone=False)
         for band, number in bands.items()
     }
-    told = _told_offset(path.stem, dataset.tags(), origin.baseline)
+    told = _told_offset(stem, dataset.tags(), origin.baseline)
     scene = Scene(origin.acquired, origin.mgrs_tile, files, named_baseline=origin.baseline, told_offset=told)
     found.scenes.append(scene)
     found.claimed.add(path)
 
 
-def _unfit(path: Path, dataset: DatasetReader, bands: dict[str, int]) -> str | None:
-    if _SHARD.search(path.stem):
-        return "a part of an export that Earth Engine cut into several files: export smaller areas, or merge the parts"
-    if SCL not in bands:
-        return f"bands {', '.join(bands)} without SCL, which tells the clouds: export SCL along with them"
-    return unfit(dataset, bands)
-
-
-def _origin(path: Path, tags: Mapping[str, str]) -> _Origin | None:
+def _origin(path: Path, stem: str, tags: Mapping[str, str]) -> _Origin | None:
     """The image's own id tells most, then the tags' date, then the name's."""
-    texts = [path.stem, *(tags[key] for key in sorted(tags))]
+    texts = [stem, *(tags[key] for key in sorted(tags))]
     for text in texts:
         match = _PRODUCT.search(text)
         if match is not None:
@@ -104,7 +96,7 @@ def _origin(path: Path, tags: Mapping[str, str]) -> _Origin | None:
             return _Origin(start.replace(microsecond=0, tzinfo=None), tile, baseline)
     with suppress(KeyError, ValueError):
         return _Origin(datetime.fromisoformat(tags["DATE_ACQUIRED"]).replace(tzinfo=None), tile, baseline)
-    days = {match[1] + match[3] + match[4] for match in _DAY.finditer(path.stem.replace("T", " "))}
+    days = {match[1] + match[3] + match[4] for match in _DAY.finditer(stem.replace("T", " "))}
     with suppress(ValueError):
         return _Origin(datetime.strptime("".join(days), "%Y%m%d"), tile, baseline)  # of two days, neither
     return None
