@@ -64,8 +64,7 @@ class SceneStack:
         return tuple(placed.scene for scenes in self.days for placed in scenes)
 
     def of_dates(self, chosen: slice) -> SceneStack:
-        offsets = replace(self.offsets, values=self.offsets.values[chosen])
-        return replace(self, scenes=self.scenes[chosen], offsets=offsets)
+        return replace(self, days=self.days[chosen], offset_of=self.offset_of[chosen])
 
     def read(self, window: Window) -> Block:
         data = empty_block(len(self.days), len(self.bands), window, self.dtype)
