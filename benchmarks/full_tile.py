@@ -1,4 +1,4 @@
-"""A made season of one MGRS tile, as large as the real ones and about as compressible; its files are made once and kept."""
+"""A made season of one MGRS tile, as large and about as compressible as real ones; its files are made once and kept."""
 
 from __future__ import annotations
 

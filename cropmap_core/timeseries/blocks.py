@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -78,7 +78,7 @@ class BlockPlan:
         )
 
 
-def plan_blocks(series: Series, largest: int, memory: int = MEMORY) -> BlockPlan:
+def plan_blocks(series: Series, largest: int, memory: int) -> BlockPlan:
     """Chooses the largest blocks that the memory allows; fewer dates go before fewer pixels where they can be apart.
 
     Args:
@@ -96,7 +96,7 @@ def plan_blocks(series: Series, largest: int, memory: int = MEMORY) -> BlockPlan
     return plan
 
 
-def read_ahead(series: Series, parts: Sequence[Part], ahead: int) -> Iterator[Block]:
+def read_ahead(series: Series, parts: Sequence[Part], ahead: int) -> Generator[Block, None, None]:
     """Reads part by part, some while the one before is in use.
 
     Args:

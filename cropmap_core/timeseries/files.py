@@ -21,7 +21,7 @@ from cropmap_core.errors import MissingBandError, SeriesError
 from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.outputs import create_raster
 from cropmap_core.io.rasters import in_threads, read_bands, reason_of
-from cropmap_core.timeseries.blocks import plan_blocks, read_ahead
+from cropmap_core.timeseries.blocks import MEMORY, plan_blocks, read_ahead
 from cropmap_core.timeseries.series import NODATA, REFLECTANCE_SCALE, SCL, Block, Series, empty_block, present
 
 Progress = Callable[[float], None]
@@ -136,7 +136,7 @@ def write_time_series(
     reflectance = series.dtype.kind == "i"
     count = len(series.dates) * len(series.bands)
     nodata = NODATA if reflectance else np.nan
-    plan = plan_blocks(series, BLOCK_SIZE)
+    plan = plan_blocks(series, BLOCK_SIZE, MEMORY)
     log(plan.describe())
     parts = plan.parts()
     with create_raster(path, series.grid, count, series.dtype.name, nodata) as dataset:
