@@ -61,15 +61,15 @@ def compare_processes(title: str, contenders: Mapping[str, Sequence[str]], round
     for _ in range(rounds):
         for name, command in contenders.items():
             runs[name].append(run_process(command))
-    baseline = [run.seconds for run in list(runs.values())[-1]]
+    baseline = list(runs.values())[-1]
     print(f"\n{title}")
     for name, own in runs.items():
-        ratio = statistics.median(run.seconds / other for run, other in zip(own, baseline, strict=True))
-        seconds = statistics.median(run.seconds for run in own)
-        processor = statistics.median(run.processor_seconds for run in own)
-        peak = max(run.peak_mib for run in own)
+        pairs = list(zip(own, baseline, strict=True))
+        ratio = statistics.median(run.seconds / other.seconds for run, other in pairs)
+        of_processor = statistics.median(run.processor_seconds / other.processor_seconds for run, other in pairs)
         print(
-            f"  {name:34s} {seconds:7.1f} s  {ratio:5.2f} x  ({processor:6.1f} s of processor)  {peak:5.0f} MiB at most"
+            f"  {name:30s} {statistics.median(run.seconds for run in own):7.1f} s   {ratio:5.2f} x"
+            f"   ({of_processor:5.2f} x the processor time)   {max(run.peak_mib for run in own):5.0f} MiB at most"
         )
 
 
