@@ -13,7 +13,6 @@ from qgis.core import (
     QgsProcessingOutputDefinition,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterFeatureSink,
-    QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterRasterDestination,
 )
 from qgis.PyQt.QtGui import QIcon
@@ -156,8 +155,6 @@ class CropMapAlgorithm(QgsProcessingAlgorithm):
         for definition in self.parameterDefinitions():
             if definition.name() == "MODEL":
                 values.model()
-            if isinstance(definition, QgsProcessingParameterMultipleLayers):
-                values.paths(definition.name())
             overwritten = values.sources(definition) & written.keys()
             for target in overwritten:
                 return f"{written[target]} would overwrite {definition.name()} ({target}): give another file."

@@ -101,8 +101,9 @@ def selection() -> list[QgsProcessingParameterDefinition]:
         with_help(
             advanced(cloud),
             tr(
-                "Scenes with a larger share of cloud over the raster are left out; it is counted in the scene "
-                "classification (SCL). Clouds in the others are masked pixel by pixel."
+                "Scenes with a larger share of cloud in the area of interest, or over the raster where none is given, "
+                "are left out; it is counted in the scene classification (SCL). Clouds in the others are masked pixel "
+                "by pixel."
             ),
         ),
     ]

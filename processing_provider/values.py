@@ -13,6 +13,7 @@ from qgis.core import (
     QgsProcessingFeatureSourceDefinition,
     QgsProcessingOutputLayerDefinition,
     QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterRasterLayer,
     QgsProcessingUtils,
@@ -23,6 +24,7 @@ from qgis.core import (
 from . import model_cards
 from .errors import JobFailed
 from .kept_files import style_file
+from .layer_files import as_files
 from .styling import style_raster
 
 _PROVIDER = re.compile("[a-z]{2,}:")  # as in memory: or postgres:; a drive has one letter
@@ -72,6 +74,8 @@ class Values:
 
     def choices(self, name: str) -> list[str]:
         """The chosen words of an enum."""
+        if self.parameters.get(name) == []:
+            return []  # QGIS would take the default
         words = self.algorithm.parameterAsEnumStrings(self.parameters, name, self.context)
         return [word for word in words if word]  # an optional one that is left empty gives one empty word
 
@@ -80,14 +84,23 @@ class Values:
         path = self.text(name)
         return os.path.abspath(os.path.expanduser(path)) if path else ""
 
+    def files(self, name: str) -> list[str]:
+        """Files and folders, or the files of layers, as absolute paths; whether they exist is not looked up.
+
+        Raises:
+            JobFailed: A layer is not a file (JobError).
+        """
+        files = {name: as_files(name, self.parameters.get(name), self.context.project())}
+        given = [path for path in self.algorithm.parameterAsFileList(files, name, self.context) if path]
+        return [os.path.abspath(os.path.expanduser(path)) for path in given]
+
     def paths(self, name: str) -> list[str]:
-        """Files and folders as absolute paths.
+        """Files and folders, or the files of layers, as absolute paths.
 
         Raises:
             JobFailed: There is none, or one does not exist (JobError).
         """
-        given = [path for path in self.algorithm.parameterAsFileList(self.parameters, name, self.context) if path]
-        paths = [os.path.abspath(os.path.expanduser(path)) for path in given]
+        paths = self.files(name)
         for path in paths:
             if not os.path.exists(path):
                 several = f" To give several, repeat --{name}= for each." if "," in path or ";" in path else ""
@@ -123,6 +136,15 @@ class Values:
                 "JobError", f"START_DATE {start} is after END_DATE {end}.", "Swap them: both days are included."
             )
         return {"start_date": start, "end_date": end}
+
+    def scene_selection(self) -> dict:
+        """The dates, MONTHS and OFFSET as a job's parameters: all about scenes that can be told without their pixels.
+
+        Raises:
+            JobFailed: The dates are none (JobError).
+        """
+        months = [int(month) for month in self.choices("MONTHS")]
+        return {**self.dates(), "months": months, "offset": self.choice("OFFSET")}
 
     def raster(self, name: str) -> str | None:
         """The file of a raster layer, None where none was given.
@@ -235,8 +257,10 @@ class Values:
         return {style_file(target) for target in targets if target}
 
     def sources(self, definition) -> set[str]:
-        """The names under which the raster or vector layer given for a parameter may be an output's target."""
+        """The names under which the layer or files given for a parameter may be an output's target."""
         name, layer = definition.name(), None
+        if isinstance(definition, QgsProcessingParameterMultipleLayers):
+            return set(self.paths(name))
         if self.has(name) and isinstance(definition, QgsProcessingParameterRasterLayer):
             layer = self.algorithm.parameterAsRasterLayer(self.parameters, name, self.context)
         elif self.has(name) and isinstance(definition, QgsProcessingParameterFeatureSource):
