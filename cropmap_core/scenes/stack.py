@@ -63,6 +63,9 @@ class SceneStack:
         """All of them, by date."""
         return tuple(placed.scene for scenes in self.days for placed in scenes)
 
+    def of_dates(self, chosen: slice) -> SceneStack:
+        return replace(self, days=self.days[chosen], offset_of=self.offset_of[chosen])
+
     def read(self, window: Window) -> Block:
         data = empty_block(len(self.days), len(self.bands), window, self.dtype)
         inner = window.clipped(self.grid.height, self.grid.width)
