@@ -21,6 +21,7 @@ PLUGIN_FOLDER = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 PROTOCOL_VERSION = 1
 # Together with the grace of `end_group` well below the two seconds in which a cancelled job is over.
 CANCEL_GRACE_S = 0.8
+DRAIN_S = 2.0
 STDERR_LINES = 30
 
 
@@ -132,6 +133,13 @@ class _Worker:
         self._readers[1].join(timeout=1)
         return [line for line in self.complaints if line]
 
+    def line_left_behind(self) -> str | None:
+        """A line of an ended worker that its reader had no time for yet; a grandchild may hold the pipe open for ever."""
+        try:
+            return self.lines.get(timeout=DRAIN_S)
+        except queue.Empty:
+            return None
+
     def _write(self, text: str) -> None:
         try:
             self.process.stdin.write(text)
@@ -188,7 +196,7 @@ def _follow(worker: _Worker, command: str, listener: _Listener) -> dict:
         except queue.Empty:
             if worker.process.poll() is None:
                 continue
-            line = None  # a grandchild may hold the pipe open after the worker's death
+            line = worker.line_left_behind()
         if line is None:
             raise _crash(worker, command)
         event = _event(line)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import geopandas
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
+from pyproj import Transformer
+from pyproj.exceptions import ProjError
 from rasterio.errors import CRSError
 from rasterio.features import geometry_mask
 
@@ -52,7 +53,11 @@ class Area:
         """The polygons in another CRS; empty where they cannot be there."""
         if crs_of(crs) == crs_of(self.crs):
             return self.shape
-        moved = geopandas.GeoSeries([self.shape], crs=self.crs).to_crs(crs).iloc[0]
+        try:
+            transformer = Transformer.from_crs(self.crs, crs, always_xy=True)
+            moved = shapely.transform(self.shape, transformer.transform, interleaved=False)
+        except ProjError:
+            return shapely.Polygon()
         return moved if np.isfinite(moved.bounds).all() else shapely.Polygon()
 
     def bounds_in(self, crs: str) -> tuple[float, float, float, float]:
@@ -88,6 +93,8 @@ def area_of_file(path: Path) -> Area:
     Raises:
         JobError: The file cannot be read, has no CRS, or no polygon with an area.
     """
+    import geopandas  # here, for it takes most of a second
+
     remedy = "Give a layer of polygons with a coordinate reference system as AREA."
     try:
         layer = geopandas.read_file(path)
