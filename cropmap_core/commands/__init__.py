@@ -18,6 +18,7 @@ _MODULES = {
     "classify": "mapping",
     "parcelattributes": "mapping",
     "mapcrops": "mapping",
+    "preparelabels": "labels",
 }
 
 
