@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from qgis.core import (
@@ -124,40 +125,10 @@ class ParcelExchange:
 
     def _export(self) -> None:
         """Write the polygons for the worker; a geometry that is invalid is repaired there, and there only."""
-        fields = QgsFields()
-        fields.append(QgsField(NUMBER, QMetaType.Type.Int))
-        options = QgsVectorFileWriter.SaveVectorOptions()
-        options.driverName = "GPKG"
-        options.layerName = "parcels"
-        writer = QgsVectorFileWriter.create(
-            self.parcels, fields, Qgis.WkbType.MultiPolygon, self._source.sourceCrs(),
-            self._values.context.transformContext(), options,
-        )  # fmt: skip
-        if writer.hasError():
-            raise _cannot_write(self.parcels, writer)
-        repaired, without = 0, 0
-        for number, feature in enumerate(self._source.getFeatures(_request(geometry_only=True), _UNCHECKED), start=1):
-            self._stop_if_cancelled()
-            self._numbers[feature.id()] = number
-            geometry, was_repaired = polygons_of(feature.geometry())
-            repaired += was_repaired
-            if geometry.isEmpty():
-                without += 1
-                continue
-            parcel = QgsFeature(fields)
-            parcel.setGeometry(geometry)
-            parcel.setAttributes([number])
-            if not writer.addFeature(parcel, QgsFeatureSink.Flag.FastInsert):
-                raise _cannot_write(self.parcels, writer)
-        del writer  # closes the file
-        if not self._numbers or without == len(self._numbers):
-            raise _empty(self._source)
-        if repaired:
-            self._feedback.pushWarning(
-                f"Parcels with an invalid geometry: {repaired}. A repaired copy was used to look at their pixels."
-            )
-        if without:
-            self._feedback.pushWarning(f"Parcels without an area: {without}. They get no crop.")
+        self._numbers, repaired, without = write_polygons(self._source, self.parcels, {}, self._values, self._feedback)
+        tell_of_geometries(
+            self._feedback, repaired, "A repaired copy was used to look at their pixels.", without, "They get no crop."
+        )
 
     def write(
         self, classes: list[dict], beneath: Iterable[str] = (), when_complete: Callable[[], None] = lambda: None
@@ -253,6 +224,89 @@ class ParcelExchange:
     def _stop_if_cancelled(self) -> None:
         if self._feedback.isCanceled():
             raise JobCancelled
+
+
+def write_polygons(
+    source, path: str, copied: dict[str, str], values, feedback, with_empty: bool = False
+) -> tuple[dict[int, int], int, int]:
+    """Write the polygons of a source for the worker, numbered; an invalid geometry is repaired there, and there only.
+
+    Args:
+        source: QgsProcessingFeatureSource.
+        path: GeoPackage to write.
+        copied: Fields to write too, as name in the file: name in the source.
+        values: The values of the run.
+        feedback: QgsProcessingFeedback that may cancel.
+        with_empty: Whether features without an area are written too, without a geometry.
+
+    Returns:
+        Number in the file by feature id, from 1; how many geometries were repaired; how many have no area.
+
+    Raises:
+        JobFailed: The file cannot be written (OutputError), or no feature has an area (ParcelError).
+    """
+    fields = QgsFields()
+    fields.append(QgsField(NUMBER, QMetaType.Type.Int))
+    for name, original in copied.items():
+        field = QgsField(source.fields().field(original))
+        field.setName(name)
+        fields.append(field)
+    options = QgsVectorFileWriter.SaveVectorOptions()
+    options.driverName = "GPKG"
+    options.layerName = "parcels"
+    writer = QgsVectorFileWriter.create(
+        path, fields, Qgis.WkbType.MultiPolygon, source.sourceCrs(), values.context.transformContext(), options
+    )
+    if writer.hasError():
+        raise _cannot_write(path, writer)
+    numbers, repaired, without = {}, 0, 0
+    for number, feature in enumerate(source.getFeatures(_request(geometry_only=not copied), _UNCHECKED), start=1):
+        if feedback.isCanceled():
+            raise JobCancelled
+        numbers[feature.id()] = number
+        geometry, was_repaired = polygons_of(feature.geometry())
+        repaired += was_repaired
+        without += geometry.isEmpty()
+        if geometry.isEmpty() and not with_empty:
+            continue
+        parcel = QgsFeature(fields)
+        if not geometry.isEmpty():
+            parcel.setGeometry(geometry)
+        parcel.setAttributes([number, *(feature[original] for original in copied.values())])
+        if not writer.addFeature(parcel, QgsFeatureSink.Flag.FastInsert):
+            raise _cannot_write(path, writer)
+    del writer  # closes the file
+    if not numbers or without == len(numbers):
+        raise _empty(source)
+    return numbers, repaired, without
+
+
+def tell_of_geometries(feedback, repaired: int, then: str, without: int, so: str) -> None:
+    """Say how many geometries were repaired or missing, and what came of it."""
+    if repaired:
+        feedback.pushWarning(f"Parcels with an invalid geometry: {repaired}. {then}")
+    if without:
+        feedback.pushWarning(f"Parcels without an area: {without}. {so}")
+
+
+@contextmanager
+def declared_parcels(values, fields: dict[str, str], feedback) -> Iterator[str]:
+    """PARCELS and what is declared to grow on them, for the worker: a GeoPackage that exists within the block.
+
+    Args:
+        values: The values of the run.
+        fields: Fields to copy, as name in the file: name in the source.
+        feedback: QgsProcessingFeedback that hears of what is wrong and may cancel.
+
+    Raises:
+        JobFailed: See `check_parcels` and `write_polygons`.
+    """
+    check_parcels(values)
+    with tempfile.TemporaryDirectory(prefix="cropmap-parcels-") as folder:
+        path = os.path.join(folder, "parcels.gpkg")
+        _, repaired, without = write_polygons(_source(values), path, fields, values, feedback, with_empty=True)
+        tell_of_geometries(feedback, repaired, "They were repaired.", without, "They get no labels.")
+        yield path
 
 
 def polygons_of(geometry: QgsGeometry) -> tuple[QgsGeometry, bool]:

@@ -12,6 +12,7 @@ from ..algorithms.fillgaps import FillGaps
 from ..algorithms.installruntime import InstallRuntime
 from ..algorithms.mapcrops import MapCrops
 from ..algorithms.parcelattributes import ParcelAttributes
+from ..algorithms.preparelabels import PrepareLabels
 from ..algorithms.runtimeinfo import RuntimeInfo
 from ..algorithms.stackscenes import StackScenes
 from .algorithm import ICON
@@ -24,6 +25,7 @@ ALGORITHMS = (
     Classify,
     ParcelAttributes,
     MapCrops,
+    PrepareLabels,
     RuntimeInfo,
     InstallRuntime,
 )

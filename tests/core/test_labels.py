@@ -67,14 +67,15 @@ class TestParcels:
     def test_class_values_above_255_make_it_uint16(self, tmp_path: Path) -> None:
         legend = tmp_path / "large.csv"
         legend.write_text("code,value,name\nM,1200,Maize\nG,9120,Grass\n")
-        label(tmp_path, [("M", pixel_box(0, 0, 2, 2)), ("G", pixel_box(4, 0, 6, 2))], legend=str(legend)).outputs
+        shapes = [("M", pixel_box(0, 0, 2, 2)), ("G", pixel_box(4, 0, 6, 2))]
+        assert label(tmp_path, shapes, legend=str(legend)).status == 0
         assert pixels(tmp_path / "labels.tif").dtype == np.uint16
         assert pixels(tmp_path / "labels.tif")[0].tolist() == [1200, 1200, 0, 0, 9120, 9120, 0, 0]
 
     def test_the_buffer_narrows_parcels(self, tmp_path: Path) -> None:
         """6 x 6 pixels less 10 m on all sides are 4 x 4; 2 x 6 are none."""
         shapes = [("M", pixel_box(0, 0, 6, 6)), ("G", pixel_box(6, 0, 8, 6))]
-        label(tmp_path, shapes, buffer_m=10).outputs
+        assert label(tmp_path, shapes, buffer_m=10).status == 0
         labels = pixels(tmp_path / "labels.tif")
         assert labels[1:5, 1:5].tolist() == [[1] * 4] * 4
         assert labels.sum() == 16
@@ -83,7 +84,8 @@ class TestParcels:
 
     @pytest.mark.parametrize(("least", "status"), [(4, ["used", "used"]), (5, ["used", "too_small"])])
     def test_parcels_with_fewer_pixels_are_left_out(self, tmp_path: Path, least: int, status: list[str]) -> None:
-        label(tmp_path, [("M", pixel_box(0, 0, 3, 2)), ("G", pixel_box(4, 0, 6, 2))], min_pixels=least).outputs
+        shapes = [("M", pixel_box(0, 0, 3, 2)), ("G", pixel_box(4, 0, 6, 2))]
+        assert label(tmp_path, shapes, min_pixels=least).status == 0
         assert statuses(tmp_path) == status
         assert (pixels(tmp_path / "labels.tif") == 2).sum() == (pixels(tmp_path / "numbers.tif") == 2).sum()
         assert (pixels(tmp_path / "labels.tif") == 2).sum() == (4 if least == 4 else 0)
@@ -91,7 +93,7 @@ class TestParcels:
     def test_a_hole_is_not_labelled_and_parts_are_one_parcel(self, tmp_path: Path) -> None:
         ring = Polygon(pixel_box(0, 0, 3, 3).exterior, [pixel_box(1, 1, 2, 2).exterior])
         parts = MultiPolygon([pixel_box(4, 0, 5, 1), pixel_box(6, 4, 8, 5)])
-        label(tmp_path, [("M", ring), ("G", parts)], min_pixels=3).outputs
+        assert label(tmp_path, [("M", ring), ("G", parts)], min_pixels=3).status == 0
         assert pixels(tmp_path / "labels.tif").tolist() == [
             [1, 1, 1, 0, 2, 0, 0, 0],
             [1, 0, 1, 0, 0, 0, 0, 0],
@@ -111,32 +113,32 @@ class TestParcels:
 
     def test_what_has_no_area_is_invalid(self, tmp_path: Path) -> None:
         line = LineString([(ORIGIN[0], ORIGIN[1]), (ORIGIN[0] + 50, ORIGIN[1] - 50)])
-        label(tmp_path, [("M", None), ("M", Polygon()), ("M", line), ("M", pixel_box(0, 0, 2, 2))]).outputs
+        assert label(tmp_path, [("M", None), ("M", Polygon()), ("M", line), ("M", pixel_box(0, 0, 2, 2))]).status == 0
         assert statuses(tmp_path) == ["invalid", "invalid", "invalid", "used"]
         assert table(tmp_path)[0]["area_ha"] == ""
 
     def test_parcels_in_another_crs_land_on_the_same_pixels(self, tmp_path: Path) -> None:
         shapes = [("M", pixel_box(0, 0, 3, 3)), ("G", pixel_box(4, 1, 8, 5))]
-        label(tmp_path, shapes).outputs
+        assert label(tmp_path, shapes).status == 0
         there = pixels(tmp_path / "labels.tif")
         for crs in ("EPSG:31370", "EPSG:4326"):
-            label(tmp_path, shapes, parcels=write_layer(tmp_path / "moved.gpkg", shapes, crs=crs)).outputs
+            assert label(tmp_path, shapes, parcels=write_layer(tmp_path / "moved.gpkg", shapes, crs=crs)).status == 0
             assert np.array_equal(pixels(tmp_path / "labels.tif"), there), crs
 
     def test_numbers_come_from_the_field_parcel(self, tmp_path: Path) -> None:
         shapes = [("M", pixel_box(0, 0, 2, 2)), ("G", pixel_box(4, 0, 6, 2))]
         layer = write_layer(tmp_path / "numbered.gpkg", shapes, parcel=np.array([70, 30], dtype=np.int32))
-        label(tmp_path, shapes, parcels=layer).outputs
+        assert label(tmp_path, shapes, parcels=layer).status == 0
         assert pixels(tmp_path / "numbers.tif")[0].tolist() == [70, 70, 0, 0, 30, 30, 0, 0]
         assert [row["parcel"] for row in table(tmp_path)] == ["70", "30"]
 
     def test_blocks_join_without_a_seam(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         shapes = [("M", on_pixels((0, 0), (7.3, 1), (4, 5.6))), ("G", pixel_box(0, 2, 4.2, 6))]
-        label(tmp_path, shapes).outputs
+        assert label(tmp_path, shapes).status == 0
         files = ("labels.tif", "numbers.tif")
         whole, said = [pixels(tmp_path / name) for name in files], table(tmp_path)
         monkeypatch.setattr("cropmap_core.samples.labels._BLOCK", 3)
-        label(tmp_path, shapes).outputs
+        assert label(tmp_path, shapes).status == 0
         assert all(np.array_equal(pixels(tmp_path / name), one) for name, one in zip(files, whole, strict=True))
         assert table(tmp_path) == said
 
@@ -159,17 +161,17 @@ class TestOverlaps:
         assert pixels(tmp_path / "labels.tif")[0].tolist() == [0, 0, 0, 0, 1, 1, 0, 0]
 
     def test_of_one_class_the_first_parcel_counts(self, tmp_path: Path) -> None:
-        label(tmp_path, [("M", pixel_box(0, 0, 4, 2)), ("M2", pixel_box(2, 0, 6, 2))]).outputs
+        assert label(tmp_path, [("M", pixel_box(0, 0, 4, 2)), ("M2", pixel_box(2, 0, 6, 2))]).status == 0
         assert pixels(tmp_path / "labels.tif")[0].tolist() == [1, 1, 1, 1, 1, 1, 0, 0]
         assert pixels(tmp_path / "numbers.tif")[0].tolist() == [1, 1, 1, 1, 2, 2, 0, 0]
         assert statuses(tmp_path) == ["used", "used"]
 
     def test_parcels_that_share_a_border_do_not_overlap(self, tmp_path: Path) -> None:
-        label(tmp_path, [("M", pixel_box(0, 0, 2.5, 2)), ("G", pixel_box(2.5, 0, 5, 2))]).outputs
+        assert label(tmp_path, [("M", pixel_box(0, 0, 2.5, 2)), ("G", pixel_box(2.5, 0, 5, 2))]).status == 0
         assert statuses(tmp_path) == ["used", "used"]
 
     def test_an_unmapped_parcel_takes_nothing_from_another(self, tmp_path: Path) -> None:
-        label(tmp_path, [("X", pixel_box(0, 0, 4, 2)), ("M", pixel_box(2, 0, 4, 2))]).outputs
+        assert label(tmp_path, [("X", pixel_box(0, 0, 4, 2)), ("M", pixel_box(2, 0, 4, 2))]).status == 0
         assert statuses(tmp_path) == ["unmapped", "used"]
         assert pixels(tmp_path / "labels.tif")[0].tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
 
@@ -321,18 +323,18 @@ class TestInventory:
         legend.write_text("code,value,name\n1,5,Corn\n2,5,Corn\n3,5,Corn\n5,6,Soya\n")
         fine = np.tile([[1, 1, 2], [2, 3, 3], [5, 5, 5]], (4, 4))
         inventory = write_inventory(tmp_path / "fine.tif", fine, edge=10 / 3)
-        label_inventory(tmp_path, inventory, legend=str(legend)).outputs
+        assert label_inventory(tmp_path, inventory, legend=str(legend)).status == 0
         assert set(pixels(tmp_path / "labels.tif").ravel().tolist()) == {5}
 
     def test_a_pixel_that_the_inventory_is_unsure_of_is_not_labelled(self, tmp_path: Path) -> None:
         codes, sureness = [[1, 5], [5, 1]], [[90, 59], [60, 90]]
         labels = [[5, 5, 0, 0]] * 2 + [[6, 6, 5, 5]] * 2
         both = write_inventory(tmp_path / "both.tif", codes, sureness, edge=20)
-        label_inventory(tmp_path, both, min_confidence=60).outputs
+        assert label_inventory(tmp_path, both, min_confidence=60).status == 0
         assert pixels(tmp_path / "labels.tif").tolist() == labels
         alone = write_inventory(tmp_path / "alone.tif", codes, edge=20)
         confidence = write_inventory(tmp_path / "confidence.tif", sureness, edge=20)
-        label_inventory(tmp_path, alone, confidence=confidence, min_confidence=60).outputs
+        assert label_inventory(tmp_path, alone, confidence=confidence, min_confidence=60).status == 0
         assert pixels(tmp_path / "labels.tif").tolist() == labels
 
     def test_nodata_is_no_code_and_what_it_does_not_cover_stays_unlabelled(self, tmp_path: Path) -> None:
@@ -358,7 +360,7 @@ class TestInventory:
         expected = np.where(codes[rows.astype(int), cols.astype(int)] == 1, 5, 6).reshape(4, 4)
         for block in (512, 3):
             monkeypatch.setattr("cropmap_core.samples.inventory._BLOCK", block)
-            label_inventory(tmp_path, inventory).outputs
+            assert label_inventory(tmp_path, inventory).status == 0
             assert pixels(tmp_path / "labels.tif").tolist() == expected.tolist()
 
     @pytest.mark.parametrize(
@@ -391,9 +393,8 @@ def test_the_real_parcels_of_flanders_agree_with_its_crop_raster(flanders: Path,
     """The parcels were made from the raster: without a buffer all but two loose pixels come back."""
     scene = flanders / "scenes"
     series = tmp_path / "series.tif"
-    run_here(
-        "stackscenes", scenes=[scene], bands=["B04"], start_date="2018-05-01", end_date="2018-05-31", output=series
-    ).outputs
+    may = {"start_date": "2018-05-01", "end_date": "2018-05-31"}
+    assert run_here("stackscenes", scenes=[scene], bands=["B04"], **may, output=series).status == 0
     legend = tmp_path / "legend.csv"
     codes = [line.split(",") for line in (flanders / "legend.csv").read_text(encoding="utf-8").splitlines()[1:]]
     legend.write_text("code,value,name\n" + "".join(f"{code},{code},{name}\n" for code, name in codes))
@@ -401,7 +402,7 @@ def test_the_real_parcels_of_flanders_agree_with_its_crop_raster(flanders: Path,
     given = {"series": series, "parcels": flanders / "parcels.gpkg", "field": "crop_code", "legend": str(legend)}
     for buffer_m, least, labelled in ((0, 1, 2234), (10, 4, 1320)):
         output = tmp_path / f"labels-{buffer_m}.tif"
-        run_here("preparelabels", **given, buffer_m=buffer_m, min_pixels=least, output_labels=output).outputs
+        assert run_here("preparelabels", **given, buffer_m=buffer_m, min_pixels=least, output_labels=output).status == 0
         labels = pixels(output)
         assert np.count_nonzero(labels) == labelled
         assert np.array_equal(labels[labels > 0], truth[labels > 0])
