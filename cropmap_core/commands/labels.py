@@ -122,6 +122,7 @@ def preparelabels(
             elif inventory is not None:
                 provenance |= {"inventory": inventory.name, "min_confidence": min_confidence}
                 sureness = (confidence, 1) if confidence else (inventory, 2) if min_confidence > 0 else None
+                job.progress(0.0, "Labelling by the crop inventory")
                 part = job.part(0.0, 0.8)
                 made = write_inventory_labels(
                     inventory, sureness, min_confidence, known, source.grid, labels, provenance, part

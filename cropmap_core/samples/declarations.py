@@ -62,7 +62,7 @@ def read_declarations(path: Path, field: str, name_field: str | None = None) -> 
     """
     remedy = "Give a layer of polygons with a coordinate reference system."
     try:
-        layer = geopandas.read_file(path)
+        layer = geopandas.read_file(path, on_invalid="ignore")  # what is no geometry at all becomes none
     except (DataSourceError, DataLayerError) as error:
         raise ParcelError(f"{path} cannot be read: {error}.", remedy) from error
     if not isinstance(layer, geopandas.GeoDataFrame) or layer.empty:

@@ -98,7 +98,8 @@ def write_inventory_labels(
             met |= bool(around.width and around.height)
             values = _classes(source, around, legend, unmapped)
             if sureness is not None and confidence is not None:
-                values[~(sureness.read(confidence[1], window=around.bounds_rc) >= min_confidence)] = UNLABELLED
+                sure = sureness.read(confidence[1], window=around.bounds_rc, masked=True) >= min_confidence
+                values[~sure.filled(False)] = UNLABELLED
             resampled = _resample(values, source, around, block, resampling)
             counts.update(dict(zip(*(part.tolist() for part in np.unique(resampled, return_counts=True)), strict=True)))
             target.write(resampled.astype(target.dtypes[0]), 1, window=window.bounds_rc)
