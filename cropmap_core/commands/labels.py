@@ -16,7 +16,7 @@ from cropmap_core.io.outputs import write_text
 from cropmap_core.jobs import Job
 from cropmap_core.samples.declarations import Declarations, read_declarations
 from cropmap_core.samples.drafts import write_draft
-from cropmap_core.samples.inventory import InventoryLabels, write_inventory_labels
+from cropmap_core.samples.inventory import write_inventory_labels
 from cropmap_core.samples.label_raster import label_style
 from cropmap_core.samples.labels import (
     CONFLICT,
@@ -32,7 +32,9 @@ from cropmap_core.samples.zones import Zones, propose_zones, write_zones
 from cropmap_core.timeseries.files import TimeSeriesFile, open_time_series
 
 _SHOWN = 30
-"""Unmapped codes that are listed."""
+"""Codes and parcels that are listed."""
+_LABELS = 0.8
+"""Share of the progress bar for the labels; what is left is for zones."""
 
 
 def preparelabels(
@@ -109,32 +111,21 @@ def preparelabels(
         if output_labels is not None and known is not None and source is not None:
             labels = outputs.stage_raster(output_labels)
             write_text(outputs.stage(output_labels.with_suffix(".qml")), label_style(known.classes))
-            provenance: dict[str, Any] = {"command": "preparelabels", "series": source.path.name, "legend": known.id}
             if declared is not None and parcels is not None:
-                provenance |= {"parcels": parcels.name, "buffer_m": buffer_m, "min_pixels": min_pixels}
-                labelling = _place(job, declared, known, source, buffer_m)
                 numbers = outputs.stage_raster(output_parcels) if output_parcels is not None else None
-                scratch = outputs.scratch(output_labels)
-                records = burn_labels(labelling, min_pixels, labels, numbers, scratch, provenance, job.part(0.1, 0.8))
-                if output_table is not None:
-                    write_records(records, outputs.stage(output_table))
-                result |= _tell_parcels(job, labelling, records)
+                table = outputs.stage(output_table) if output_table is not None else None
+                rasters = labels, numbers, outputs.scratch(output_labels)
+                result |= _label_parcels(job, declared, known, source, buffer_m, min_pixels, rasters, table)
             elif inventory is not None:
-                provenance |= {"inventory": inventory.name, "min_confidence": min_confidence}
                 sureness = (confidence, 1) if confidence else (inventory, 2) if min_confidence > 0 else None
-                job.progress(0.0, "Labelling by the crop inventory")
-                part = job.part(0.0, 0.8)
-                made = write_inventory_labels(
-                    inventory, sureness, min_confidence, known, source.grid, labels, provenance, part
-                )
-                result |= _tell_inventory(job, made, known)
+                result |= _label_by_inventory(job, inventory, sureness, min_confidence, known, source, labels)
             else:
                 raise JobError("There is nothing to make labels of.", "Give PARCELS or an INVENTORY.")
             result["classes"] = [each.as_json() for each in known.classes]
         if output_zones is not None and land_cover is not None:
-            job.progress(0.8, "Looking for training zones")
+            job.progress(_LABELS, "Looking for training zones")
             share, within = min_cropland_percent / 100, source.grid if source else None
-            part = job.part(0.8, 0.99)
+            part = job.part(_LABELS, 0.99)
             zones = propose_zones(land_cover, zone_size_km, zone_count, share, cropland_classes, within, part)
             write_zones(zones, outputs.stage(output_zones))
             result |= _tell_zones(job, zones, zone_count, min_cropland_percent)
@@ -201,7 +192,16 @@ def _draft(job: Job, declared: Declarations | None, path: Path) -> dict[str, Any
     return {"codes": codes, "filled": filled}
 
 
-def _place(job: Job, declared: Declarations, legend: Legend, source: TimeSeriesFile, buffer_m: float) -> Labelling:
+def _label_parcels(
+    job: Job,
+    declared: Declarations,
+    legend: Legend,
+    source: TimeSeriesFile,
+    buffer_m: float,
+    min_pixels: int,
+    rasters: tuple[Path, Path | None, Path],
+    table: Path | None,
+) -> dict[str, Any]:
     job.progress(0.05, f"Placing {len(declared)} parcels")
     labelling = place_labels(declared, legend, source.grid, buffer_m)
     if labelling.repaired:
@@ -212,7 +212,39 @@ def _place(job: Job, declared: Declarations, legend: Legend, source: TimeSeriesF
     if known:
         job.log(f"{known} of the unmapped parcels have a code that the legend knows as no class.")
     _list_unmapped(job, unmapped, "parcels")
-    return labelling
+    provenance = {**_origin(source, legend), "buffer_m": buffer_m, "min_pixels": min_pixels}
+    records = burn_labels(labelling, min_pixels, *rasters, provenance, job.part(0.1, _LABELS))
+    if table is not None:
+        write_records(records, table)
+    return _tell_parcels(job, labelling, records)
+
+
+def _label_by_inventory(
+    job: Job,
+    inventory: Path,
+    sureness: tuple[Path, int] | None,
+    min_confidence: float,
+    legend: Legend,
+    source: TimeSeriesFile,
+    labels: Path,
+) -> dict[str, Any]:
+    job.progress(0.0, "Labelling by the crop inventory")
+    provenance = {**_origin(source, legend), "inventory": inventory.name, "min_confidence": min_confidence}
+    part = job.part(0.0, _LABELS)
+    made = write_inventory_labels(inventory, sureness, min_confidence, legend, source.grid, labels, provenance, part)
+    _list_unmapped(job, made.unmapped, "pixels of the inventory")
+    if not made.pixels:
+        raise ParcelError("No pixel got a label.", "Give a legend that knows the inventory's codes.")
+    pixels = {each.name: made.pixels.get(each.value, 0) for each in legend.classes}
+    return {
+        "unmapped": dict(made.unmapped),
+        "pixels": _tell_classes(job, pixels),
+        "resampling": made.resampling,
+    }
+
+
+def _origin(source: TimeSeriesFile, legend: Legend) -> dict[str, Any]:
+    return {"command": "preparelabels", "series": source.path.name, "legend": legend.id}
 
 
 def _list_unmapped(job: Job, unmapped: Mapping[str, int], what: str) -> None:
@@ -244,18 +276,6 @@ def _tell_parcels(job: Job, labelling: Labelling, records: list[LabelRecord]) ->
         "parcels": {status: counts[status] for status in STATUSES},
         "unmapped": dict(unmapped.most_common()),
         "pixels": _tell_classes(job, pixels),
-    }
-
-
-def _tell_inventory(job: Job, made: InventoryLabels, legend: Legend) -> dict[str, Any]:
-    _list_unmapped(job, made.unmapped, "pixels of the inventory")
-    if not made.pixels:
-        raise ParcelError("No pixel got a label.", "Give a legend that knows the inventory's codes.")
-    pixels = {each.name: made.pixels.get(each.value, 0) for each in legend.classes}
-    return {
-        "unmapped": dict(made.unmapped),
-        "pixels": _tell_classes(job, pixels),
-        "resampling": made.resampling,
     }
 
 

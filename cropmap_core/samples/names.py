@@ -8,6 +8,10 @@ from collections.abc import Iterable, Mapping
 
 Terms = Mapping[frozenset[str], tuple[str, ...]]
 """Words of a name, and the crops that it may mean."""
+_NEGATIONS = frozenset(
+    ["no", "non", "not", "without", "sans", "que", "ohne", "nicht", "kein", "keine", "niet", "geen", "zonder", "sin"]
+)
+"""A text with one of them names what is not meant: "flax, not for fibre", "autre que vanille"."""
 
 
 def read_names(rows: Iterable[Mapping[str, str]]) -> Terms:
@@ -30,9 +34,11 @@ def match_name(text: str, terms: Terms) -> tuple[str, ...]:
     count: "winter wheat" is not "wheat".
 
     Returns:
-        Their names, one where it is clear; none where no term is found.
+        Their names, one where it is clear; none where no term is found, or the text says what is not meant.
     """
     words = _words(text)
+    if words & _NEGATIONS:
+        return ()
     found = [term for term in terms if term <= words]
     longest = [term for term in found if not any(term < other for other in found)]
     return tuple(dict.fromkeys(crop for term in longest for crop in terms[term]))

@@ -11,11 +11,15 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from affine import Affine
 from numpy.typing import ArrayLike
 from shapely.geometry import LineString, MultiPolygon, Polygon
 
+from cropmap_core.commands import COMMANDS
+from cropmap_core.errors import JobError
 from cropmap_core.inference.classification import CLASSES_TAG
+from cropmap_core.parameters import bind
 from cropmap_core.samples.legend import load_legend
 from tests.core.label_cases import label, on_pixels, pixel_box, pixels, write_layer, write_series
 from tests.core.seam import run_here, unfinished_files
@@ -60,7 +64,7 @@ class TestParcels:
             assert (dataset.dtypes, dataset.nodata, dataset.crs) == (("uint8",), 0, rasterio.CRS.from_string(CRS))
             assert json.loads(dataset.tags()[CLASSES_TAG]) == outcome.outputs["classes"]
             assert dataset.colormap(1)[1] == (0xF4, 0xC4, 0x30, 255)
-            assert json.loads(dataset.tags()["CROPMAP_PROVENANCE"])["parcels"] == "parcels.gpkg"
+            assert json.loads(dataset.tags()["CROPMAP_PROVENANCE"])["buffer_m"] == 0
         assert outcome.outputs["classes"][1] == {"value": 2, "name": "Grass", "color": "#4caf50", "parents": []}
         assert 'label="Grass"' in (tmp_path / "labels.qml").read_text(encoding="utf-8")
 
@@ -141,6 +145,32 @@ class TestParcels:
         assert label(tmp_path, shapes).status == 0
         assert all(np.array_equal(pixels(tmp_path / name), one) for name, one in zip(files, whole, strict=True))
         assert table(tmp_path) == said
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_random_parcels_are_labelled_as_one_would_do_it_pixel_by_pixel(self, tmp_path: Path, seed: int) -> None:
+        """12 quadrilaterals on 30 x 40 pixels, narrowed by 3 m, at least 6 pixels each."""
+        chance = np.random.default_rng(seed)
+        codes = [str(code) for code in chance.choice(["M", "M2", "G", "X"], 12)]
+        middles, corners = chance.uniform(3, [37, 27], (12, 1, 2)), chance.uniform(-6, 6, (12, 4, 2))
+        shapes = [shapely.convex_hull(on_pixels(*each)) for each in (middles + corners).tolist()]
+        write_series(tmp_path / "series.tif", 30, 40)
+        outcome = label(tmp_path, list(zip(codes, shapes, strict=True)), buffer_m=3, min_pixels=6)
+        assert outcome.status == 0
+
+        cols, rows = np.meshgrid(ORIGIN[0] + 10 * (np.arange(40) + 0.5), ORIGIN[1] - 10 * (np.arange(30) + 0.5))
+        inside = np.array([shapely.contains_xy(shape.buffer(-3, join_style="mitre"), cols, rows) for shape in shapes])
+        value = np.array([{"M": 1, "M2": 1, "G": 2, "X": 0}[code] for code in codes])
+        inside[value == 0] = False
+        dispute = (inside & (value == 1)[:, None, None]).any(axis=0) & (inside & (value == 2)[:, None, None]).any(
+            axis=0
+        )
+        first = np.where(inside.any(axis=0) & ~dispute, inside.argmax(axis=0) + 1, 0)
+        enough = [0, *(np.count_nonzero(first == number) >= 6 for number in range(1, 13))]
+        numbers = first * np.array(enough)[first]
+        assert np.array_equal(pixels(tmp_path / "numbers.tif"), numbers)
+        assert np.array_equal(pixels(tmp_path / "labels.tif"), np.array([0, *value])[numbers])
+        in_dispute = [bool((each & dispute).any()) for each in inside]
+        assert [status == "overlap_conflict" for status in statuses(tmp_path)] == in_dispute
 
 
 class TestOverlaps:
@@ -272,6 +302,12 @@ class TestRefusals:
         write_series(tmp_path / "series.tif", years=(2022, 2023))
         assert label(tmp_path, shapes, legend="rpg-2023-families", label_year=2023).texts("warning") == ""
 
+    @pytest.mark.parametrize("buffer_m", ["wide", "nan", True, None])
+    def test_a_buffer_that_is_no_number(self, buffer_m: Any) -> None:
+        with pytest.raises(JobError, match="buffer_m is"):
+            bind(COMMANDS["preparelabels"], {"buffer_m": buffer_m})
+        assert bind(COMMANDS["preparelabels"], {"buffer_m": "2.5"}) == {"buffer_m": 2.5}
+
     def test_an_input_is_never_an_output(self, tmp_path: Path) -> None:
         series = write_series(tmp_path / "series.tif")
         outcome = label(tmp_path, [("M", pixel_box(0, 0, 2, 2))], output_labels=series)
@@ -336,6 +372,11 @@ class TestInventory:
         confidence = write_inventory(tmp_path / "confidence.tif", sureness, edge=20)
         assert label_inventory(tmp_path, alone, confidence=confidence, min_confidence=60).status == 0
         assert pixels(tmp_path / "labels.tif").tolist() == labels
+
+    def test_where_its_confidence_is_unknown_it_is_not_labelled(self, tmp_path: Path) -> None:
+        both = write_inventory(tmp_path / "both.tif", [[1, 5]], [[255, 90]], edge=20, nodata=255)
+        assert label_inventory(tmp_path, both, min_confidence=60).status == 0
+        assert pixels(tmp_path / "labels.tif")[0].tolist() == [0, 0, 6, 6]
 
     def test_nodata_is_no_code_and_what_it_does_not_cover_stays_unlabelled(self, tmp_path: Path) -> None:
         inventory = write_inventory(tmp_path / "cdl.tif", [[1, 0, 0]], edge=20, nodata=0)
