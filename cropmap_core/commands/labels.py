@@ -212,7 +212,8 @@ def _label_parcels(
     if known:
         job.log(f"{known} of the unmapped parcels have a code that the legend knows as no class.")
     _list_unmapped(job, unmapped, "parcels")
-    provenance = {**_origin(source, legend), "buffer_m": buffer_m, "min_pixels": min_pixels}
+    provenance = {**_origin(source, legend), "parcels": declared.path.name}
+    provenance |= {"buffer_m": buffer_m, "min_pixels": min_pixels}
     records = burn_labels(labelling, min_pixels, *rasters, provenance, job.part(0.1, _LABELS))
     if table is not None:
         write_records(records, table)

@@ -26,6 +26,7 @@ _FIELDS_SHOWN = 12
 class Declarations:
     """The parcels of a file, in its order."""
 
+    path: Path
     numbers: NDArray[np.int64]
     """Of each parcel, from 1 on."""
     codes: tuple[str, ...]
@@ -75,7 +76,7 @@ def read_declarations(path: Path, field: str, name_field: str | None = None) -> 
             raise ParcelError(f"{path} has no field `{name}`.", f"Its fields are {there}.")
     codes = tuple(map(code_text, layer[field]))
     names = tuple(map(code_text, layer[name_field])) if name_field else codes
-    return Declarations(_numbers(layer), codes, names, layer.geometry.to_numpy(), layer.crs)
+    return Declarations(path, _numbers(layer), codes, names, layer.geometry.to_numpy(), layer.crs)
 
 
 def code_text(value: Any) -> str:

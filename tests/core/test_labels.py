@@ -64,7 +64,7 @@ class TestParcels:
             assert (dataset.dtypes, dataset.nodata, dataset.crs) == (("uint8",), 0, rasterio.CRS.from_string(CRS))
             assert json.loads(dataset.tags()[CLASSES_TAG]) == outcome.outputs["classes"]
             assert dataset.colormap(1)[1] == (0xF4, 0xC4, 0x30, 255)
-            assert json.loads(dataset.tags()["CROPMAP_PROVENANCE"])["buffer_m"] == 0
+            assert json.loads(dataset.tags()["CROPMAP_PROVENANCE"])["parcels"] == "parcels.gpkg"
         assert outcome.outputs["classes"][1] == {"value": 2, "name": "Grass", "color": "#4caf50", "parents": []}
         assert 'label="Grass"' in (tmp_path / "labels.qml").read_text(encoding="utf-8")
 
