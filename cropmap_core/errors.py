@@ -68,6 +68,10 @@ class ParcelError(CropMapError):
     """The parcels are empty, not polygons, or lie elsewhere."""
 
 
+class LegendError(CropMapError):
+    """A class legend is missing, is no table of codes and classes, or contradicts itself."""
+
+
 class ModelBundleError(CropMapError):
     """A model bundle is missing, incomplete or damaged."""
 

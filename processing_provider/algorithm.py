@@ -26,7 +26,7 @@ from .worker_client import PLUGIN_FOLDER, run_job
 
 ICON = os.path.join(PLUGIN_FOLDER, "processing_provider", "icons", "cropmap.svg")
 HELP_URL = "https://github.com/cropmap/cropmap#readme"
-GROUPS = {"prepare": "Prepare", "map": "Map", "runtime": "Runtime"}
+GROUPS = {"prepare": "Prepare", "map": "Map", "train": "Train", "runtime": "Runtime"}
 
 
 class CropMapAlgorithm(QgsProcessingAlgorithm):

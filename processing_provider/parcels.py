@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 
 from qgis.core import (
@@ -43,6 +44,40 @@ def check_parcels(values) -> None:
         JobFailed: PARCELS cannot be read, is empty, not of polygons, or without a CRS (ParcelError).
     """
     polygons.checked_source(values, "PARCELS", ERROR)
+
+
+@contextmanager
+def declared_parcels(values, fields: Mapping[str, str], feedback) -> Iterator[str]:
+    """PARCELS and what is declared to grow on them, for the worker: a GeoPackage that exists within the block.
+
+    Args:
+        values: The values of the run.
+        fields: Fields to copy, as name in the file: name in the source.
+        feedback: QgsProcessingFeedback that hears of what is wrong and may cancel.
+
+    Raises:
+        JobFailed: See `check_parcels` and `polygons.write`.
+    """
+    source = polygons.checked_source(values, "PARCELS", ERROR)
+    with tempfile.TemporaryDirectory(prefix="cropmap-parcels-") as folder:
+        path = os.path.join(folder, "parcels.gpkg")
+        written = polygons.write(source, path, values.context, feedback, fields, with_empty=True)
+        _tell(written, source, feedback, "They were repaired.", "labels")
+        yield path
+
+
+def _tell(written: polygons.Written, source, feedback, repaired: str, what: str) -> None:
+    """Say what is wrong with the geometries, and what comes of it.
+
+    Raises:
+        JobFailed: No feature has an area (ParcelError).
+    """
+    if written.without_area == len(written.numbers):
+        raise polygons.empty(source, "PARCELS", ERROR)
+    if written.repaired:
+        feedback.pushWarning(f"Parcels with an invalid geometry: {written.repaired}. {repaired}")
+    if written.without_area:
+        feedback.pushWarning(f"Parcels without an area: {written.without_area}. They get no {what}.")
 
 
 class ParcelExchange:
@@ -88,15 +123,7 @@ class ParcelExchange:
         """Write the polygons for the worker; a geometry that is invalid is repaired there, and there only."""
         written = polygons.write(self._source, self.parcels, self._values.context, self._feedback)
         self._numbers = written.numbers
-        if not written.numbers or written.without_area == len(written.numbers):
-            raise polygons.empty(self._source, "PARCELS", ERROR)
-        if written.repaired:
-            self._feedback.pushWarning(
-                f"Parcels with an invalid geometry: {written.repaired}. A repaired copy was used to look at their "
-                "pixels."
-            )
-        if written.without_area:
-            self._feedback.pushWarning(f"Parcels without an area: {written.without_area}. They get no crop.")
+        _tell(written, self._source, self._feedback, "A repaired copy was used to look at their pixels.", "crop")
 
     def write(
         self, classes: list[dict], beneath: Iterable[str] = (), when_complete: Callable[[], None] = lambda: None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qgis.core import (
@@ -22,6 +23,7 @@ from qgis.PyQt.QtCore import QMetaType
 from .errors import JobCancelled, JobFailed
 
 NUMBER = "parcel"
+NO_FIELDS: Mapping[str, str] = {}
 UNCHECKED = Qgis.ProcessingFeatureSourceFlag.SkipGeometryValidityChecks
 
 
@@ -77,7 +79,14 @@ def empty(source: QgsProcessingFeatureSource, name: str, code: str) -> JobFailed
     )
 
 
-def write(source: QgsProcessingFeatureSource, path: str, context: QgsProcessingContext, feedback) -> Written:
+def write(
+    source: QgsProcessingFeatureSource,
+    path: str,
+    context: QgsProcessingContext,
+    feedback,
+    copied: Mapping[str, str] = NO_FIELDS,
+    with_empty: bool = False,
+) -> Written:
     """Write the area of every feature that has one, with its running number.
 
     Args:
@@ -85,6 +94,8 @@ def write(source: QgsProcessingFeatureSource, path: str, context: QgsProcessingC
         path: GeoPackage to write: multipolygons in the source's CRS with the integer field `parcel`.
         context: The run's context.
         feedback: QgsFeedback that may cancel.
+        copied: Fields to write too, as name in the file: name in the source.
+        with_empty: Whether features without an area are written too, without a geometry.
 
     Raises:
         JobCancelled: The user cancelled.
@@ -92,6 +103,10 @@ def write(source: QgsProcessingFeatureSource, path: str, context: QgsProcessingC
     """
     fields = QgsFields()
     fields.append(QgsField(NUMBER, QMetaType.Type.Int))
+    for name, original in copied.items():
+        field = QgsField(source.fields().field(original))
+        field.setName(name)
+        fields.append(field)
     options = QgsVectorFileWriter.SaveVectorOptions()
     options.driverName = "GPKG"
     options.layerName = "polygons"
@@ -102,18 +117,20 @@ def write(source: QgsProcessingFeatureSource, path: str, context: QgsProcessingC
         raise _cannot_write(path, writer)
     numbers: dict[int, int] = {}
     repaired = without_area = 0
-    for number, feature in enumerate(source.getFeatures(QgsFeatureRequest().setNoAttributes(), UNCHECKED), start=1):
+    request = QgsFeatureRequest() if copied else QgsFeatureRequest().setNoAttributes()
+    for number, feature in enumerate(source.getFeatures(request, UNCHECKED), start=1):
         if feedback.isCanceled():
             raise JobCancelled
         numbers[feature.id()] = number
         geometry, was_repaired = polygons_of(feature.geometry())
         repaired += was_repaired
-        if geometry.isEmpty():
-            without_area += 1
+        without_area += geometry.isEmpty()
+        if geometry.isEmpty() and not with_empty:
             continue
         polygon = QgsFeature(fields)
-        polygon.setGeometry(geometry)
-        polygon.setAttributes([number])
+        if not geometry.isEmpty():
+            polygon.setGeometry(geometry)
+        polygon.setAttributes([number, *(feature[original] for original in copied.values())])
         if not writer.addFeature(polygon, QgsFeatureSink.Flag.FastInsert):
             raise _cannot_write(path, writer)
     del writer  # closes the file

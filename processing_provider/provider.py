@@ -12,6 +12,7 @@ from ..algorithms.fillgaps import FillGaps
 from ..algorithms.installruntime import InstallRuntime
 from ..algorithms.mapcrops import MapCrops
 from ..algorithms.parcelattributes import ParcelAttributes
+from ..algorithms.preparelabels import PrepareLabels
 from ..algorithms.runtimeinfo import RuntimeInfo
 from ..algorithms.searchscenes import SearchScenes
 from ..algorithms.stackscenes import StackScenes
@@ -26,6 +27,7 @@ ALGORITHMS = (
     Classify,
     ParcelAttributes,
     MapCrops,
+    PrepareLabels,
     RuntimeInfo,
     InstallRuntime,
 )

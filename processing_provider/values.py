@@ -16,6 +16,7 @@ from qgis.core import (
     QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterRasterLayer,
+    QgsProcessingParameterVectorDestination,
     QgsProcessingUtils,
     QgsProviderRegistry,
     QgsVectorFileWriter,
@@ -68,6 +69,9 @@ class Values:
     def number(self, name: str) -> int:
         return self.algorithm.parameterAsInt(self.parameters, name, self.context)
 
+    def decimal(self, name: str) -> float:
+        return self.algorithm.parameterAsDouble(self.parameters, name, self.context)
+
     def choice(self, name: str) -> str:
         """The one chosen word of an enum."""
         return self.algorithm.parameterAsEnumString(self.parameters, name, self.context)
@@ -93,6 +97,11 @@ class Values:
         files = {name: as_files(name, self.parameters.get(name), self.context.project())}
         given = [path for path in self.algorithm.parameterAsFileList(files, name, self.context) if path]
         return [os.path.abspath(os.path.expanduser(path)) for path in given]
+
+    def word_or_path(self, name: str, words: list[str]) -> str | None:
+        """One of some words, or a file as an absolute path; None where nothing was given."""
+        text = self.text(name)
+        return text if text in words else self.path(name) or None
 
     def paths(self, name: str) -> list[str]:
         """Files and folders, or the files of layers, as absolute paths.
@@ -190,6 +199,14 @@ class Values:
             return None
         style_raster(destination, self.context, [beneath] if beneath else [])
         return os.path.abspath(destination)
+
+    def file_target(self, name: str) -> str | None:
+        """The file of an output that is no raster, None where it is skipped."""
+        if not self.has(name):
+            return None
+        if isinstance(self.algorithm.parameterDefinition(name), QgsProcessingParameterVectorDestination):
+            return os.path.abspath(self.algorithm.parameterAsOutputLayer(self.parameters, name, self.context))
+        return os.path.abspath(self.algorithm.parameterAsFileOutput(self.parameters, name, self.context))
 
     def chosen_target(self, name: str) -> str | None:
         """The file that a user chose for an output; None for one that is skipped, temporary or in a database.

@@ -134,7 +134,7 @@ class _Worker:
         return [line for line in self.complaints if line]
 
     def line_left_behind(self) -> str | None:
-        """A line of an ended worker that its reader had no time for yet; a grandchild may hold the pipe open for ever."""
+        """A line of an ended worker that its reader had no time for yet; a grandchild may hold the pipe open."""
         try:
             return self.lines.get(timeout=DRAIN_S)
         except queue.Empty:

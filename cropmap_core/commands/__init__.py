@@ -19,6 +19,7 @@ _MODULES = {
     "classify": "mapping",
     "parcelattributes": "mapping",
     "mapcrops": "mapping",
+    "preparelabels": "labels",
 }
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import Transformer
 from pyproj.exceptions import ProjError
 from rasterio.errors import CRSError
@@ -93,7 +92,8 @@ def area_of_file(path: Path) -> Area:
     Raises:
         JobError: The file cannot be read, has no CRS, or no polygon with an area.
     """
-    import geopandas  # here, for it takes most of a second
+    import geopandas  # here, for these take most of a second
+    from pyogrio.errors import DataLayerError, DataSourceError
 
     remedy = "Give a layer of polygons with a coordinate reference system as AREA."
     try:

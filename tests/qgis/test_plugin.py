@@ -21,6 +21,7 @@ IDS = {
     "classify": "map",
     "parcelattributes": "map",
     "mapcrops": "map",
+    "preparelabels": "train",
     "runtimeinfo": "runtime",
     "installruntime": "runtime",
 }
@@ -38,6 +39,9 @@ PARAMETERS = {
     "mapcrops": "SCENES [PARCELS] [START_DATE] [END_DATE] [AREA] [EXTENT] [TEMPLATE] COVER [CRS] RESAMPLING "
     "MISSING_SCL MODEL KEEP_CLASSES [MONTHS] MAX_CLOUD OFFSET DEVICE OUTPUT_CLASSES [OUTPUT_CONFIDENCE] "
     "[OUTPUT_PARCELS]",
+    "preparelabels": "[SERIES] [PARCELS] [FIELD] [NAME_FIELD] [LEGEND] BUFFER MIN_PIXELS [LABEL_YEAR] [INVENTORY] "
+    "[CONFIDENCE] MIN_CONFIDENCE [LAND_COVER] CROPLAND ZONE_SIZE ZONE_COUNT MIN_CROPLAND [OUTPUT_LABELS] "
+    "[OUTPUT_PARCELS] [OUTPUT_TABLE] [OUTPUT_DRAFT] [OUTPUT_ZONES]",
     "runtimeinfo": "",
     "installruntime": "TORCH [INDEX_URL] [TORCH_INDEX_URL] [WHEELS] [PYTHON]",
 }
@@ -56,6 +60,13 @@ DEFAULTS = {
     "INCLUDE_REFLECTANCE": True,
     "DEVICE": "auto",
     "TORCH": "auto",
+    "BUFFER": 10,
+    "MIN_PIXELS": 4,
+    "MIN_CONFIDENCE": 0,
+    "CROPLAND": "40",
+    "ZONE_SIZE": 10,
+    "ZONE_COUNT": 10,
+    "MIN_CROPLAND": 50,
 }
 METADATA = (
     "name qgisMinimumVersion qgisMaximumVersion description about version author email homepage repository tracker "

@@ -53,6 +53,7 @@ def test_the_algorithms_are_listed_and_explained(qgis_process):
         "cropmap:installruntime",
         "cropmap:mapcrops",
         "cropmap:parcelattributes",
+        "cropmap:preparelabels",
         "cropmap:runtimeinfo",
         "cropmap:searchscenes",
         "cropmap:stackscenes",

@@ -1,0 +1,1 @@
+"""Training data: labels from parcels and rasters, legends, and where to train."""
