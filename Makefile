@@ -55,7 +55,7 @@ package:
 
 ## make bench          side-by-side measurements, printed as ratios
 bench:
-	@scripts/setup worker
+	@scripts/setup dev
 	@for name in composite_and_fill map_crops; do $(PYTHON) -m benchmarks.$$name || exit 1; done
 
 ## make compat         the same QGIS tests under QGIS 3.44

@@ -11,9 +11,9 @@ import numpy as np
 from cropmap_core.errors import MissingBandError, NoValidObservationError, SeriesError
 from cropmap_core.io.grid import Window
 from cropmap_core.scenes.scl import keep_table
-from cropmap_core.timeseries.kernels import median_by_period
+from cropmap_core.timeseries.medians import median_by_period
 from cropmap_core.timeseries.periods import Periods, make_periods
-from cropmap_core.timeseries.series import SCL, Block, Derived, SelectedDates, Series, channels_of, empty_block, present
+from cropmap_core.timeseries.series import SCL, Block, Derived, SelectedDates, Series, channels_of, present
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,9 @@ class Composite(Derived):
         block = self.source.read(window)
         scl = block.data[:, self.source.bands.index(SCL)]
         clear = block.valid & keep_table(self.keep_classes)[scl.clip(0, 255)]
-        reflectance = block.data[:, channels_of(self.source.bands, self.bands)]
         period_of_date = [self.periods.index_of(day) for day in self.source.dates]
         starts = np.searchsorted(period_of_date, np.arange(len(self.dates) + 1))
-        data = empty_block(len(self.dates), len(self.bands), window, self.dtype)
-        median_by_period(reflectance, clear, starts, data)
+        data = median_by_period(block.data, clear, starts, channels_of(self.source.bands, self.bands))
         return Block(data, present(data, self.bands))
 
 

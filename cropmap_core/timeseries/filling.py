@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from cropmap_core.errors import SeriesError
 from cropmap_core.io.grid import Window
-from cropmap_core.timeseries.kernels import fill_from_neighbours
+from cropmap_core.timeseries.interpolation import fill_from_neighbours
 from cropmap_core.timeseries.series import SCL, Block, Derived, present
 
 
@@ -24,6 +22,5 @@ class Filled(Derived):
 
     def read(self, window: Window) -> Block:
         block = self.source.read(window)
-        data = np.empty_like(block.data)
-        fill_from_neighbours(block.data, block.valid, data)
+        data = fill_from_neighbours(block.data, block.valid)
         return Block(data, present(data, self.bands))

@@ -1,0 +1,148 @@
+"""Gaps in time filled from the observed dates on either side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cropmap_core.timeseries.kernels import CHUNK, compiled, flat, nearest_even, over_pixels
+from cropmap_core.timeseries.series import NODATA, Mask
+
+
+def fill_from_neighbours(data: NDArray[np.int16], valid: Mask) -> NDArray[np.int16]:
+    """Fills gaps in time by the reference rule.
+
+    An interior gap takes the mean of the nearest observed date before and after (rounded half to even), a leading gap
+    the next, a trailing gap the last observed one.
+
+    Args:
+        data: int16, shape (T, C, H, W); no observed value is `NODATA`.
+        valid: True where observed, bool, shape (T, H, W).
+
+    Returns:
+        The filled series, shape (T, C, H, W); `NODATA` where a pixel was never observed.
+    """
+    out = np.empty(data.shape, dtype=np.int16)
+    over_pixels(_neighbours, valid[0].size, flat(data), flat(valid), flat(out))
+    return out
+
+
+def fill_linearly(data: NDArray[np.int16], valid: Mask, days: NDArray[np.int64]) -> NDArray[np.int16]:
+    """Fills gaps on the straight line between the nearest observed dates, rounded half to even.
+
+    Leading and trailing gaps take the nearest observed date.
+
+    Args:
+        data: int16, shape (T, C, H, W).
+        valid: True where observed, bool, shape (T, H, W).
+        days: Days of the dates, ascending, shape (T,).
+
+    Returns:
+        The filled series, shape (T, C, H, W); `NODATA` where a pixel was never observed.
+    """
+    out = np.empty(data.shape, dtype=np.int16)
+    over_pixels(_linear, valid[0].size, flat(data), flat(valid), days, flat(out))
+    return out
+
+
+@compiled
+def _neighbours(data: Any, valid: Any, out: Any, begin: int, end: int) -> None:
+    times, channels, _ = data.shape
+    observed = np.empty((times, CHUNK), dtype=np.int16)  # all bits where observed
+    earlier = np.empty((times + 1, CHUNK), dtype=np.int16)  # the last value observed before each date
+    later = np.empty((2, CHUNK), dtype=np.int16)  # the next value observed, from one date and from the one after
+    earlier[0] = NODATA
+    for at in range(begin, end, CHUNK):
+        size = min(CHUNK, end - at)
+        for time in range(times):
+            flags, bits = valid[time, at : at + size], observed[time]
+            for pixel in range(size):
+                bits[pixel] = -np.int16(flags[pixel])
+        for channel in range(channels):
+            for time in range(times):
+                _carry(data[time, channel, at : at + size], observed[time], earlier[time], earlier[time + 1])
+            later[times % 2] = NODATA
+            for time in range(times - 1, -1, -1):
+                next_later, this_later = later[(time + 1) % 2], later[time % 2]
+                _carry(data[time, channel, at : at + size], observed[time], next_later, this_later)
+                _average(earlier[time + 1], this_later, out[time, channel, at : at + size])
+
+
+@compiled
+def _carry(values: Any, observed: Any, carried: Any, out: Any) -> None:
+    """The values that are observed, elsewhere those carried on from another date."""
+    for pixel in range(values.size):
+        out[pixel] = (values[pixel] & observed[pixel]) | (carried[pixel] & ~observed[pixel])
+
+
+@compiled
+def _average(earlier: Any, later: Any, out: Any) -> None:
+    """Mean of two values, rounded half to even, or the one that there is; no number is wider than 16 bits."""
+    for pixel in range(out.size):
+        one, other = np.int16(earlier[pixel]), np.int16(later[pixel])
+        before = other if one == NODATA else one
+        after = before if other == NODATA else other
+        differing = np.int16(before ^ after)
+        half = np.int16((before & after) + (differing >> 1))  # the floor of their mean
+        out[pixel] = half + (differing & half & 1)
+
+
+@compiled
+def _linear(data: Any, valid: Any, days: Any, out: Any, begin: int, end: int) -> None:
+    times, channels, _ = data.shape
+    observed = np.empty((times, CHUNK), dtype=np.int16)  # all bits where observed
+    earlier = np.empty((times + 1, CHUNK), dtype=np.int16)  # the last value observed before each date
+    later = np.empty((times + 1, CHUNK), dtype=np.int16)  # the next value observed from each date on
+    since = np.empty((times, CHUNK), dtype=np.float32)
+    until = np.empty((times, CHUNK), dtype=np.float32)
+    earlier[0], later[times] = NODATA, NODATA
+    for at in range(begin, end, CHUNK):
+        size = min(CHUNK, end - at)
+        for time in range(times):
+            flags, bits = valid[time, at : at + size], observed[time]
+            for pixel in range(size):
+                bits[pixel] = -np.int16(flags[pixel])
+        _weigh(observed, days, since, until)
+        for channel in range(channels):
+            for time in range(times):
+                _carry(data[time, channel, at : at + size], observed[time], earlier[time], earlier[time + 1])
+            later[times % 2] = NODATA
+            for time in range(times - 1, -1, -1):
+                next_later, this_later = later[(time + 1) % 2], later[time % 2]
+                _carry(data[time, channel, at : at + size], observed[time], next_later, this_later)
+                row = out[time, channel, at : at + size]
+                _blend(earlier[time + 1], this_later, since[time], until[time], row)
+
+
+@compiled
+def _weigh(observed: Any, days: Any, since: Any, until: Any) -> None:
+    """Days since the observed date before and until the one after; 0 and 1 where one of them is not there."""
+    times, size = observed.shape
+    passed = np.full(size, np.inf, dtype=np.float32)
+    for time in range(times):
+        step = np.float32(days[time] - days[max(0, time - 1)])
+        for pixel in range(size):
+            passed[pixel] = np.float32(0) if observed[time, pixel] else passed[pixel] + step
+            since[time, pixel] = passed[pixel]
+    passed[:] = np.inf
+    for time in range(times - 1, -1, -1):
+        step = np.float32(days[min(times - 1, time + 1)] - days[time])
+        for pixel in range(size):
+            passed[pixel] = np.float32(0) if observed[time, pixel] else passed[pixel] + step
+            total = since[time, pixel] + passed[pixel]
+            between = total > 0 and total < np.inf
+            until[time, pixel] = passed[pixel] if between else np.float32(1)
+            since[time, pixel] = since[time, pixel] if between else np.float32(0)
+
+
+@compiled
+def _blend(earlier: Any, later: Any, since: Any, until: Any, out: Any) -> None:
+    """The straight line between two values; a quotient of whole numbers this small is exactly .5 or not close to it."""
+    for pixel in range(out.size):
+        one, other = np.int16(earlier[pixel]), np.int16(later[pixel])
+        before = other if one == NODATA else one
+        after = before if other == NODATA else other
+        to_after, to_before = np.float64(until[pixel]), np.float64(since[pixel])
+        out[pixel] = nearest_even((before * to_after + after * to_before) / (to_after + to_before))
