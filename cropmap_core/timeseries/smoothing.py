@@ -1,0 +1,240 @@
+"""Smooth curves through the observed dates of a season: Savitzky-Golay and Whittaker, weighted by what is observed.
+
+Both replace observed values too. Before the first and after the last observed date they hold the value there, for a
+curve that runs on beyond all observations says nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cropmap_core.timeseries.kernels import compiled, flat, nearest_even, over_pixels
+from cropmap_core.timeseries.series import NODATA, Mask
+
+_LANES = 256  # pixels that are solved side by side: the factors of some dozen dates stay in the second-level cache
+_LEAST, _MOST = -32767.0, 32767.0
+
+
+def smooth_whittaker(
+    data: NDArray[np.int16], valid: Mask, days: NDArray[np.int64], smoothness: float
+) -> NDArray[np.int16]:
+    """The curve z with the least sum of (y - z)^2 over observed dates plus smoothness times its squared curvature.
+
+    Curvature is the second divided difference over the true dates, in units of their mean distance: where they are
+    equally far apart, it is the plain second difference.
+
+    Args:
+        data: int16, shape (T, C, H, W).
+        valid: True where observed, bool, shape (T, H, W).
+        days: Days of the dates, ascending, shape (T,).
+        smoothness: Lambda, over 0.
+
+    Returns:
+        Curves, rounded half to even, shape (T, C, H, W); `NODATA` where a pixel was never observed.
+
+    References:
+        Eilers 2003, A perfect smoother, Analytical Chemistry 75(14).
+    """
+    out = np.empty(data.shape, dtype=np.int16)
+    penalty = smoothness * whittaker_penalty(days)
+    over_pixels(_whittaker, valid[0].size, flat(data), flat(valid), penalty, flat(out))
+    return out
+
+
+def whittaker_penalty(days: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The matrix D'D of second divided differences D as its diagonal and the two beside it, shape (3, T)."""
+    times = len(days)
+    penalty = np.zeros((3, times))
+    position = (days - days[0]) / max(1.0, (days[-1] - days[0]) / max(1, times - 1))
+    for middle in range(1, times - 1):
+        before, after = position[middle] - position[middle - 1], position[middle + 1] - position[middle]
+        row = 2 / np.array([before * (before + after), -before * after, after * (before + after)])
+        for one in range(3):
+            for other in range(one, 3):
+                penalty[other - one, middle - 1 + one] += row[one] * row[other]
+    return penalty
+
+
+def smooth_savitzky_golay(
+    data: NDArray[np.int16], valid: Mask, days: NDArray[np.int64], window: int, order: int
+) -> NDArray[np.int16]:
+    """Local polynomials by least squares, over the observed ones of the dates around each date.
+
+    At the ends of the series the window reaches as far to the other side as it lacks. The order is lowered where fewer
+    dates than it takes are observed. An unobserved date with no observed date on one side of it within the window takes
+    the straight line between the nearest ones.
+
+    Args:
+        data: int16, shape (T, C, H, W).
+        valid: True where observed, bool, shape (T, H, W).
+        days: Days of the dates, ascending, shape (T,).
+        window: Dates in the window, an odd number.
+        order: Order of the polynomials, less than `window`.
+
+    Returns:
+        Curves, rounded half to even, shape (T, C, H, W); `NODATA` where a pixel was never observed.
+
+    References:
+        Savitzky and Golay 1964, Smoothing and differentiation of data by simplified least squares procedures,
+        Analytical Chemistry 36(8); Chen et al. 2004, RSE 91(3-4) for vegetation indices.
+    """
+    out = np.empty(data.shape, dtype=np.int16)
+    position = (days - days[0]) / max(1.0, (days[-1] - days[0]) / max(1, len(days) - 1))
+    over_pixels(_savitzky_golay, valid[0].size, flat(data), flat(valid), position, window, order, flat(out))
+    return out
+
+
+@compiled
+def _rounded(value: float) -> Any:
+    return np.int16(nearest_even(min(max(value, _LEAST), _MOST)))
+
+
+@compiled
+def _whittaker(data: Any, valid: Any, penalty: Any, out: Any, begin: int, end: int) -> None:
+    """Solves (W + penalty) z = W y as L D L', five diagonals wide; the factors serve all channels."""
+    times, channels, _ = data.shape
+    weight = np.zeros((times, _LANES), dtype=np.float64)
+    pivot = np.ones((times + 2, _LANES), dtype=np.float64)  # D and the two diagonals of L, shifted by two dates
+    near = np.zeros((times + 2, _LANES), dtype=np.float64)
+    far = np.zeros((times + 2, _LANES), dtype=np.float64)
+    curve = np.zeros((times + 2, _LANES), dtype=np.float64)
+    for at in range(begin, end, _LANES):
+        size = min(_LANES, end - at)
+        for time in range(times):
+            now, last, one_before = time + 2, time + 1, time
+            for lane in range(size):
+                weight[time, lane] = valid[time, at + lane]
+                diagonal = weight[time, lane] + penalty[0, time]
+                diagonal -= (
+                    near[last, lane] ** 2 * pivot[last, lane] + far[one_before, lane] ** 2 * pivot[one_before, lane]
+                )
+                # One observation alone leaves the last pivot without a value; what comes of it is not used.
+                diagonal = max(diagonal, 1e-12)
+                beside = penalty[1, time] - pivot[last, lane] * near[last, lane] * far[last, lane]
+                pivot[now, lane] = diagonal
+                near[now, lane] = beside / diagonal
+                far[now, lane] = penalty[2, time] / diagonal
+        for channel in range(channels):
+            for time in range(times):
+                row = data[time, channel, at : at + size]
+                for lane in range(size):
+                    value = np.float64(row[lane]) if weight[time, lane] > 0 else 0.0
+                    value -= near[time + 1, lane] * curve[time + 1, lane] + far[time, lane] * curve[time, lane]
+                    curve[time + 2, lane] = value
+            for time in range(times - 1, -1, -1):
+                for lane in range(size):
+                    value = curve[time + 2, lane] / pivot[time + 2, lane]
+                    if time + 1 < times:
+                        value -= near[time + 2, lane] * curve[time + 3, lane]
+                    if time + 2 < times:
+                        value -= far[time + 2, lane] * curve[time + 4, lane]
+                    curve[time + 2, lane] = value
+            for lane in range(size):
+                _write_held(
+                    data[:, channel, at + lane], valid[:, at + lane], curve[2:, lane], out[:, channel, at + lane]
+                )
+
+
+@compiled
+def _write_held(values: Any, observed: Any, curve: Any, out: Any) -> None:
+    """Writes the curve of one pixel and channel from its first to its last observed date, and holds its ends."""
+    first, last = _ends(observed)
+    for time in range(observed.size):
+        if last < 0:
+            out[time] = NODATA
+        elif first == last:
+            out[time] = values[first]
+        else:
+            out[time] = _rounded(curve[min(max(time, first), last)])
+
+
+@compiled
+def _ends(observed: Any) -> tuple[int, int]:
+    """The first and the last observed date; -1 for the last if there is none."""
+    first, last = observed.size, -1
+    for time in range(observed.size):
+        if observed[time]:
+            first = min(first, time)
+            last = time
+    return first, last
+
+
+@compiled
+def _savitzky_golay(
+    data: Any, valid: Any, position: Any, window: int, order: int, out: Any, begin: int, end: int
+) -> None:
+    """The weights of a pixel's dates serve all channels."""
+    times, channels, _ = data.shape
+    weights = np.zeros((times, times), dtype=np.float64)  # of all dates for the value at each
+    normal = np.zeros((order + 1, order + 2), dtype=np.float64)
+    curve = np.zeros(times, dtype=np.float64)
+    for pixel in range(begin, end):
+        observed = valid[:, pixel]
+        first, last = _ends(observed)
+        for time in range(first, last + 1):
+            _weigh_dates(observed, position, time, window, order, normal, weights[time])
+        for channel in range(channels):
+            for time in range(first, last + 1):
+                total = 0.0
+                for other in range(first, last + 1):
+                    if observed[other]:
+                        total += weights[time, other] * data[other, channel, pixel]
+                curve[time] = total
+            _write_held(data[:, channel, pixel], observed, curve, out[:, channel, pixel])
+
+
+@compiled
+def _weigh_dates(observed: Any, position: Any, time: int, window: int, order: int, normal: Any, weights: Any) -> None:
+    """What each observed date contributes to the value at one date, which lies between observed ones."""
+    times = observed.size
+    begin = max(0, min(time - window // 2, times - window))
+    end = min(times, begin + window)
+    weights[:] = 0.0
+    count, earlier, later = 0, -1, -1
+    for other in range(begin, end):
+        if observed[other]:
+            count += 1
+            if other <= time:
+                earlier = other
+            if other >= time and later < 0:
+                later = other
+    if earlier < 0 or later < 0:
+        earlier, later = time, time
+        while not observed[earlier]:
+            earlier -= 1
+        while not observed[later]:
+            later += 1
+        share = (position[time] - position[earlier]) / (position[later] - position[earlier])
+        weights[earlier], weights[later] = 1.0 - share, share
+        return
+    terms = min(order + 1, count)
+    normal[:] = 0.0
+    normal[0, terms] = 1.0  # the value at the date itself is the constant of the polynomial around it
+    for other in range(begin, end):
+        if observed[other]:
+            distance = position[other] - position[time]
+            for one in range(terms):
+                for another in range(terms):
+                    normal[one, another] += distance ** (one + another)
+    _solve(normal, terms)
+    for other in range(begin, end):
+        if observed[other]:
+            distance = position[other] - position[time]
+            for one in range(terms):
+                weights[other] += normal[one, terms] * distance**one
+
+
+@compiled
+def _solve(system: Any, size: int) -> None:
+    """Gauss-Jordan elimination of a symmetric positive definite system, its right side in column `size`."""
+    for pivot in range(size):
+        for row in range(size):
+            if row != pivot:
+                factor = system[row, pivot] / system[pivot, pivot]
+                for col in range(pivot, size + 1):
+                    system[row, col] -= factor * system[pivot, col]
+    for row in range(size):
+        system[row, size] /= system[row, row]
