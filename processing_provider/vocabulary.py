@@ -18,7 +18,9 @@ INDICES = [
 ]  # fmt: skip
 RESOLUTIONS_M = ["10", "20", "60"]
 OFFSETS = ["auto", "0", "-1000"]
-PERIODS = ["month"]
+PERIODS = ["month", "half_month", "dekad", "days:10"]  # any number of days, and dates: with a list, may be written too
+COMPOSITE_METHODS = ["median", "mean", "medoid", "geometric_median", "first", "last", "nearest"]
+FILL_METHODS = ["neighbour_mean", "linear", "savitzky_golay", "whittaker"]
 MONTHS = [str(month) for month in range(1, 13)]
 DEVICES = ["auto", "cpu", "cuda"]
 TORCH_BUILDS = ["auto", "cpu", "cuda"]

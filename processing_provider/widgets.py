@@ -1,4 +1,4 @@
-"""Choosers of our own in the desktop's dialogs: for MODEL and for SCENES.
+"""Choosers of our own in the desktop's dialogs: for MODEL, SCENES and PERIOD.
 
 What `createWidget` returns gets a second Python half on its way through C++. So a chooser is a plain widget, all that
 it does is done by its wrapper, and its first half is kept: C++ would still call it.
@@ -10,6 +10,7 @@ from qgis.gui import QgsAbstractProcessingParameterWidgetWrapper, QgsGui, QgsPro
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLineEdit, QToolButton, QWidget
 
+from . import vocabulary
 from .model_cards import bundled_models
 from .parameters import tr
 
@@ -83,13 +84,31 @@ class ScenesWidgetWrapper(QgsAbstractProcessingParameterWidgetWrapper):
             self.setWidgetValue([*chosen, folder], None)
 
 
-def _row(field: QWidget, button: QToolButton) -> QWidget:
+class PeriodWidgetWrapper(QgsAbstractProcessingParameterWidgetWrapper):
+    """An editable list of periods."""
+
+    combo: QComboBox
+
+    def createWidget(self) -> QWidget:  # noqa: N802
+        self.combo = QComboBox(editable=True, insertPolicy=QComboBox.InsertPolicy.NoInsert)
+        self.combo.addItems(vocabulary.PERIODS)
+        self.combo.currentTextChanged.connect(lambda: self.widgetValueHasChanged.emit(self))
+        return _row(self.combo)
+
+    def widgetValue(self) -> str:  # noqa: N802
+        return self.combo.currentText().strip()
+
+    def setWidgetValue(self, value, context) -> None:  # noqa: N802
+        self.combo.setEditText(str(value or ""))
+
+
+def _row(*fields: QWidget) -> QWidget:
     row = QWidget()
     row.destroyed.connect(lambda: row)  # the connection keeps the first Python half until C++ deletes the widget
     layout = QHBoxLayout(row)
     layout.setContentsMargins(0, 0, 0, 0)
-    layout.addWidget(field, stretch=1)
-    layout.addWidget(button)
+    for at, field in enumerate(fields):
+        layout.addWidget(field, stretch=0 if at else 1)
     return row
 
 
@@ -126,3 +145,9 @@ class ScenesWidget(_Maker):
     """The chooser for SCENES."""
 
     wrapper = ScenesWidgetWrapper
+
+
+class PeriodWidget(_Maker):
+    """The chooser for PERIOD."""
+
+    wrapper = PeriodWidgetWrapper

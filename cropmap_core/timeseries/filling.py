@@ -14,8 +14,10 @@ from cropmap_core.timeseries.interpolation import fill_from_neighbours, fill_lin
 from cropmap_core.timeseries.series import NODATA, SCL, Block, Derived
 from cropmap_core.timeseries.smoothing import smooth_savitzky_golay, smooth_whittaker
 
-METHODS = ("neighbour_mean", "linear", "savitzky_golay", "whittaker")
-"""Ways to fill; the first is the usual one. The first two leave observed values as they are, the others smooth them."""
+SMOOTHING_METHODS = ("savitzky_golay", "whittaker")
+"""Ways to fill that smooth what was observed too."""
+METHODS = ("neighbour_mean", "linear", *SMOOTHING_METHODS)
+"""Ways to fill; the first is the usual one."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Filled(Derived):
 
     def _fill(self, block: Block, gaps: NDArray[np.int32] | None) -> Block:
         data = self._values(block)
-        valid = np.repeat(block.valid.any(axis=0)[None], len(block.valid), axis=0)
+        valid = np.repeat(block.valid.any(axis=0, keepdims=True), len(block.valid), axis=0)
         if gaps is not None and self.max_gap_days is not None:
             too_long = gaps > self.max_gap_days
             valid &= ~too_long

@@ -26,7 +26,7 @@ MOST_PIXELS = 250
 class ClearSky:
     """A rule that says which observations are clear.
 
-    Specks of cloud, and specks of clear sky between clouds, are taken for what surrounds them before clouds are dilated.
+    Specks of cloud, and specks of clear sky between clouds, are taken for what surrounds them; then clouds are dilated.
     """
 
     keep_classes: tuple[str, ...]

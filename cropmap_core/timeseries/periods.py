@@ -39,9 +39,9 @@ def make_periods(name: str, start: date, end: date) -> Periods:
     """The periods from start to end, both inclusive.
 
     Args:
-        name: `month`; `half_month`, from the 1st and the 16th; `dekad`, from the 1st, 11th and 21st; `days:N`, of N days
-            each from start on; or `dates:` with the first days of all periods, ascending, between commas, of which the
-            last period goes to the end.
+        name: `month`; `half_month`, from the 1st and the 16th; `dekad`, from the 1st, 11th and 21st; `days:N`, N days
+            each from start on; or `dates:` with the first days of all periods, ascending, between commas, of which
+            the last period goes to the end.
         start: Any day of the first period; days before the first of a list belong to no period.
         end: Any day of the last period.
 
