@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil, floor, isqrt
 from typing import Any
@@ -14,7 +14,7 @@ from cropmap_core.errors import JobError, MissingBandError
 from cropmap_core.io.grid import Window
 from cropmap_core.scenes.scl import SCL_CLASSES, keep_table
 from cropmap_core.timeseries.kernels import compiled, over_dates
-from cropmap_core.timeseries.series import NODATA, SCL, Block, Mask, Series
+from cropmap_core.timeseries.series import NODATA, SCL, Block, Mask, Series, Values, read_bands
 
 CLOUD_CLASSES = ("cloud_shadow", "cloud_medium", "cloud_high", "cirrus")
 """SCL classes that DILATE_CLOUD and SPECK are about, as far as they are not kept."""
@@ -74,30 +74,42 @@ class ClearSky:
         Returns:
             All of its bands, and what of it is clear, bool, shape (T, H, W).
         """
+        block = source.read(window)
+        masking = {name: block.data[:, source.bands.index(name)] for name in self._masking_bands(source)}
         halo = self.halo(source.grid.resolution_m)
-        outer = window.expanded(halo)
-        block = source.read(outer)
-        clear = self._clear(block, source.bands, source.grid.resolution_m)
         if not halo:
-            return block, clear
+            clear = block.valid
+            if SCL in masking:
+                clear = clear & _is_one_of(masking[SCL], self.keep_classes)
+            return block, clear if self.mask_band is None else clear & (masking[self.mask_band] == 0)
+        outer = window.expanded(halo)
+        around = read_bands(source, outer, tuple(masking))
+        cloud, unknown = self._clouds({name: around[:, channel] for channel, name in enumerate(masking)})
         rows, cols = window.slices_within(outer)
-        inner = Block(np.ascontiguousarray(block.data[..., rows, cols]), block.valid[:, rows, cols])
-        return inner, np.ascontiguousarray(clear[:, rows, cols])
+        clear = block.valid & ~self._cared_for(cloud, unknown, source.grid.resolution_m)[:, rows, cols]
+        if SCL in masking:
+            clear &= _is_one_of(masking[SCL], (*self.keep_classes, *self._cloud_classes))
+        return block, clear
 
-    def _clear(self, block: Block, bands: Sequence[str], resolution_m: float) -> Mask:
-        scl = block.data[:, bands.index(SCL)].clip(0, 255) if SCL in bands else None
-        own = block.data[:, bands.index(self.mask_band)] if self.mask_band is not None else None
-        if not self.halo(resolution_m):
-            clear = block.valid if scl is None else block.valid & keep_table(self.keep_classes)[scl]
-            return clear if own is None else clear & (own == 0)
-        clouds = [name for name in CLOUD_CLASSES if name not in self.keep_classes]
-        cloud = np.zeros_like(block.valid) if scl is None else keep_table(clouds)[scl]
-        unknown = np.zeros_like(block.valid) if scl is None else scl == SCL_CLASSES["nodata"]
-        usable = block.valid if scl is None else block.valid & keep_table([*self.keep_classes, *clouds])[scl]
-        if own is not None:
+    def _masking_bands(self, source: Series) -> tuple[str, ...]:
+        return tuple(band for band in source.bands if band in (SCL, self.mask_band))
+
+    @property
+    def _cloud_classes(self) -> tuple[str, ...]:
+        return tuple(name for name in CLOUD_CLASSES if name not in self.keep_classes)
+
+    def _clouds(self, masking: Mapping[str, Values]) -> tuple[Mask, Mask]:
+        """Where there is a cloud before any care is taken, and where nobody knows."""
+        shape = next(iter(masking.values())).shape
+        cloud, unknown = np.zeros((2, *shape), dtype=bool)
+        if SCL in masking:
+            cloud |= _is_one_of(masking[SCL], self._cloud_classes)
+            unknown |= masking[SCL] <= SCL_CLASSES["nodata"]
+        if self.mask_band is not None:
+            own = masking[self.mask_band]
             cloud |= (own != 0) & (own != NODATA)
             unknown |= own == NODATA
-        return usable & ~self._cared_for(cloud, unknown, resolution_m)
+        return cloud, unknown
 
     def _cared_for(self, cloud: Mask, unknown: Mask, resolution_m: float) -> Mask:
         """The cloud mask without specks, and dilated."""
@@ -115,6 +127,27 @@ class ClearSky:
     def _square(self, resolution_m: float) -> int:
         """Width of the smallest patch that is no speck, in pixels."""
         return max(1, ceil(self.speck_m / resolution_m))
+
+
+def _is_one_of(scl: Values, names: Iterable[str]) -> Mask:
+    """Where a scene classification, shape (T, H, W), is of one of some classes."""
+    classes = sum(1 << int(value) for value in np.flatnonzero(keep_table(names)))
+    out = np.empty(scl.shape, dtype=bool)
+
+    def look_up(time: int) -> None:
+        _look_up(np.ascontiguousarray(scl[time]), classes, out[time])
+
+    over_dates(look_up, len(scl))
+    return out
+
+
+@compiled
+def _look_up(scl: Any, classes: int, out: Any) -> None:
+    """Whether the bit of a class is set in `classes`; of classes from 16 on, and negative ones, none is."""
+    for row in range(scl.shape[0]):
+        for col in range(scl.shape[1]):
+            value = np.int32(np.uint16(scl[row, col]))
+            out[row, col] = (((np.int32(classes) >> (value & 15)) & 1) != 0) & (value < 16)
 
 
 def _without_specks(mask: Mask, unknown: Mask, square: int) -> Mask:

@@ -16,6 +16,7 @@ from cropmap_core.timeseries.series import NODATA, Mask
 
 _LANES = 256  # pixels that are solved side by side: the factors of some dozen dates stay in the second-level cache
 _LEAST, _MOST = -32767.0, 32767.0
+_LEAST_PIVOT = 1e-12  # one observation alone leaves the last pivot without a value; what comes of it is not used
 
 
 def smooth_whittaker(
@@ -94,69 +95,64 @@ def _rounded(value: float) -> Any:
 
 @compiled
 def _whittaker(data: Any, valid: Any, penalty: Any, out: Any, begin: int, end: int) -> None:
-    """Solves (W + penalty) z = W y as L D L', five diagonals wide; the factors serve all channels."""
+    """Solves (W + penalty) z = W y as L D L', five diagonals wide; the factors serve all channels.
+
+    Row t + 2 of the factors and of the curve belongs to date t: two rows of nothing on either side save the question.
+    """
     times, channels, _ = data.shape
     weight = np.zeros((times, _LANES), dtype=np.float64)
-    pivot = np.ones((times + 2, _LANES), dtype=np.float64)  # D and the two diagonals of L, shifted by two dates
-    near = np.zeros((times + 2, _LANES), dtype=np.float64)
-    far = np.zeros((times + 2, _LANES), dtype=np.float64)
-    curve = np.zeros((times + 2, _LANES), dtype=np.float64)
+    pivot = np.ones((times + 4, _LANES), dtype=np.float64)  # D
+    near = np.zeros((times + 4, _LANES), dtype=np.float64)  # the two diagonals of L
+    far = np.zeros((times + 4, _LANES), dtype=np.float64)
+    curve = np.zeros((times + 4, _LANES), dtype=np.float64)
     for at in range(begin, end, _LANES):
         size = min(_LANES, end - at)
         for time in range(times):
-            now, last, one_before = time + 2, time + 1, time
+            observed = valid[time, at : at + size]
             for lane in range(size):
-                weight[time, lane] = valid[time, at + lane]
-                diagonal = weight[time, lane] + penalty[0, time]
-                diagonal -= (
-                    near[last, lane] ** 2 * pivot[last, lane] + far[one_before, lane] ** 2 * pivot[one_before, lane]
-                )
-                # One observation alone leaves the last pivot without a value; what comes of it is not used.
-                diagonal = max(diagonal, 1e-12)
-                beside = penalty[1, time] - pivot[last, lane] * near[last, lane] * far[last, lane]
-                pivot[now, lane] = diagonal
-                near[now, lane] = beside / diagonal
-                far[now, lane] = penalty[2, time] / diagonal
+                weight[time, lane] = 1.0 if observed[lane] else 0.0
+            _factorise(weight[time], penalty[:, time], pivot, near, far, time + 2)
         for channel in range(channels):
             for time in range(times):
                 row = data[time, channel, at : at + size]
                 for lane in range(size):
-                    value = np.float64(row[lane]) if weight[time, lane] > 0 else 0.0
-                    value -= near[time + 1, lane] * curve[time + 1, lane] + far[time, lane] * curve[time, lane]
-                    curve[time + 2, lane] = value
-            for time in range(times - 1, -1, -1):
+                    carried = near[time + 1, lane] * curve[time + 1, lane] + far[time, lane] * curve[time, lane]
+                    curve[time + 2, lane] = row[lane] * weight[time, lane] - carried
+            for time in range(times + 1, 1, -1):
                 for lane in range(size):
-                    value = curve[time + 2, lane] / pivot[time + 2, lane]
-                    if time + 1 < times:
-                        value -= near[time + 2, lane] * curve[time + 3, lane]
-                    if time + 2 < times:
-                        value -= far[time + 2, lane] * curve[time + 4, lane]
-                    curve[time + 2, lane] = value
+                    carried = near[time, lane] * curve[time + 1, lane] + far[time, lane] * curve[time + 2, lane]
+                    curve[time, lane] = curve[time, lane] / pivot[time, lane] - carried
             for lane in range(size):
-                _write_held(
-                    data[:, channel, at + lane], valid[:, at + lane], curve[2:, lane], out[:, channel, at + lane]
-                )
+                first, last = _ends(valid, at + lane)
+                for time in range(times):
+                    if last < 0:
+                        out[time, channel, at + lane] = NODATA
+                    elif first == last:
+                        out[time, channel, at + lane] = data[first, channel, at + lane]
+                    else:
+                        out[time, channel, at + lane] = _rounded(curve[min(max(time, first), last) + 2, lane])
 
 
 @compiled
-def _write_held(values: Any, observed: Any, curve: Any, out: Any) -> None:
-    """Writes the curve of one pixel and channel from its first to its last observed date, and holds its ends."""
-    first, last = _ends(observed)
-    for time in range(observed.size):
-        if last < 0:
-            out[time] = NODATA
-        elif first == last:
-            out[time] = values[first]
-        else:
-            out[time] = _rounded(curve[min(max(time, first), last)])
+def _factorise(weight: Any, penalty: Any, pivot: Any, near: Any, far: Any, row: int) -> None:
+    """The next row of the factors."""
+    for lane in range(weight.size):
+        before = near[row - 1, lane] * pivot[row - 1, lane]
+        diagonal = (
+            weight[lane] + penalty[0] - near[row - 1, lane] * before - far[row - 2, lane] ** 2 * pivot[row - 2, lane]
+        )
+        diagonal = max(diagonal, _LEAST_PIVOT)
+        pivot[row, lane] = diagonal
+        near[row, lane] = (penalty[1] - before * far[row - 1, lane]) / diagonal
+        far[row, lane] = penalty[2] / diagonal
 
 
 @compiled
-def _ends(observed: Any) -> tuple[int, int]:
-    """The first and the last observed date; -1 for the last if there is none."""
-    first, last = observed.size, -1
-    for time in range(observed.size):
-        if observed[time]:
+def _ends(valid: Any, pixel: int) -> tuple[int, int]:
+    """The first and the last observed date of a pixel; -1 for the last if there is none."""
+    first, last = valid.shape[0], -1
+    for time in range(valid.shape[0]):
+        if valid[time, pixel]:
             first = min(first, time)
             last = time
     return first, last
@@ -169,32 +165,40 @@ def _savitzky_golay(
     """The weights of a pixel's dates serve all channels."""
     times, channels, _ = data.shape
     weights = np.zeros((times, times), dtype=np.float64)  # of all dates for the value at each
-    normal = np.zeros((order + 1, order + 2), dtype=np.float64)
-    curve = np.zeros(times, dtype=np.float64)
+    spans = np.zeros((times, 2), dtype=np.int64)  # the first of them that is not 0, and the one after the last
+    system = np.zeros((order + 1, order + 2), dtype=np.float64)
+    moments = np.zeros(2 * order + 1, dtype=np.float64)
+    values = np.zeros(times, dtype=np.float64)
     for pixel in range(begin, end):
         observed = valid[:, pixel]
-        first, last = _ends(observed)
+        first, last = _ends(valid, pixel)
         for time in range(first, last + 1):
-            _weigh_dates(observed, position, time, window, order, normal, weights[time])
+            spans[time] = _weigh_dates(observed, position, time, window, order, system, moments, weights[time])
         for channel in range(channels):
-            for time in range(first, last + 1):
+            for time in range(times):
+                values[time] = data[time, channel, pixel]
+            for time in range(times):
+                if last < 0:
+                    out[time, channel, pixel] = NODATA
+                    continue
+                at = min(max(time, first), last)
                 total = 0.0
-                for other in range(first, last + 1):
-                    if observed[other]:
-                        total += weights[time, other] * data[other, channel, pixel]
-                curve[time] = total
-            _write_held(data[:, channel, pixel], observed, curve, out[:, channel, pixel])
+                for other in range(spans[at, 0], spans[at, 1]):
+                    total += weights[at, other] * values[other]
+                out[time, channel, pixel] = _rounded(total)
 
 
 @compiled
-def _weigh_dates(observed: Any, position: Any, time: int, window: int, order: int, normal: Any, weights: Any) -> None:
-    """What each observed date contributes to the value at one date, which lies between observed ones."""
+def _weigh_dates(
+    observed: Any, position: Any, time: int, window: int, order: int, system: Any, moments: Any, weights: Any
+) -> tuple[int, int]:
+    """What each date contributes to the value at one date, which lies between observed ones; returns their span."""
     times = observed.size
     begin = max(0, min(time - window // 2, times - window))
     end = min(times, begin + window)
-    weights[:] = 0.0
     count, earlier, later = 0, -1, -1
     for other in range(begin, end):
+        weights[other] = 0.0
         if observed[other]:
             count += 1
             if other <= time:
@@ -202,29 +206,40 @@ def _weigh_dates(observed: Any, position: Any, time: int, window: int, order: in
             if other >= time and later < 0:
                 later = other
     if earlier < 0 or later < 0:
-        earlier, later = time, time
-        while not observed[earlier]:
-            earlier -= 1
-        while not observed[later]:
-            later += 1
-        share = (position[time] - position[earlier]) / (position[later] - position[earlier])
-        weights[earlier], weights[later] = 1.0 - share, share
-        return
+        return _weigh_neighbours(observed, position, time, weights)
     terms = min(order + 1, count)
-    normal[:] = 0.0
-    normal[0, terms] = 1.0  # the value at the date itself is the constant of the polynomial around it
+    moments[:] = 0.0
     for other in range(begin, end):
-        if observed[other]:
-            distance = position[other] - position[time]
-            for one in range(terms):
-                for another in range(terms):
-                    normal[one, another] += distance ** (one + another)
-    _solve(normal, terms)
+        power = 1.0 if observed[other] else 0.0
+        for exponent in range(2 * terms - 1):
+            moments[exponent] += power
+            power *= position[other] - position[time]
+    for row in range(terms):
+        for col in range(terms):
+            system[row, col] = moments[row + col]
+        system[row, terms] = 0.0
+    system[0, terms] = 1.0  # the value at the date itself is the constant of the polynomial around it
+    _solve(system, terms)
     for other in range(begin, end):
-        if observed[other]:
-            distance = position[other] - position[time]
-            for one in range(terms):
-                weights[other] += normal[one, terms] * distance**one
+        power = 1.0 if observed[other] else 0.0
+        for row in range(terms):
+            weights[other] += system[row, terms] * power
+            power *= position[other] - position[time]
+    return begin, end
+
+
+@compiled
+def _weigh_neighbours(observed: Any, position: Any, time: int, weights: Any) -> tuple[int, int]:
+    """The straight line between the nearest observed dates."""
+    earlier, later = time, time
+    while not observed[earlier]:
+        earlier -= 1
+    while not observed[later]:
+        later += 1
+    weights[earlier : later + 1] = 0.0
+    share = (position[time] - position[earlier]) / (position[later] - position[earlier])
+    weights[earlier], weights[later] = 1.0 - share, share
+    return earlier, later + 1
 
 
 @compiled
