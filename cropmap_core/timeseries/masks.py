@@ -43,7 +43,7 @@ class ClearSky:
 
         Raises:
             JobError: A class cannot be kept, or a distance is negative or very long.
-            MissingBandError: The series has neither SCL nor a mask band, or lacks the one that is named.
+            MissingBandError: The series has neither SCL nor a mask band, lacks the one that is named, or has no other.
         """
         keep_table(self.keep_classes)
         if self.mask_band is not None and self.mask_band not in source.bands:
@@ -54,6 +54,8 @@ class ClearSky:
             raise MissingBandError(
                 [SCL], "the time series", "Stack the scenes with their SCL files, or give MASK_BAND."
             )
+        if not self.bands_of(source):
+            raise MissingBandError(["reflectance"], "the time series", "It holds nothing but masks.")
         longest = floor(MOST_PIXELS * source.grid.resolution_m)
         for name, metres in (("DILATE_CLOUD", self.dilate_cloud_m), ("SPECK", self.speck_m)):
             if not 0 <= metres <= longest:

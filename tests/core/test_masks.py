@@ -127,6 +127,10 @@ class TestRefusals:
         with pytest.raises(MissingBandError, match="CLM"):
             ClearSky(KEEP, mask_band="CLM").check(series_of(drawn("..")))
 
+    def test_a_series_of_masks_alone(self) -> None:
+        with pytest.raises(MissingBandError, match="nothing but masks"):
+            ClearSky(KEEP, mask_band="B04").check(series_of(drawn("..")))
+
     @pytest.mark.parametrize("rule", [ClearSky(KEEP, dilate_cloud_m=-1), ClearSky(KEEP, speck_m=2501)])
     def test_a_distance_below_nought_or_beyond_all_sense(self, rule: ClearSky) -> None:
         with pytest.raises(JobError, match="0 to 2500 metres"):
