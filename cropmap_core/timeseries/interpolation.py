@@ -52,22 +52,27 @@ def _neighbours(data: Any, valid: Any, out: Any, begin: int, end: int) -> None:
     times, channels, _ = data.shape
     observed = np.empty((times, CHUNK), dtype=np.int16)  # all bits where observed
     earlier = np.empty((times + 1, CHUNK), dtype=np.int16)  # the last value observed before each date
-    later = np.empty((2, CHUNK), dtype=np.int16)  # the next value observed, from one date and from the one after
+    later = np.empty(CHUNK, dtype=np.int16)  # the next value observed from a date on
     earlier[0] = NODATA
     for at in range(begin, end, CHUNK):
         size = min(CHUNK, end - at)
-        for time in range(times):
-            flags, bits = valid[time, at : at + size], observed[time]
-            for pixel in range(size):
-                bits[pixel] = -np.int16(flags[pixel])
+        _spread(valid, at, size, observed)
         for channel in range(channels):
             for time in range(times):
                 _carry(data[time, channel, at : at + size], observed[time], earlier[time], earlier[time + 1])
-            later[times % 2] = NODATA
+            later[:] = NODATA
             for time in range(times - 1, -1, -1):
-                next_later, this_later = later[(time + 1) % 2], later[time % 2]
-                _carry(data[time, channel, at : at + size], observed[time], next_later, this_later)
-                _average(earlier[time + 1], this_later, out[time, channel, at : at + size])
+                row, filled = data[time, channel, at : at + size], out[time, channel, at : at + size]
+                _average(row, observed[time], earlier[time + 1], later, filled)
+
+
+@compiled
+def _spread(valid: Any, at: int, size: int, observed: Any) -> None:
+    """Turns the flags of a chunk into numbers of all bits or none."""
+    for time in range(valid.shape[0]):
+        flags, bits = valid[time, at : at + size], observed[time]
+        for pixel in range(size):
+            bits[pixel] = -np.int16(flags[pixel])
 
 
 @compiled
@@ -78,10 +83,15 @@ def _carry(values: Any, observed: Any, carried: Any, out: Any) -> None:
 
 
 @compiled
-def _average(earlier: Any, later: Any, out: Any) -> None:
-    """Mean of two values, rounded half to even, or the one that there is; no number is wider than 16 bits."""
+def _average(values: Any, observed: Any, earlier: Any, later: Any, out: Any) -> None:
+    """Carries the next observed value on to an earlier date, and writes its mean with the last one before.
+
+    It is rounded half to even; where there is one of them alone, it is that one. No number is wider than 16 bits.
+    """
     for pixel in range(out.size):
-        one, other = np.int16(earlier[pixel]), np.int16(later[pixel])
+        other = np.int16((values[pixel] & observed[pixel]) | (later[pixel] & ~observed[pixel]))
+        later[pixel] = other
+        one = np.int16(earlier[pixel])
         before = other if one == NODATA else one
         after = before if other == NODATA else other
         differing = np.int16(before ^ after)
@@ -100,10 +110,7 @@ def _linear(data: Any, valid: Any, days: Any, out: Any, begin: int, end: int) ->
     earlier[0], later[times] = NODATA, NODATA
     for at in range(begin, end, CHUNK):
         size = min(CHUNK, end - at)
-        for time in range(times):
-            flags, bits = valid[time, at : at + size], observed[time]
-            for pixel in range(size):
-                bits[pixel] = -np.int16(flags[pixel])
+        _spread(valid, at, size, observed)
         _weigh(observed, days, since, until)
         for channel in range(channels):
             for time in range(times):

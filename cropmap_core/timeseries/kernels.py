@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cropmap_core.io.rasters import THREADS
 
-CHUNK = 2048
+CHUNK = 4096
 """Pixels that a kernel works on at a time: the rows of some dozen dates stay in the second-level cache."""
 
 _NO_FRACTION = 1.5 * 2.0**52
