@@ -48,12 +48,12 @@ def resampled_seasons(
         kept = random.random(len(stack.dates)) < random.uniform(_LEAST_SHARE, _LARGEST_SHARE)
         chosen = clear & kept[:, None, None] if variant else clear
         composite = median_by_period(block.data, chosen, starts, bands)
-        filled = fill_from_neighbours(composite, composite[:, 0] != NODATA)
+        fill_from_neighbours(composite, composite[:, 0] != NODATA)
         seasons[variant] = np.where(
-            filled == NODATA, seasons[0], filled.astype(np.float32) * np.float32(REFLECTANCE_SCALE)
+            composite == NODATA, seasons[0], composite.astype(np.float32) * np.float32(REFLECTANCE_SCALE)
         )
         if not variant:
-            seasons[0][filled == NODATA] = np.nan
+            seasons[0][composite == NODATA] = np.nan
     return seasons
 
 

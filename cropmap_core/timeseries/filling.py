@@ -11,7 +11,7 @@ from cropmap_core.errors import JobError, SeriesError
 from cropmap_core.io.grid import Window
 from cropmap_core.timeseries.gaps import gap_days, provenance
 from cropmap_core.timeseries.interpolation import fill_from_neighbours, fill_linearly
-from cropmap_core.timeseries.series import NODATA, SCL, Block, Derived
+from cropmap_core.timeseries.series import NODATA, SCL, Block, Derived, Mask
 from cropmap_core.timeseries.smoothing import smooth_savitzky_golay, smooth_whittaker
 
 SMOOTHING_METHODS = ("savitzky_golay", "whittaker")
@@ -75,20 +75,20 @@ class Filled(Derived):
         return np.array([day.toordinal() for day in self.dates])
 
     def _fill(self, block: Block, gaps: NDArray[np.int32] | None) -> Block:
-        data = self._values(block)
+        self._fill_in_place(block.data, block.valid)
         valid = np.repeat(block.valid.any(axis=0, keepdims=True), len(block.valid), axis=0)
         if gaps is not None and self.max_gap_days is not None:
             too_long = gaps > self.max_gap_days
             valid &= ~too_long
-            np.copyto(data, NODATA, where=too_long[:, None])
-        return Block(data, valid)
+            np.copyto(block.data, NODATA, where=too_long[:, None])
+        return Block(block.data, valid)
 
-    def _values(self, block: Block) -> NDArray[np.int16]:
+    def _fill_in_place(self, data: NDArray[np.int16], valid: Mask) -> None:
         if self.method == "linear":
-            return fill_linearly(block.data, block.valid, self._days)
-        if self.method == "savitzky_golay":
-            how = self.smoothing
-            return smooth_savitzky_golay(block.data, block.valid, self._days, how.window, how.order)
-        if self.method == "whittaker":
-            return smooth_whittaker(block.data, block.valid, self._days, self.smoothing.smoothness)
-        return fill_from_neighbours(block.data, block.valid)
+            fill_linearly(data, valid, self._days)
+        elif self.method == "savitzky_golay":
+            smooth_savitzky_golay(data, valid, self._days, self.smoothing.window, self.smoothing.order)
+        elif self.method == "whittaker":
+            smooth_whittaker(data, valid, self._days, self.smoothing.smoothness)
+        else:
+            fill_from_neighbours(data, valid)

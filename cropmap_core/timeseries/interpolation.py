@@ -7,48 +7,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cropmap_core.timeseries.kernels import CHUNK, compiled, flat, nearest_even, over_pixels
+from cropmap_core.timeseries.kernels import CHUNK, compiled, flat, in_place, nearest_even, over_pixels
 from cropmap_core.timeseries.series import NODATA, Mask
 
 
-def fill_from_neighbours(data: NDArray[np.int16], valid: Mask) -> NDArray[np.int16]:
-    """Fills gaps in time by the reference rule.
+def fill_from_neighbours(data: NDArray[np.int16], valid: Mask) -> None:
+    """Fills gaps in time by the reference rule, in place.
 
     An interior gap takes the mean of the nearest observed date before and after (rounded half to even), a leading gap
-    the next, a trailing gap the last observed one.
+    the next, a trailing gap the last observed one. Pixels that were never observed become `NODATA`.
 
     Args:
         data: int16, shape (T, C, H, W); no observed value is `NODATA`.
         valid: True where observed, bool, shape (T, H, W).
-
-    Returns:
-        The filled series, shape (T, C, H, W); `NODATA` where a pixel was never observed.
     """
-    out = np.empty(data.shape, dtype=np.int16)
-    over_pixels(_neighbours, valid[0].size, flat(data), flat(valid), flat(out))
-    return out
+    in_place(data, lambda values: over_pixels(_neighbours, valid[0].size, values, flat(valid)))
 
 
-def fill_linearly(data: NDArray[np.int16], valid: Mask, days: NDArray[np.int64]) -> NDArray[np.int16]:
-    """Fills gaps on the straight line between the nearest observed dates, rounded half to even.
+def fill_linearly(data: NDArray[np.int16], valid: Mask, days: NDArray[np.int64]) -> None:
+    """Fills gaps on the straight line between the nearest observed dates, rounded half to even, in place.
 
-    Leading and trailing gaps take the nearest observed date.
+    Leading and trailing gaps take the nearest observed date. Pixels that were never observed become `NODATA`.
 
     Args:
-        data: int16, shape (T, C, H, W).
+        data: int16, shape (T, C, H, W); no observed value is `NODATA`.
         valid: True where observed, bool, shape (T, H, W).
         days: Days of the dates, ascending, shape (T,).
-
-    Returns:
-        The filled series, shape (T, C, H, W); `NODATA` where a pixel was never observed.
     """
-    out = np.empty(data.shape, dtype=np.int16)
-    over_pixels(_linear, valid[0].size, flat(data), flat(valid), days, flat(out))
-    return out
+    in_place(data, lambda values: over_pixels(_linear, valid[0].size, values, flat(valid), days))
 
 
 @compiled
-def _neighbours(data: Any, valid: Any, out: Any, begin: int, end: int) -> None:
+def _neighbours(data: Any, valid: Any, begin: int, end: int) -> None:
     times, channels, _ = data.shape
     observed = np.empty((times, CHUNK), dtype=np.int16)  # all bits where observed
     earlier = np.empty((times + 1, CHUNK), dtype=np.int16)  # the last value observed before each date
@@ -62,8 +52,7 @@ def _neighbours(data: Any, valid: Any, out: Any, begin: int, end: int) -> None:
                 _carry(data[time, channel, at : at + size], observed[time], earlier[time], earlier[time + 1])
             later[:] = NODATA
             for time in range(times - 1, -1, -1):
-                row, filled = data[time, channel, at : at + size], out[time, channel, at : at + size]
-                _average(row, observed[time], earlier[time + 1], later, filled)
+                _average(data[time, channel, at : at + size], observed[time], earlier[time + 1], later)
 
 
 @compiled
@@ -83,12 +72,12 @@ def _carry(values: Any, observed: Any, carried: Any, out: Any) -> None:
 
 
 @compiled
-def _average(values: Any, observed: Any, earlier: Any, later: Any, out: Any) -> None:
-    """Carries the next observed value on to an earlier date, and writes its mean with the last one before.
+def _average(values: Any, observed: Any, earlier: Any, later: Any) -> None:
+    """Carries the next observed value on to an earlier date, which takes its mean with the last one before.
 
     It is rounded half to even; where there is one of them alone, it is that one. No number is wider than 16 bits.
     """
-    for pixel in range(out.size):
+    for pixel in range(values.size):
         other = np.int16((values[pixel] & observed[pixel]) | (later[pixel] & ~observed[pixel]))
         later[pixel] = other
         one = np.int16(earlier[pixel])
@@ -96,11 +85,11 @@ def _average(values: Any, observed: Any, earlier: Any, later: Any, out: Any) -> 
         after = before if other == NODATA else other
         differing = np.int16(before ^ after)
         half = np.int16((before & after) + (differing >> 1))  # the floor of their mean
-        out[pixel] = half + (differing & half & 1)
+        values[pixel] = half + (differing & half & 1)
 
 
 @compiled
-def _linear(data: Any, valid: Any, days: Any, out: Any, begin: int, end: int) -> None:
+def _linear(data: Any, valid: Any, days: Any, begin: int, end: int) -> None:
     times, channels, _ = data.shape
     observed = np.empty((times, CHUNK), dtype=np.int16)  # all bits where observed
     earlier = np.empty((times + 1, CHUNK), dtype=np.int16)  # the last value observed before each date
@@ -118,8 +107,8 @@ def _linear(data: Any, valid: Any, days: Any, out: Any, begin: int, end: int) ->
             later[times % 2] = NODATA
             for time in range(times - 1, -1, -1):
                 next_later, this_later = later[(time + 1) % 2], later[time % 2]
-                _carry(data[time, channel, at : at + size], observed[time], next_later, this_later)
-                row = out[time, channel, at : at + size]
+                row = data[time, channel, at : at + size]
+                _carry(row, observed[time], next_later, this_later)
                 _blend(earlier[time + 1], this_later, since[time], until[time], row)
 
 

@@ -72,6 +72,14 @@ def flat(array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array).reshape(*array.shape[:-2], -1)
 
 
+def in_place(array: NDArray[Any], change: Callable[[NDArray[Any]], None]) -> None:
+    """Changes an array that need not be contiguous through its `flat` form."""
+    values = flat(array)
+    change(values)
+    if not np.shares_memory(values, array):
+        array[...] = values.reshape(array.shape)
+
+
 @compiled
 def nearest_even(value: float) -> float:
     """A number rounded to a whole one, half to even, in a way that compilers can vectorise.

@@ -81,7 +81,7 @@ class Series(Protocol):
         ...
 
     def read(self, window: Window) -> Block:
-        """The pixels of a window; beyond the grid nothing is valid."""
+        """The pixels of a window; beyond the grid nothing is valid. The arrays are the caller's own, to change too."""
         ...
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cropmap_core.timeseries.kernels import compiled, flat, nearest_even, over_pixels
+from cropmap_core.timeseries.kernels import compiled, flat, in_place, nearest_even, over_pixels
 from cropmap_core.timeseries.series import NODATA, Mask
 
 _LANES = 256  # pixels that are solved side by side: the factors of some dozen dates stay in the second-level cache
@@ -19,13 +19,12 @@ _LEAST, _MOST = -32767.0, 32767.0
 _LEAST_PIVOT = 1e-12  # one observation alone leaves the last pivot without a value; what comes of it is not used
 
 
-def smooth_whittaker(
-    data: NDArray[np.int16], valid: Mask, days: NDArray[np.int64], smoothness: float
-) -> NDArray[np.int16]:
-    """The curve z with the least sum of (y - z)^2 over observed dates plus smoothness times its squared curvature.
+def smooth_whittaker(data: NDArray[np.int16], valid: Mask, days: NDArray[np.int64], smoothness: float) -> None:
+    """Replaces a series y by the curve z with the least sum of (y - z)^2 plus smoothness times its squared curvature.
 
-    Curvature is the second divided difference over the true dates, in units of their mean distance: where they are
-    equally far apart, it is the plain second difference.
+    The sum is over observed dates. Curvature is the second divided difference over the true dates, in units of their
+    mean distance: where they are equally far apart, it is the plain second difference. Values are rounded half to
+    even; pixels that were never observed become `NODATA`.
 
     Args:
         data: int16, shape (T, C, H, W).
@@ -33,16 +32,11 @@ def smooth_whittaker(
         days: Days of the dates, ascending, shape (T,).
         smoothness: Lambda, over 0.
 
-    Returns:
-        Curves, rounded half to even, shape (T, C, H, W); `NODATA` where a pixel was never observed.
-
     References:
         Eilers 2003, A perfect smoother, Analytical Chemistry 75(14).
     """
-    out = np.empty(data.shape, dtype=np.int16)
     penalty = smoothness * whittaker_penalty(days)
-    over_pixels(_whittaker, valid[0].size, flat(data), flat(valid), penalty, flat(out))
-    return out
+    in_place(data, lambda values: over_pixels(_whittaker, valid[0].size, values, flat(valid), penalty))
 
 
 def whittaker_penalty(days: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -61,12 +55,13 @@ def whittaker_penalty(days: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def smooth_savitzky_golay(
     data: NDArray[np.int16], valid: Mask, days: NDArray[np.int64], window: int, order: int
-) -> NDArray[np.int16]:
-    """Local polynomials by least squares, over the observed ones of the dates around each date.
+) -> None:
+    """Replaces a series by local polynomials: least squares over the observed ones of the dates around each date.
 
     At the ends of the series the window reaches as far to the other side as it lacks. The order is lowered where fewer
     dates than it takes are observed. An unobserved date with no observed date on one side of it within the window takes
-    the straight line between the nearest ones.
+    the straight line between the nearest ones. Values are rounded half to even; pixels that were never observed become
+    `NODATA`.
 
     Args:
         data: int16, shape (T, C, H, W).
@@ -75,17 +70,13 @@ def smooth_savitzky_golay(
         window: Dates in the window, an odd number.
         order: Order of the polynomials, less than `window`.
 
-    Returns:
-        Curves, rounded half to even, shape (T, C, H, W); `NODATA` where a pixel was never observed.
-
     References:
         Savitzky and Golay 1964, Smoothing and differentiation of data by simplified least squares procedures,
         Analytical Chemistry 36(8); Chen et al. 2004, RSE 91(3-4) for vegetation indices.
     """
-    out = np.empty(data.shape, dtype=np.int16)
     position = (days - days[0]) / max(1.0, (days[-1] - days[0]) / max(1, len(days) - 1))
-    over_pixels(_savitzky_golay, valid[0].size, flat(data), flat(valid), position, window, order, flat(out))
-    return out
+    arguments = flat(valid), position, window, order
+    in_place(data, lambda values: over_pixels(_savitzky_golay, valid[0].size, values, *arguments))
 
 
 @compiled
@@ -94,7 +85,7 @@ def _rounded(value: float) -> Any:
 
 
 @compiled
-def _whittaker(data: Any, valid: Any, penalty: Any, out: Any, begin: int, end: int) -> None:
+def _whittaker(data: Any, valid: Any, penalty: Any, begin: int, end: int) -> None:
     """Solves (W + penalty) z = W y as L D L', five diagonals wide; the factors serve all channels.
 
     Row t + 2 of the factors and of the curve belongs to date t: two rows of nothing on either side save the question.
@@ -126,11 +117,11 @@ def _whittaker(data: Any, valid: Any, penalty: Any, out: Any, begin: int, end: i
                 first, last = _ends(valid, at + lane)
                 for time in range(times):
                     if last < 0:
-                        out[time, channel, at + lane] = NODATA
+                        data[time, channel, at + lane] = NODATA
                     elif first == last:
-                        out[time, channel, at + lane] = data[first, channel, at + lane]
+                        data[time, channel, at + lane] = data[first, channel, at + lane]
                     else:
-                        out[time, channel, at + lane] = _rounded(curve[min(max(time, first), last) + 2, lane])
+                        data[time, channel, at + lane] = _rounded(curve[min(max(time, first), last) + 2, lane])
 
 
 @compiled
@@ -159,9 +150,7 @@ def _ends(valid: Any, pixel: int) -> tuple[int, int]:
 
 
 @compiled
-def _savitzky_golay(
-    data: Any, valid: Any, position: Any, window: int, order: int, out: Any, begin: int, end: int
-) -> None:
+def _savitzky_golay(data: Any, valid: Any, position: Any, window: int, order: int, begin: int, end: int) -> None:
     """The weights of a pixel's dates serve all channels."""
     times, channels, _ = data.shape
     weights = np.zeros((times, times), dtype=np.float64)  # of all dates for the value at each
@@ -179,13 +168,13 @@ def _savitzky_golay(
                 values[time] = data[time, channel, pixel]
             for time in range(times):
                 if last < 0:
-                    out[time, channel, pixel] = NODATA
+                    data[time, channel, pixel] = NODATA
                     continue
                 at = min(max(time, first), last)
                 total = 0.0
                 for other in range(spans[at, 0], spans[at, 1]):
                     total += weights[at, other] * values[other]
-                out[time, channel, pixel] = _rounded(total)
+                data[time, channel, pixel] = _rounded(total)
 
 
 @compiled

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -34,13 +37,27 @@ def reference(data: NDArray[np.int16], valid: NDArray[np.bool_], days: NDArray[n
     return np.where(valid.any(axis=0), np.rint(filled), NODATA).astype(np.int16)
 
 
+def filled(function: Callable[..., None], data: NDArray[np.int16], *arguments: NDArray[Any]) -> NDArray[np.int16]:
+    made = data.copy()
+    function(made, *arguments)
+    return made
+
+
 @pytest.mark.parametrize("times", [1, 2, 3, 5, 12, 36])
 def test_means_of_neighbours_equal_numpy(times: int) -> None:
     data, valid = observations(times, 2, seed=times)
-    np.testing.assert_array_equal(fill_from_neighbours(data, valid), reference(data, valid, None))
+    np.testing.assert_array_equal(filled(fill_from_neighbours, data, valid), reference(data, valid, None))
 
 
 @pytest.mark.parametrize("times", [1, 2, 3, 5, 12, 73])
 def test_lines_between_neighbours_equal_numpy(times: int) -> None:
     data, valid = observations(times, 2, seed=times)
-    np.testing.assert_array_equal(fill_linearly(data, valid, DAYS[:times]), reference(data, valid, DAYS))
+    np.testing.assert_array_equal(filled(fill_linearly, data, valid, DAYS[:times]), reference(data, valid, DAYS))
+
+
+def test_a_series_that_is_not_contiguous_is_filled_where_it_is() -> None:
+    data, valid = observations(5, 2, seed=2)
+    every_other = data.copy()
+    fill_from_neighbours(every_other[..., ::2], valid[..., ::2])
+    np.testing.assert_array_equal(every_other[..., ::2], filled(fill_from_neighbours, data, valid)[..., ::2])
+    np.testing.assert_array_equal(every_other[..., 1::2], data[..., 1::2])
