@@ -141,11 +141,17 @@ def composite(
             "Give 0 to 366 days after a period's first with METHOD nearest, or leave it out.",
         )
     first, last = start or source.span[0], end or source.span[1]
+    if start is None or end is None or start <= end:  # else make_periods says which date is wrong
+        _check_acquired(source, first, last)
     periods = make_periods(period, first, last)
-    chosen = SelectedDates(source, max(first, periods.first_days[0]), last)
-    if not chosen.dates:
+    first = max(first, periods.first_days[0])
+    _check_acquired(source, first, last)
+    return Composite(SelectedDates(source, first, last), periods, rule, method, target_day)
+
+
+def _check_acquired(source: Series, first: date, last: date) -> None:
+    if not any(first <= day <= last for day in source.dates):
         raise NoValidObservationError(
             f"No acquisition between {first} and {last}.",
             f"The time series runs from {source.dates[0]} to {source.dates[-1]}: change START_DATE or END_DATE.",
         )
-    return Composite(chosen, periods, rule, method, target_day)
