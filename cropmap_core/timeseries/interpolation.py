@@ -93,10 +93,10 @@ def _linear(data: Any, valid: Any, days: Any, begin: int, end: int) -> None:
     times, channels, _ = data.shape
     observed = np.empty((times, CHUNK), dtype=np.int16)  # all bits where observed
     earlier = np.empty((times + 1, CHUNK), dtype=np.int16)  # the last value observed before each date
-    later = np.empty((times + 1, CHUNK), dtype=np.int16)  # the next value observed from each date on
+    later = np.empty((2, CHUNK), dtype=np.int16)  # the next value observed, from one date and from the one after
     since = np.empty((times, CHUNK), dtype=np.float32)
     until = np.empty((times, CHUNK), dtype=np.float32)
-    earlier[0], later[times] = NODATA, NODATA
+    earlier[0] = NODATA
     for at in range(begin, end, CHUNK):
         size = min(CHUNK, end - at)
         _spread(valid, at, size, observed)
