@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from qgis.core import Qgis, QgsProcessingParameterNumber
+
 from ..processing_provider import parameters, vocabulary
 from ..processing_provider.algorithm import CropMapAlgorithm
 from ..processing_provider.parameters import tr
@@ -46,12 +48,20 @@ class FillGaps(CropMapAlgorithm):
             parameters.whole_number(
                 "ORDER", tr("Savitzky-Golay: order"), 2, 0, tr("Order of the polynomials, less than WINDOW."), 4
             ),
-            parameters.whole_number(
-                "SMOOTHNESS",
-                tr("Whittaker: smoothness"),
-                2,
-                1,
-                tr("How much curvature weighs against distance from the observed values (lambda)."),
+            parameters.with_help(
+                parameters.advanced(
+                    QgsProcessingParameterNumber(
+                        "SMOOTHNESS",
+                        tr("Whittaker: smoothness"),
+                        Qgis.ProcessingNumberParameterType.Double,
+                        defaultValue=1.0,
+                        minValue=0.001,
+                    )
+                ),
+                tr(
+                    "How much curvature weighs against distance from the observed values (lambda): about 1 for months, "
+                    "10 and more for dekads."
+                ),
             ),
             parameters.raster_output("OUTPUT", tr("Filled time series"), tr("The filled time series file, a GeoTIFF.")),
             parameters.raster_output(
@@ -74,7 +84,7 @@ class FillGaps(CropMapAlgorithm):
             "max_gap": values.optional_number("MAX_GAP"),
             "window": values.number("WINDOW"),
             "order": values.number("ORDER"),
-            "smoothness": values.number("SMOOTHNESS"),
+            "smoothness": values.decimal("SMOOTHNESS"),
             "output": output,
             "output_provenance": provenance,
         }

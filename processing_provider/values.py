@@ -66,6 +66,9 @@ class Values:
     def number(self, name: str) -> int:
         return self.algorithm.parameterAsInt(self.parameters, name, self.context)
 
+    def decimal(self, name: str) -> float:
+        return self.algorithm.parameterAsDouble(self.parameters, name, self.context)
+
     def optional_number(self, name: str) -> int | None:
         return self.number(name) if self.has(name) else None
 

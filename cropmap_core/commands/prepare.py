@@ -108,7 +108,7 @@ def fillgaps(
     max_gap: int | None = None,
     window: int = Smoothing.window,
     order: int = Smoothing.order,
-    smoothness: int = Smoothing.smoothness,
+    smoothness: float = Smoothing.smoothness,
     output_provenance: Path | None = None,
 ) -> Result:
     """Fills gaps between composites from the periods that were observed.

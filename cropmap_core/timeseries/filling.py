@@ -28,16 +28,16 @@ class Smoothing:
     """Savitzky-Golay: dates that a polynomial is fitted to, an odd number from 3 on."""
     order: int = 2
     """Savitzky-Golay: order of the polynomial, 0 to 4, less than the window."""
-    smoothness: int = 2
-    """Whittaker: lambda, from 1 on."""
+    smoothness: float = 1.0
+    """Whittaker: lambda, over 0."""
 
     def __post_init__(self) -> None:
         if self.window < 3 or self.window % 2 == 0:
             raise JobError(f"WINDOW is {self.window}.", "Give an odd number of dates from 3 on.")
         if not 0 <= self.order <= min(4, self.window - 1):
             raise JobError(f"ORDER is {self.order}.", f"Give 0 to {min(4, self.window - 1)}.")
-        if self.smoothness < 1:
-            raise JobError(f"SMOOTHNESS is {self.smoothness}.", "Give a whole number from 1 on.")
+        if self.smoothness <= 0:
+            raise JobError(f"SMOOTHNESS is {self.smoothness:g}.", "Give a number over 0.")
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,7 @@ class TestResults:
             "fillgaps",
             series=files["months"],
             method="whittaker",
+            smoothness=0.5,
             max_gap=70,
             output=tmp_path / "filled.tif",
             output_provenance=tmp_path / "provenance.tif",
@@ -107,7 +108,7 @@ class TestResults:
             count, share, _ = dataset.read()
             assert dataset.descriptions == ("clear_count", "filled_share", "longest_gap_days")
         assert outcome.outputs["output_provenance"] == str(tmp_path / "provenance.tif")
-        assert open_time_series(tmp_path / "filled.tif").provenance["smoothness"] == 2
+        assert open_time_series(tmp_path / "filled.tif").provenance["smoothness"] == 0.5
         np.testing.assert_array_equal(count, observed.sum(axis=0))
         np.testing.assert_allclose(share, 1 - observed.sum(axis=0) / valid.sum(axis=0), atol=1e-6)
 
@@ -391,6 +392,12 @@ class TestParameters:
         with pytest.raises(JobError) as refused:
             self.bound("stackscenes", **{"scenes": ["/a"], "output": "/c.tif", **wrong})
         assert told in str(refused.value)
+
+    @pytest.mark.parametrize("wrong", ["much", True, "nan", "inf"])
+    def test_a_number_is_finite(self, wrong: Any) -> None:
+        with pytest.raises(JobError, match=f"smoothness is {wrong!r}. Give a number"):
+            self.bound("fillgaps", series="/a.tif", output="/b.tif", smoothness=wrong)
+        assert self.bound("fillgaps", series="/a.tif", output="/b.tif", smoothness="0.5")["smoothness"] == 0.5
 
     def test_a_text_is_not_true(self) -> None:
         with pytest.raises(JobError, match="include_reflectance is 'false'. Give true or false"):

@@ -24,7 +24,15 @@ from cropmap_core.timeseries.indices import INDICES
 from tests.core.seam import SCHEMA, job_document, validator
 
 DEFINITIONS = SCHEMA["$defs"]
-JSON_TYPE = {Path: "string", date: "string", str: "string", int: "integer", bool: "boolean", tuple: "array"}
+JSON_TYPE = {
+    Path: "string",
+    date: "string",
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    tuple: "array",
+}
 
 
 def resolved(definition: Mapping[str, Any]) -> dict[str, Any]:

@@ -239,7 +239,7 @@ def test_the_ways_to_composite_and_fill_reach_the_job(run, jobs, class_raster, t
         "compositetimeseries",
         {**series, **care, "PERIOD": "Days:10", "METHOD": "nearest", "TARGET_DAY": 0, "OUTPUT_COUNTS": beside},
     )
-    curves = {"METHOD": "savitzky_golay", "WINDOW": 7, "ORDER": 3, "SMOOTHNESS": 9, "MAX_GAP": 60}
+    curves = {"METHOD": "savitzky_golay", "WINDOW": 7, "ORDER": 3, "SMOOTHNESS": 0.5, "MAX_GAP": 60}
     filled = run("fillgaps", {**series, **curves, "OUTPUT_PROVENANCE": beside})
     run("fillgaps", series)
 
@@ -249,6 +249,7 @@ def test_the_ways_to_composite_and_fill_reach_the_job(run, jobs, class_raster, t
     assert (composite["dilate_cloud"], composite["speck"], composite["mask_band"]) == (60, 40, "CLM")
     assert composites == {"OUTPUT": output, "OUTPUT_COUNTS": beside}
     assert (fill["method"], fill["max_gap"], fill["window"], fill["order"]) == ("savitzky_golay", 60, 7, 3)
+    assert fill["smoothness"] == 0.5
     assert filled == {"OUTPUT": output, "OUTPUT_PROVENANCE": beside}
     assert (plain["max_gap"], plain["output_provenance"], plain["method"]) == (None, None, "neighbour_mean")
 

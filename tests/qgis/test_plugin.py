@@ -48,7 +48,7 @@ DEFAULTS = {
     "fillgaps METHOD": "neighbour_mean",
     "WINDOW": 5,
     "ORDER": 2,
-    "SMOOTHNESS": 2,
+    "SMOOTHNESS": 1.0,
     "KEEP_CLASSES": vocabulary.DEFAULT_SCL_CLASSES,
     "INDICES": ["NDVI"],
     "INCLUDE_REFLECTANCE": True,
