@@ -55,7 +55,7 @@ package:
 
 ## make bench          side-by-side measurements, printed as ratios; their data stays in CROPMAP_BENCH
 bench:
-	@scripts/setup worker
+	@scripts/setup dev
 	@for name in composite_and_fill indices map_crops stack_scenes; do $(PYTHON) -m benchmarks.$$name || exit 1; done
 
 ## make bench-full     the measurements that take OpenJPEG or a whole season: tens of minutes and GB

@@ -1,55 +1,100 @@
-"""Compositing and filling against NumPy: 10 bands, 6 and 15 dates a month, 40 % masked."""
+"""Compositing and filling against NumPy and bottleneck: 12 months of 6, 8 and 15 dates, 10 bands, 40 % masked.
+
+The peers get the float32 copy of the stack that they need ready-made; only their medians are timed.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 import warnings
+from collections.abc import Callable
 from functools import partial
 
+import bottleneck
 import numpy as np
 
 from benchmarks.paired import compare
-from cropmap_core.timeseries.kernels import fill_from_neighbours, median_by_period
+from cropmap_core.timeseries.interpolation import fill_from_neighbours
+from cropmap_core.timeseries.medians import median_by_period
 from cropmap_core.timeseries.series import NODATA
 
+MONTHS = 12
 SIZE = 256
-MEGAPIXELS = SIZE * SIZE / 1e6
+FILLED_SIZE = 1024
+_FIRST_BLOCKS = """
+import time
+start = time.perf_counter()
+import numpy as np
+from cropmap_core.timeseries.interpolation import fill_from_neighbours
+from cropmap_core.timeseries.medians import median_by_period
+data, valid = np.ones((12, 4, 512, 512), dtype=np.int16), np.ones((12, 512, 512), dtype=bool)
+imported = time.perf_counter()
+for run in range(2):
+    begun = time.perf_counter()
+    composites = median_by_period(data, valid, np.arange(13))
+    fill_from_neighbours(composites, valid)
+    print(f"{time.perf_counter() - begun:.3f} s", end=", " if run == 0 else "; ")
+print(f"imports {imported - start:.3f} s")
+"""
 
 
 def main() -> None:
+    print(
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Mpx: pixel positions of a month, or of a filled season"
+    )
     random = np.random.default_rng(0)
-    for dates in (6, 15):
-        data = random.integers(0, 8000, (dates, 10, SIZE, SIZE)).astype(np.int16)
-        clear = random.random((dates, SIZE, SIZE)) > 0.4
-        out = np.empty((1, 10, SIZE, SIZE), dtype=np.int16)
-        starts = np.array([0, dates])
+    for dates in (6, 8, 15):
+        shape = (MONTHS * dates, 10, SIZE, SIZE)
+        data = random.integers(0, 8000, shape, dtype=np.int16)
+        clear = random.random((len(data), SIZE, SIZE)) > 0.4
+        floats = data.astype(np.float32)
+        np.copyto(floats, np.nan, where=~clear[:, None])
         compare(
-            f"Median composite, {dates} dates, 10 bands (pixel positions)",
+            f"Median composites of {MONTHS} months, {dates} dates each, 10 bands",
             {
-                "cropmap": partial(median_by_period, data, clear, starts, out),
-                "numpy.nanmedian": partial(_numpy_median, data, clear),
+                "cropmap": partial(median_by_period, data, clear, np.arange(MONTHS + 1) * dates),
+                "bottleneck.nanmedian": partial(_by_month, bottleneck.nanmedian, floats),
+                "numpy.nanmedian": partial(_by_month, np.nanmedian, floats),
             },
-            MEGAPIXELS,
+            MONTHS * SIZE * SIZE / 1e6,
             "Mpx",
+            rounds=3,
         )
-    data = random.integers(0, 8000, (12, 4, SIZE, SIZE)).astype(np.int16)
-    valid = random.random((12, SIZE, SIZE)) > 0.4
+    data = random.integers(0, 8000, (MONTHS, 4, FILLED_SIZE, FILLED_SIZE), dtype=np.int16)
+    valid = random.random((MONTHS, FILLED_SIZE, FILLED_SIZE)) > 0.4
     data[~np.broadcast_to(valid[:, None], data.shape)] = NODATA
-    out = np.empty_like(data)
     compare(
-        "Filling by the reference rule, 12 periods, 4 bands (pixel positions)",
-        {
-            "cropmap": lambda: fill_from_neighbours(data, valid, out),
-            "numpy": lambda: _numpy_fill(data, valid),
-        },
-        MEGAPIXELS,
+        f"Filling {MONTHS} months by the reference rule, 4 bands",
+        {"cropmap": partial(fill_from_neighbours, data.copy(), valid), "numpy": partial(_numpy_fill, data, valid)},
+        FILLED_SIZE * FILLED_SIZE / 1e6,
         "Mpx",
     )
+    _tell_first_blocks()
 
 
-def _numpy_median(data: np.ndarray, clear: np.ndarray) -> np.ndarray:
+def _tell_first_blocks() -> None:
+    """The first and the second block of processes that have to compile, and of those that find the machine code."""
+    print("\nFirst and second block of a process, composite and fill")
+    with tempfile.TemporaryDirectory() as cache:
+        for name in ("compiling", "from the cache"):
+            done = subprocess.run(
+                [sys.executable, "-c", _FIRST_BLOCKS],
+                env={**os.environ, "NUMBA_CACHE_DIR": cache},
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            print(f"  {name:28s} {done.stdout.strip()}")
+
+
+def _by_month(median: Callable[..., np.ndarray], floats: np.ndarray) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # all-masked pixels
-        return np.nanmedian(np.where(clear[:, None], data, np.nan).astype(np.float32), axis=0)
+        for month in np.split(floats, MONTHS):
+            median(month, axis=0)
 
 
 def _numpy_fill(data: np.ndarray, valid: np.ndarray) -> np.ndarray:

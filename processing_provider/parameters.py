@@ -131,6 +131,35 @@ def keep_classes() -> QgsProcessingParameterDefinition:
     )
 
 
+def period() -> QgsProcessingParameterDefinition:
+    """PERIOD: what one composite is made of."""
+    parameter = QgsProcessingParameterString("PERIOD", tr("Period"), "month")
+    parameter.setMetadata(_chooser("PeriodWidget"))
+    return with_help(
+        parameter,
+        tr(
+            "month, half_month (from the 1st and 16th), dekad (from the 1st, 11th and 21st), days:N for periods of N "
+            "days from the first day on, or dates:2018-03-01,2018-04-15 for periods that begin on those days, the last "
+            "of which goes to the last day."
+        ),
+    )
+
+
+def whole_number(
+    name: str, description: str, default: int | None, least: int, text: str, most: int | None = None
+) -> QgsProcessingParameterDefinition:
+    """A whole number under "Advanced parameters", optional where it has no default."""
+    parameter = QgsProcessingParameterNumber(
+        name,
+        description,
+        defaultValue=default,
+        optional=default is None,
+        minValue=least,
+        **({} if most is None else {"maxValue": most}),
+    )
+    return with_help(advanced(parameter), text)
+
+
 def offset() -> QgsProcessingParameterDefinition:
     """OFFSET: the radiometric offset."""
     return with_help(
@@ -175,9 +204,14 @@ def switch(name: str, description: str, default: bool, text: str) -> QgsProcessi
     return with_help(QgsProcessingParameterBoolean(name, description, defaultValue=default), text)
 
 
-def raster_output(name: str, description: str, text: str, optional: bool = False) -> QgsProcessingParameterDefinition:
-    """A GeoTIFF to write."""
-    return with_help(QgsProcessingParameterRasterDestination(name, description, optional=optional), text)
+def raster_output(
+    name: str, description: str, text: str, optional: bool = False, made_unasked: bool = True
+) -> QgsProcessingParameterDefinition:
+    """A GeoTIFF to write; the dialog offers to make an optional one unless told otherwise."""
+    return with_help(
+        QgsProcessingParameterRasterDestination(name, description, optional=optional, createByDefault=made_unasked),
+        text,
+    )
 
 
 def optional_raster(name: str, description: str, text: str) -> QgsProcessingParameterDefinition:

@@ -72,6 +72,9 @@ class Values:
     def decimal(self, name: str) -> float:
         return self.algorithm.parameterAsDouble(self.parameters, name, self.context)
 
+    def optional_number(self, name: str) -> int | None:
+        return self.number(name) if self.has(name) else None
+
     def choice(self, name: str) -> str:
         """The one chosen word of an enum."""
         return self.algorithm.parameterAsEnumString(self.parameters, name, self.context)

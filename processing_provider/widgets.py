@@ -1,4 +1,4 @@
-"""Choosers of our own in the desktop's dialogs: for MODEL and for SCENES.
+"""Choosers of our own in the desktop's dialogs: for MODEL, SCENES and PERIOD.
 
 What `createWidget` returns gets a second Python half on its way through C++. So a chooser is a plain widget, all that
 it does is done by its wrapper, and its first half is kept: C++ would still call it.
@@ -26,6 +26,7 @@ from qgis.PyQt.QtWidgets import (
     QWidget,
 )
 
+from . import vocabulary
 from .errors import JobFailed
 from .given import in_the_form_of_qgis
 from .layer_files import raster_files
@@ -163,6 +164,24 @@ class ScenesWidgetWrapper(QgsAbstractProcessingParameterWidgetWrapper):
         return {"scenes": values.files("SCENES"), **values.scene_selection()}
 
 
+class PeriodWidgetWrapper(QgsAbstractProcessingParameterWidgetWrapper):
+    """An editable list of periods."""
+
+    combo: QComboBox
+
+    def createWidget(self) -> QWidget:  # noqa: N802
+        self.combo = QComboBox(editable=True, insertPolicy=QComboBox.InsertPolicy.NoInsert)
+        self.combo.addItems(vocabulary.PERIODS)
+        self.combo.currentTextChanged.connect(lambda: self.widgetValueHasChanged.emit(self))
+        return _kept(QHBoxLayout(), self.combo)
+
+    def widgetValue(self) -> str:  # noqa: N802
+        return self.combo.currentText().strip()
+
+    def setWidgetValue(self, value, context) -> None:  # noqa: N802
+        self.combo.setEditText(str(value or ""))
+
+
 def _row(field: QWidget, button: QToolButton) -> QWidget:
     layout = QHBoxLayout()
     row = _kept(layout, field, button)
@@ -214,3 +233,9 @@ class ScenesWidget(_Maker):
     """The chooser for SCENES."""
 
     wrapper = ScenesWidgetWrapper
+
+
+class PeriodWidget(_Maker):
+    """The chooser for PERIOD."""
+
+    wrapper = PeriodWidgetWrapper

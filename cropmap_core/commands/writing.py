@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from cropmap_core.io.outputs import Outputs, write_text
 from cropmap_core.jobs import Job
 from cropmap_core.scenes.intake import READING
 from cropmap_core.styles import true_colour_style
+from cropmap_core.timeseries.companions import Companion
 from cropmap_core.timeseries.compositing import Composite
 from cropmap_core.timeseries.files import TimeSeriesFile, write_time_series
 from cropmap_core.timeseries.series import Series
@@ -26,23 +28,37 @@ def job_outputs(job: Job) -> Outputs:
 
 
 def write_step(
-    job: Job, series: Series, output: Path, provenance: dict[str, Any], source: TimeSeriesFile
+    job: Job,
+    series: Series,
+    output: Path,
+    provenance: dict[str, Any],
+    source: TimeSeriesFile,
+    beside: tuple[Companion, Path] | None = None,
 ) -> dict[str, Any]:
     """Writes what a step makes of a time series file."""
     origin = {"series": source.path.name, "source": source.provenance}
-    return write_series(job, series, output, {**provenance, **origin}, [source.path])
+    return write_series(job, series, output, {**provenance, **origin}, [source.path], beside)
 
 
 def write_series(
-    job: Job, series: Series, output: Path, provenance: Mapping[str, Any], inputs: Iterable[Path]
+    job: Job,
+    series: Series,
+    output: Path,
+    provenance: Mapping[str, Any],
+    inputs: Iterable[Path],
+    beside: tuple[Companion, Path] | None = None,
 ) -> dict[str, Any]:
-    """Writes a series, with a true-colour style where it has the bands."""
+    """Writes a series, with a true-colour style where it has the bands, and a companion raster where one is given."""
     with job_outputs(job) as outputs:
         outputs.protect(inputs)
         part = outputs.stage_raster(output)
         style = outputs.stage(output.with_suffix(".qml")) if _can_show_true_colour(series) else None
+        accompanied: AbstractContextManager[Series] = nullcontext(series)
+        if beside is not None:
+            accompanied = beside[0].written(series, outputs.stage_raster(beside[1]))
         job.progress(READING, f"Writing {len(series.dates)} dates of {len(series.bands)} bands")
-        write_time_series(series, part, provenance, job.part(READING, 0.99), job.log)
+        with accompanied as steps:
+            write_time_series(steps, part, provenance, job.part(READING, 0.99), job.log)
         if style is not None:
             write_text(style, _true_colour(series))
         outputs.commit()
@@ -59,7 +75,7 @@ def tell_unseen(job: Job, composites: Composite) -> None:
     Raises:
         NoValidObservationError: That would be most of them: no honest season can be made of it.
     """
-    unseen = [day.isoformat()[:7] for day in composites.unseen]
+    unseen = [day.isoformat()[: 7 if composites.period == "month" else 10] for day in composites.unseen]
     if 2 * len(unseen) > len(composites.dates):
         raise NoValidObservationError(
             f"{len(unseen)} of {len(composites.dates)} periods have no acquisition at all ({', '.join(unseen[:12])}).",

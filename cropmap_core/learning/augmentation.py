@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropmap_core.scenes.scl import keep_table
-from cropmap_core.timeseries.kernels import fill_from_neighbours, median_by_period
+from cropmap_core.timeseries.interpolation import fill_from_neighbours
+from cropmap_core.timeseries.medians import median_by_period
 from cropmap_core.timeseries.periods import Periods
 from cropmap_core.timeseries.series import NODATA, REFLECTANCE_SCALE, SCL, Series
 
@@ -39,22 +40,20 @@ def resampled_seasons(
     scl = block.data[:, stack.bands.index(SCL)]
     clear = block.valid & keep_table(keep_classes)[scl.clip(0, 255)]
     bands = [position for position, band in enumerate(stack.bands) if band != SCL]
-    numbers = np.ascontiguousarray(block.data[:, bands])
     starts = np.searchsorted([periods.index_of(day) for day in stack.dates], np.arange(len(periods.first_days) + 1))
     random = np.random.default_rng(seed)
-    shape = (len(periods.first_days), *numbers.shape[1:])
+    shape = (len(periods.first_days), len(bands), *block.data.shape[2:])
     seasons = np.empty((count, *shape), dtype=np.float32)
-    composite, filled = np.empty((2, *shape), dtype=np.int16)
     for variant in range(count):
         kept = random.random(len(stack.dates)) < random.uniform(_LEAST_SHARE, _LARGEST_SHARE)
         chosen = clear & kept[:, None, None] if variant else clear
-        median_by_period(numbers, chosen, starts, composite)
-        fill_from_neighbours(composite, composite[:, 0] != NODATA, filled)
+        composite = median_by_period(block.data, chosen, starts, bands)
+        fill_from_neighbours(composite, composite[:, 0] != NODATA)
         seasons[variant] = np.where(
-            filled == NODATA, seasons[0], filled.astype(np.float32) * np.float32(REFLECTANCE_SCALE)
+            composite == NODATA, seasons[0], composite.astype(np.float32) * np.float32(REFLECTANCE_SCALE)
         )
         if not variant:
-            seasons[0][filled == NODATA] = np.nan
+            seasons[0][composite == NODATA] = np.nan
     return seasons
 
 

@@ -1,27 +1,44 @@
-"""Composites: the median of the clear observations of each period."""
+"""Composites: one spectrum per period, from its clear observations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cropmap_core.errors import MissingBandError, NoValidObservationError, SeriesError
+from cropmap_core.errors import JobError, NoValidObservationError, SeriesError
 from cropmap_core.io.grid import Window
-from cropmap_core.scenes.scl import keep_table
-from cropmap_core.timeseries.kernels import median_by_period
+from cropmap_core.timeseries.averages import mean_by_period, preferred_by_period
+from cropmap_core.timeseries.centres import geometric_median_by_period, medoid_by_period
+from cropmap_core.timeseries.masks import ClearSky
+from cropmap_core.timeseries.medians import median_by_period
 from cropmap_core.timeseries.periods import Periods, make_periods
-from cropmap_core.timeseries.series import SCL, Block, Derived, SelectedDates, Series, channels_of, empty_block, present
+from cropmap_core.timeseries.series import Block, Derived, Mask, SelectedDates, Series, channels_of
+
+_OF_VALUES = {
+    "median": median_by_period,
+    "mean": mean_by_period,
+    "medoid": medoid_by_period,
+    "geometric_median": geometric_median_by_period,
+}
+_OF_DATES = ("first", "last", "nearest")
+METHODS = (*_OF_VALUES, *_OF_DATES)
+"""Ways to make one spectrum of several; the first is the usual one."""
 
 
 @dataclass(frozen=True)
 class Composite(Derived):
-    """A series of period medians; the day of a composite is the first day of its period."""
+    """A series of composites; the day of a composite is the first day of its period."""
 
     periods: Periods
-    keep_classes: tuple[str, ...]
+    clear_sky: ClearSky
+    method: str = "median"
+    target_day: int | None = None
+    """Days from the start of a period to the day that `nearest` wants; None for its middle."""
 
     @property
     def dates(self) -> tuple[date, ...]:
@@ -29,7 +46,7 @@ class Composite(Derived):
 
     @property
     def bands(self) -> tuple[str, ...]:
-        return tuple(band for band in self.source.bands if band != SCL)
+        return self.clear_sky.bands_of(self.source)
 
     @property
     def period(self) -> str | None:
@@ -41,48 +58,100 @@ class Composite(Derived):
         seen = {self.periods.index_of(day) for day in self.source.dates}
         return tuple(day for index, day in enumerate(self.dates) if index not in seen)
 
+    @property
+    def most_observations(self) -> int:
+        """Acquisitions of the period that has most of them."""
+        return int(np.diff(self._starts()).max())
+
     def read(self, window: Window) -> Block:
-        block = self.source.read(window)
-        scl = block.data[:, self.source.bands.index(SCL)]
-        clear = block.valid & keep_table(self.keep_classes)[scl.clip(0, 255)]
-        reflectance = block.data[:, channels_of(self.source.bands, self.bands)]
+        return self.read_counted(window)[0]
+
+    def read_counted(self, window: Window) -> tuple[Block, NDArray[np.uint16]]:
+        """The composites of a window, and from how many clear observations each was made, shape (P, H, W)."""
+        block, clear = self.clear_sky.read(self.source, window)
+        starts = self._starts()
+        counts = np.empty((len(self.dates), *clear.shape[1:]), dtype=np.uint16)
+        for period, (first, past) in enumerate(pairwise(starts)):
+            np.sum(clear[first:past], axis=0, dtype=np.uint16, out=counts[period])
+        return Block(self._reduce(block.data, clear, starts), counts > 0), counts
+
+    def _reduce(self, data: NDArray[np.int16], clear: Mask, starts: NDArray[np.int64]) -> NDArray[np.int16]:
+        channels = channels_of(self.source.bands, self.bands)
+        if self.method in _OF_VALUES:
+            return _OF_VALUES[self.method](data, clear, starts, channels)
+        return preferred_by_period(data, clear, starts, channels, self._distances())
+
+    def _starts(self) -> NDArray[np.int64]:
+        """First acquisition of each period, and last the number of acquisitions."""
         period_of_date = [self.periods.index_of(day) for day in self.source.dates]
-        starts = np.searchsorted(period_of_date, np.arange(len(self.dates) + 1))
-        data = empty_block(len(self.dates), len(self.bands), window, self.dtype)
-        median_by_period(reflectance, clear, starts, data)
-        return Block(data, present(data, self.bands))
+        return np.searchsorted(period_of_date, np.arange(len(self.dates) + 1))
+
+    def _distances(self) -> NDArray[np.int64]:
+        """How far each acquisition is from what `first`, `last` or `nearest` wants, in half days."""
+        if self.method != "nearest":
+            order = np.arange(len(self.source.dates))
+            return order if self.method == "first" else -order
+        distances = []
+        for day in self.source.dates:
+            period = self.periods.index_of(day)
+            middle = self.periods.lengths[period] - 1
+            wanted = middle if self.target_day is None else 2 * self.target_day
+            distances.append(abs(2 * (day - self.dates[period]).days - wanted))
+        return np.array(distances)
 
 
 def composite(
-    source: Series, period: str, start: date | None, end: date | None, keep_classes: Sequence[str]
+    source: Series,
+    period: str,
+    start: date | None,
+    end: date | None,
+    clear_sky: ClearSky | Sequence[str],
+    method: str = "median",
+    target_day: int | None = None,
 ) -> Composite:
     """Makes period composites of a stack of acquisitions.
 
     Args:
-        source: Acquisitions with SCL, int16.
-        period: `month`.
+        source: Acquisitions with SCL or a mask band, int16.
+        period: See `make_periods`.
         start: First day that counts, inclusive; None for where the series starts.
         end: Last day that counts, inclusive; None for where it ends.
-        keep_classes: Names of the SCL classes that count as clear.
+        clear_sky: What counts as clear; or names of SCL classes, those that do.
+        method: One of `METHODS`.
+        target_day: For `nearest`, days from the start of a period to the wanted day; None for its middle.
 
     Returns:
         A series with every period from start to end, those without a clear observation included.
 
     Raises:
         SeriesError: The source is a composite already, or not int16.
-        MissingBandError: The source has no SCL.
+        MissingBandError: The source has no SCL and no mask band was named, or lacks the one that was.
+        JobError: The method or the period is unknown, or the target day is not for the method.
         NoValidObservationError: No acquisition lies between the dates.
     """
     if source.period is not None or source.dtype.kind != "i":
         raise SeriesError("The time series is not a stack of acquisitions.", "Give the output of stackscenes.")
-    if SCL not in source.bands:
-        raise MissingBandError([SCL], "the time series", "Stack the scenes with their SCL files.")
-    keep_table(keep_classes)
+    rule = clear_sky if isinstance(clear_sky, ClearSky) else ClearSky(tuple(clear_sky))
+    rule.check(source)
+    if method not in METHODS:
+        raise JobError(f"METHOD is '{method}'.", f"Choose one of {', '.join(METHODS)}.")
+    if target_day is not None and (method != "nearest" or not 0 <= target_day <= 366):
+        raise JobError(
+            f"TARGET_DAY is {target_day} and METHOD {method}.",
+            "Give 0 to 366 days after a period's first with METHOD nearest, or leave it out.",
+        )
     first, last = start or source.span[0], end or source.span[1]
-    chosen = SelectedDates(source, first, last)
-    if not chosen.dates and (end is None or start is None or start <= end):
+    if start is None or end is None or start <= end:  # else make_periods says which date is wrong
+        _check_acquired(source, first, last)
+    periods = make_periods(period, first, last)
+    first = max(first, periods.first_days[0])
+    _check_acquired(source, first, last)
+    return Composite(SelectedDates(source, first, last), periods, rule, method, target_day)
+
+
+def _check_acquired(source: Series, first: date, last: date) -> None:
+    if not any(first <= day <= last for day in source.dates):
         raise NoValidObservationError(
             f"No acquisition between {first} and {last}.",
             f"The time series runs from {source.dates[0]} to {source.dates[-1]}: change START_DATE or END_DATE.",
         )
-    return Composite(chosen, make_periods(period, first, last), tuple(keep_classes))

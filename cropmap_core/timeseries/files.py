@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -22,7 +22,17 @@ from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.outputs import create_raster
 from cropmap_core.io.rasters import in_threads, read_bands, reason_of
 from cropmap_core.timeseries.blocks import MEMORY, plan_blocks, read_ahead
-from cropmap_core.timeseries.series import NODATA, REFLECTANCE_SCALE, SCL, Block, Series, empty_block, present
+from cropmap_core.timeseries.series import (
+    NODATA,
+    REFLECTANCE_SCALE,
+    SCL,
+    Block,
+    Series,
+    Values,
+    channels_of,
+    empty_block,
+    present,
+)
 
 Progress = Callable[[float], None]
 Log = Callable[[str], None]
@@ -48,18 +58,22 @@ class TimeSeriesFile:
     """What the file was made from, as `write_time_series` was told."""
 
     def read(self, window: Window) -> Block:
-        data = empty_block(len(self.dates), len(self.bands), window, self.dtype)
+        data = self.read_bands(window, self.bands)
+        return Block(data, present(data, self.bands))
+
+    def read_bands(self, window: Window, bands: Sequence[str]) -> Values:
+        data = empty_block(len(self.dates), len(bands), window, self.dtype)
         inner = window.clipped(self.grid.height, self.grid.width)
         if inner.height and inner.width:
             rows, cols = inner.slices_within(window)
-            count = len(self.bands)
+            channels = channels_of(self.bands, bands)
 
             def read_date(time: int) -> None:
-                numbers = list(range(time * count + 1, (time + 1) * count + 1))
+                numbers = [time * len(self.bands) + channel + 1 for channel in channels]
                 data[time, :, rows, cols] = read_bands(self.path, numbers, inner)
 
             in_threads(read_date, range(len(self.dates)))
-        return Block(data, present(data, self.bands))
+        return data
 
 
 def open_time_series(path: Path) -> TimeSeriesFile:

@@ -1,112 +1,89 @@
-"""Compiled loops over int16 pixels: medians over dates and filling of gaps, without a float copy of the block."""
+"""What all compiled loops over pixels share: how they are compiled, spread over threads, and round.
+
+Every kernel walks a range of pixels in chunks and every chunk date by date, so that its innermost loop runs across
+neighbouring pixels: that is what the compiler turns into vector instructions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from cropmap_core.timeseries.series import NODATA
+from cropmap_core.io.rasters import THREADS
 
-_kernel: Callable[..., Callable[[Callable[..., Any]], Callable[..., Any]]] = numba.njit
+CHUNK = 4096
+"""Pixels that a kernel works on at a time: the rows of some dozen dates stay in the second-level cache."""
 
-
-@_kernel(cache=True, nogil=True, inline="always")
-def _half_even(total: int) -> int:
-    """Half of an integer, rounded half to even."""
-    half = total >> 1
-    return half + (total & 1 & half)
+_NO_FRACTION = 1.5 * 2.0**52
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="compute")
 
 
-@_kernel(cache=True, nogil=True, parallel=True)
-def median_by_period(
-    data: NDArray[np.int16],
-    clear: NDArray[np.bool_],
-    starts: NDArray[np.int64],
-    out: NDArray[np.int16],
-) -> None:
-    """Median of the clear values of each period; `NODATA` where there is none.
+def compiled(function: _Function) -> _Function:
+    """Compiles a function when it is first called, and keeps the machine code for later processes.
 
-    Even counts give the mean of the two middle values, rounded half to even.
+    It is kept beside the source, else in the user's cache folder, else nowhere: then each process compiles its own.
+    NUMBA_CACHE_DIR names another folder. A change of `compiled` functions in one module is not noticed by the kept
+    code of those in other modules that call them.
+    """
+    kept: Any
+    try:  # error_model: a check of each division would keep loops from being vectorised
+        kept = numba.njit(nogil=True, error_model="numpy", cache=True)(function)
+    except RuntimeError:  # no folder to keep it in can be written to
+        kept = numba.njit(nogil=True, error_model="numpy")(function)
+    compiled_function: _Function = kept
+    return compiled_function
+
+
+def over_pixels(kernel: Callable[..., None], pixels: int, *arguments: Any) -> None:
+    """Runs a kernel over all pixels, a part on each computing thread.
 
     Args:
-        data: int16, shape (T, C, H, W).
-        clear: bool, shape (T, H, W).
-        starts: First date of each period in `data`, and last the number of dates used, shape (P + 1,).
-        out: int16, shape (P, C, H, W).
+        kernel: Takes the arguments, its first pixel and the pixel after its last.
+        pixels: How many there are.
+        arguments: What the kernel takes before.
     """
-    times, channels, height, width = data.shape
-    for row in numba.prange(height):
-        used = np.empty(times, dtype=np.int64)
-        values = np.empty(times, dtype=np.int16)
-        for period in range(starts.size - 1):
-            for col in range(width):
-                count = 0
-                for time in range(starts[period], starts[period + 1]):
-                    if clear[time, row, col]:
-                        used[count] = time
-                        count += 1
-                for channel in range(channels):
-                    if count == 0:
-                        out[period, channel, row, col] = NODATA
-                        continue
-                    for index in range(count):
-                        value = data[used[index], channel, row, col]
-                        place = index
-                        while place > 0 and values[place - 1] > value:
-                            values[place] = values[place - 1]
-                            place -= 1
-                        values[place] = value
-                    middle = count // 2
-                    if count % 2:
-                        out[period, channel, row, col] = values[middle]
-                    else:
-                        out[period, channel, row, col] = _half_even(
-                            np.int32(values[middle - 1]) + np.int32(values[middle])
-                        )
+    chunks = -(-pixels // CHUNK)
+    step = max(1, -(-chunks // THREADS)) * CHUNK
+    parts = [(begin, min(begin + step, pixels)) for begin in range(0, pixels, step)]
+    _in_parts(lambda part: kernel(*arguments, *part), parts)
 
 
-@_kernel(cache=True, nogil=True, parallel=True)
-def fill_from_neighbours(data: NDArray[np.int16], valid: NDArray[np.bool_], out: NDArray[np.int16]) -> None:
-    """Fills gaps in time by the reference rule.
+def over_dates(kernel: Callable[[int], None], dates: int) -> None:
+    """Runs a kernel for every date, several at once."""
+    _in_parts(kernel, list(range(dates)))
 
-    An interior gap takes the mean of the nearest observed date before and after (rounded half to even), a leading gap
-    the next, a trailing gap the last observed one. Pixels that were never observed stay `NODATA`.
 
-    Args:
-        data: int16, shape (T, C, H, W).
-        valid: bool, shape (T, H, W).
-        out: int16, shape (T, C, H, W).
+def _in_parts(run: Callable[[Any], None], parts: list[Any]) -> None:
+    if len(parts) == 1:
+        run(parts[0])
+        return
+    for _ in _pool.map(run, parts):
+        pass
+
+
+def flat(array: NDArray[Any]) -> NDArray[Any]:
+    """The same with one axis of pixels instead of rows and columns, contiguous: (..., H, W) to (..., H * W)."""
+    return np.ascontiguousarray(array).reshape(*array.shape[:-2], -1)
+
+
+def in_place(array: NDArray[Any], change: Callable[[NDArray[Any]], None]) -> None:
+    """Changes an array that need not be contiguous through its `flat` form."""
+    values = flat(array)
+    change(values)
+    if not np.shares_memory(values, array):
+        array[...] = values.reshape(array.shape)
+
+
+@compiled
+def nearest_even(value: float) -> float:
+    """A number rounded to a whole one, half to even, in a way that compilers can vectorise.
+
+    Beyond 2 ** 52 no number has a fraction, so adding 1.5 times as much rounds it away as every addition is rounded.
     """
-    times, channels, height, width = data.shape
-    for row in numba.prange(height):
-        before = np.empty((times, width), dtype=np.int64)
-        after = np.empty((times, width), dtype=np.int64)
-        for col in range(width):
-            last = -1
-            for time in range(times):
-                if valid[time, row, col]:
-                    last = time
-                before[time, col] = last
-            following = -1
-            for time in range(times - 1, -1, -1):
-                if valid[time, row, col]:
-                    following = time
-                after[time, col] = following
-        for time in range(times):
-            for channel in range(channels):
-                for col in range(width):
-                    earlier, later = before[time, col], after[time, col]
-                    if earlier < 0 and later < 0:
-                        out[time, channel, row, col] = NODATA
-                    elif earlier < 0:
-                        out[time, channel, row, col] = data[later, channel, row, col]
-                    elif later < 0:
-                        out[time, channel, row, col] = data[earlier, channel, row, col]
-                    else:
-                        out[time, channel, row, col] = _half_even(
-                            np.int32(data[earlier, channel, row, col]) + np.int32(data[later, channel, row, col])
-                        )
+    return (value + _NO_FRACTION) - _NO_FRACTION

@@ -6,10 +6,11 @@ only the window that is asked for, so the whole chain streams, with or without f
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,7 @@ class Series(Protocol):
         ...
 
     def read(self, window: Window) -> Block:
-        """The pixels of a window; beyond the grid nothing is valid."""
+        """The pixels of a window; beyond the grid nothing is valid. The arrays are the caller's own, to change too."""
         ...
 
 
@@ -154,8 +155,30 @@ class SelectedDates(Derived):
 
     def read(self, window: Window) -> Block:
         block = self.source.read(window)
-        chosen = [index for index, day in enumerate(self.source.dates) if self.first <= day <= self.last]
-        return Block(block.data[chosen], block.valid[chosen])
+        return Block(block.data[self._chosen], block.valid[self._chosen])
+
+    def read_bands(self, window: Window, bands: Sequence[str]) -> Values:
+        return read_bands(self.source, window, bands)[self._chosen]
+
+    @property
+    def _chosen(self) -> slice:
+        return slice(bisect_left(self.source.dates, self.first), bisect_right(self.source.dates, self.last))
+
+
+@runtime_checkable
+class BandReader(Protocol):
+    """A series that can read some of its bands alone."""
+
+    def read_bands(self, window: Window, bands: Sequence[str]) -> Values:
+        """The values of some bands, shape (T, len(bands), H, W); beyond the grid nodata."""
+        ...
+
+
+def read_bands(series: Series, window: Window, bands: Sequence[str]) -> Values:
+    """The values of some bands of a series, shape (T, len(bands), H, W); others are read only where that must be."""
+    if isinstance(series, BandReader):
+        return series.read_bands(window, bands)
+    return series.read(window).data[:, channels_of(series.bands, bands)]
 
 
 def channels_of(bands: Sequence[str], wanted: Sequence[str]) -> list[int]:

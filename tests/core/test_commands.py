@@ -20,6 +20,7 @@ from cropmap_core.__main__ import main
 from cropmap_core.commands import COMMANDS
 from cropmap_core.errors import JobError
 from cropmap_core.inference.bundles import Bundle
+from cropmap_core.io.grid import Grid
 from cropmap_core.parameters import bind
 from cropmap_core.timeseries.files import open_time_series
 from tests.core.seam import Outcome, numbered_parcels, run_here, unfinished_files
@@ -70,6 +71,46 @@ class TestResults:
         outcome = run_here("compositetimeseries", series=files["stack"], output=tmp_path / "months.tif")
         assert outcome.outputs["dates"] == [f"2018-{month:02}-01" for month in (4, 5, 6, 7, 8)]
         assert outcome.outputs["bands"] == BANDS
+
+    def test_compositetimeseries_counts_clear_observations(self, files: Mapping[str, Path], tmp_path: Path) -> None:
+        outcome = run_here(
+            "compositetimeseries",
+            series=files["stack"],
+            period="half_month",
+            method="medoid",
+            dilate_cloud=20,
+            output=tmp_path / "halves.tif",
+            output_counts=tmp_path / "counts.tif",
+        )
+        halves = open_time_series(tmp_path / "halves.tif")
+        _, valid = whole(halves)
+        with rasterio.open(tmp_path / "counts.tif") as dataset:
+            counts, names, grid = dataset.read(), dataset.descriptions, Grid.of(dataset)
+        assert outcome.outputs["output_counts"] == str(tmp_path / "counts.tif")
+        assert (counts.dtype, grid) == (np.uint8, halves.grid)
+        assert names == tuple(f"{day} clear_count" for day in halves.dates)
+        np.testing.assert_array_equal(counts > 0, valid)
+        assert (halves.period, halves.provenance["dilate_cloud_m"]) == ("half_month", 20)
+
+    def test_fillgaps_tells_what_it_filled(self, files: Mapping[str, Path], tmp_path: Path) -> None:
+        outcome = run_here(
+            "fillgaps",
+            series=files["months"],
+            method="whittaker",
+            smoothness=0.5,
+            max_gap=70,
+            output=tmp_path / "filled.tif",
+            output_provenance=tmp_path / "provenance.tif",
+        )
+        _, observed = whole(open_time_series(files["months"]))
+        _, valid = whole(open_time_series(tmp_path / "filled.tif"))
+        with rasterio.open(tmp_path / "provenance.tif") as dataset:
+            count, share, _ = dataset.read()
+            assert dataset.descriptions == ("clear_count", "filled_share", "longest_gap_days")
+        assert outcome.outputs["output_provenance"] == str(tmp_path / "provenance.tif")
+        assert open_time_series(tmp_path / "filled.tif").provenance["smoothness"] == 0.5
+        np.testing.assert_array_equal(count, observed.sum(axis=0))
+        np.testing.assert_allclose(share, 1 - observed.sum(axis=0) / valid.sum(axis=0), atol=1e-6)
 
     def test_computeindices(self, files: Mapping[str, Path], tmp_path: Path) -> None:
         parameters = {"series": files["filled"], "indices": ["NDMI", "NDVI"], "output": tmp_path / "indices.tif"}
@@ -367,6 +408,12 @@ class TestParameters:
         with pytest.raises(JobError) as refused:
             self.bound("stackscenes", **{"scenes": ["/a"], "output": "/c.tif", **wrong})
         assert told in str(refused.value)
+
+    @pytest.mark.parametrize("wrong", ["much", True, "nan", "inf"])
+    def test_a_number_is_finite(self, wrong: Any) -> None:
+        with pytest.raises(JobError, match=f"smoothness is {wrong!r}. Give a number"):
+            self.bound("fillgaps", series="/a.tif", output="/b.tif", smoothness=wrong)
+        assert self.bound("fillgaps", series="/a.tif", output="/b.tif", smoothness="0.5")["smoothness"] == 0.5
 
     def test_a_text_is_not_true(self) -> None:
         with pytest.raises(JobError, match="include_reflectance is 'false'. Give true or false"):

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from cropmap_core.errors import JobError, MissingBandError, NoValidObservationError, SeriesError
 from cropmap_core.io.grid import Window
 from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES, SCL_CLASSES, keep_table
-from cropmap_core.timeseries.compositing import composite
-from cropmap_core.timeseries.periods import make_periods
+from cropmap_core.timeseries.compositing import METHODS, composite
+from cropmap_core.timeseries.masks import ClearSky
 from cropmap_core.timeseries.series import NODATA
 from tests.core.series_in_memory import SeriesInMemory, pixel_series, whole
 
@@ -146,8 +146,8 @@ def stack_of(data: NDArray[np.int16], scl: NDArray[np.int16]) -> SeriesInMemory:
     return SeriesInMemory(np.concatenate([data, scl], axis=1), (*bands, "SCL"), days)
 
 
-def may_composite(data: NDArray[np.int16], scl: NDArray[np.int16]) -> NDArray[np.int16]:
-    made, _ = whole(composite(stack_of(data, scl), "month", None, None, DEFAULT_KEEP_CLASSES))
+def may_composite(data: NDArray[np.int16], scl: NDArray[np.int16], method: str = "median") -> NDArray[np.int16]:
+    made, _ = whole(composite(stack_of(data, scl), "month", None, None, DEFAULT_KEEP_CLASSES, method))
     return made
 
 
@@ -157,23 +157,55 @@ def test_median_equals_the_reference(season: tuple[NDArray[np.int16], NDArray[np
     np.testing.assert_array_equal(may_composite(data, scl), reference_median(data, scl[:, 0] == VEGETATION))
 
 
-@given(seasons, st.integers(NODATA, HIGHEST))
+@given(seasons, st.integers(NODATA, HIGHEST), st.sampled_from(METHODS))
 def test_a_masked_value_never_reaches_a_composite(
-    season: tuple[NDArray[np.int16], NDArray[np.int16]], rubbish: int
+    season: tuple[NDArray[np.int16], NDArray[np.int16]], rubbish: int, method: str
 ) -> None:
     data, scl = season
     spoilt = np.where(scl == CLOUD, np.int16(rubbish), data)
-    np.testing.assert_array_equal(may_composite(spoilt, scl), may_composite(data, scl))
+    np.testing.assert_array_equal(may_composite(spoilt, scl, method), may_composite(data, scl, method))
 
 
-@given(seasons, st.randoms(use_true_random=False))
+@given(seasons, st.randoms(use_true_random=False), st.sampled_from(["median", "mean"]))
 def test_the_order_of_the_dates_within_a_month_does_not_matter(
-    season: tuple[NDArray[np.int16], NDArray[np.int16]], random: Random
+    season: tuple[NDArray[np.int16], NDArray[np.int16]], random: Random, method: str
 ) -> None:
     data, scl = season
     order = list(range(len(data)))
     random.shuffle(order)
-    np.testing.assert_array_equal(may_composite(data[order], scl[order]), may_composite(data, scl))
+    np.testing.assert_array_equal(may_composite(data[order], scl[order], method), may_composite(data, scl, method))
+
+
+@given(seasons, st.sampled_from(METHODS))
+def test_a_pixel_that_is_masked_at_all_dates_is_nodata_and_no_other(
+    season: tuple[NDArray[np.int16], NDArray[np.int16]], method: str
+) -> None:
+    data, scl = season
+    never = (scl[:, 0] == CLOUD).all(axis=0)
+    made, valid = whole(composite(stack_of(data, scl), "month", None, None, DEFAULT_KEEP_CLASSES, method))
+    assert ((made[0] == NODATA) == never).all()
+    assert (valid[0] == ~never).all()
+
+
+@given(seasons, st.sampled_from(METHODS))
+def test_the_composite_of_one_date_is_that_date(
+    season: tuple[NDArray[np.int16], NDArray[np.int16]], method: str
+) -> None:
+    data, scl = season
+    expected = np.where(scl[:1] == VEGETATION, data[:1], NODATA)
+    np.testing.assert_array_equal(may_composite(data[:1], scl[:1], method), expected)
+
+
+@given(seasons, st.sampled_from(METHODS))
+def test_a_composite_lies_between_the_clear_values(
+    season: tuple[NDArray[np.int16], NDArray[np.int16]], method: str
+) -> None:
+    data, scl = season
+    clear = scl == VEGETATION
+    made = may_composite(data, scl, method)[0]
+    seen = np.broadcast_to(clear.any(axis=0), made.shape)
+    assert (made >= np.where(clear, data, HIGHEST).min(axis=0))[seen].all()
+    assert (made <= np.where(clear, data, LOWEST).max(axis=0))[seen].all()
 
 
 def test_a_window_of_the_composite_is_the_part_of_the_whole() -> None:
@@ -184,6 +216,71 @@ def test_a_window_of_the_composite_is_the_part_of_the_whole() -> None:
     block = made.read(Window(2, 1, 3, 4))
     np.testing.assert_array_equal(block.data, whole(made)[0][:, :, 2:5, 1:5])
     np.testing.assert_array_equal(block.valid, whole(made)[1][:, 2:5, 1:5])
+
+
+@pytest.mark.parametrize(
+    ("method", "target_day", "expected"),
+    [
+        ("first", None, [20]),
+        ("last", None, [70]),
+        ("mean", None, [42]),  # of 20, 30, 50 and 70: 42.5, half to even
+        ("nearest", None, [50]),  # the middle of May is its 16th: the 14th is clear, the 16th is not
+        ("nearest", 0, [20]),
+        ("nearest", 9, [30]),
+        ("nearest", 30, [70]),
+    ],
+)
+def test_other_ways_to_composite(method: str, target_day: int | None, expected: list[int]) -> None:
+    days = ["2018-05-01", "2018-05-03", "2018-05-08", "2018-05-14", "2018-05-16", "2018-05-25"]
+    rows = [(10, CLOUD), (20, VEGETATION), (30, VEGETATION), (50, VEGETATION), (60, CLOUD), (70, VEGETATION)]
+    series = pixel_series(("B04", "SCL"), rows, days)
+    made = composite(series, "month", None, None, DEFAULT_KEEP_CLASSES, method, target_day)
+    assert whole(made)[0].ravel().tolist() == expected
+
+
+def test_of_two_equally_near_observations_the_earlier_is_taken() -> None:
+    series = pixel_series(("B04", "SCL"), [(1, 4), (2, 4)], ["2018-05-15", "2018-05-17"])
+    assert whole(composite(series, "month", None, None, DEFAULT_KEEP_CLASSES, "nearest"))[0].ravel().tolist() == [1]
+
+
+def test_clear_observations_are_counted_by_period() -> None:
+    series = pixel_series(("B04", "SCL"), [(1, 4), (2, 4), (3, 9), (4, 9)], [*days_in_may(3), "2018-06-01"])
+    made = composite(series, "month", None, None, DEFAULT_KEEP_CLASSES)
+    _, counts = made.read_counted(made.grid.window())
+    assert counts.ravel().tolist() == [2, 0]
+    assert made.most_observations == 3
+
+
+def test_periods_need_not_be_months() -> None:
+    series = pixel_series(("B04", "SCL"), [(value, 4) for value in range(1, 7)], days_in_may(6))
+    made = composite(series, "days:2", date(2018, 5, 2), None, DEFAULT_KEEP_CLASSES, "last")
+    assert whole(made)[0].ravel().tolist() == [3, 5, 6]
+    assert (made.period, made.dates[1]) == ("days:2", date(2018, 5, 4))
+
+
+def test_acquisitions_before_the_first_of_listed_periods_do_not_count() -> None:
+    series = pixel_series(("B04", "SCL"), [(value, 4) for value in range(1, 7)], days_in_may(6))
+    made = composite(series, "dates:2018-05-03,2018-05-05", None, None, DEFAULT_KEEP_CLASSES, "first")
+    assert whole(made)[0].ravel().tolist() == [3, 5]
+    assert made.span == (date(2018, 5, 3), date(2018, 5, 6))
+
+
+def test_bands_that_mask_are_not_composited() -> None:
+    series = pixel_series(("B04", "CLM", "SCL"), [(10, 0, 4), (90, 1, 4)], days_in_may(2))
+    made = composite(series, "month", None, None, ClearSky(DEFAULT_KEEP_CLASSES, mask_band="CLM"))
+    assert made.bands == ("B04",)
+    assert whole(made)[0].ravel() == [10]
+
+
+def test_an_unknown_method_is_refused() -> None:
+    with pytest.raises(JobError, match="METHOD is 'mode'"):
+        composite(clear_in_may(1), "month", None, None, DEFAULT_KEEP_CLASSES, "mode")
+
+
+@pytest.mark.parametrize(("method", "target_day"), [("median", 3), ("nearest", -1), ("nearest", 400)])
+def test_a_target_day_is_for_the_nearest_observation(method: str, target_day: int) -> None:
+    with pytest.raises(JobError, match=f"TARGET_DAY is {target_day}"):
+        composite(clear_in_may(1), "month", None, None, DEFAULT_KEEP_CLASSES, method, target_day)
 
 
 def test_a_composite_cannot_be_composited_again() -> None:
@@ -205,16 +302,6 @@ def test_dates_without_any_acquisition_are_refused_and_those_there_are_told() ->
 def test_an_end_before_the_start_is_refused() -> None:
     with pytest.raises(JobError, match="END_DATE 2018-05-01 lies before START_DATE 2018-05-02"):
         composite(clear_in_may(1, 2), "month", date(2018, 5, 2), date(2018, 5, 1), DEFAULT_KEEP_CLASSES)
-
-
-def test_an_unknown_period_is_refused() -> None:
-    with pytest.raises(JobError, match="PERIOD is 'week'"):
-        make_periods("week", date(2018, 5, 1), date(2018, 5, 9))
-
-
-def test_periods_know_which_of_them_holds_a_day() -> None:
-    periods = make_periods("month", date(2018, 11, 20), date(2019, 2, 3))
-    assert [periods.index_of(day) for day in (date(2018, 11, 20), date(2018, 12, 31), date(2019, 2, 3))] == [0, 1, 3]
 
 
 def test_scl_names_stand_for_the_values_of_the_specification() -> None:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from cropmap_core.errors import SeriesError
+from cropmap_core.errors import JobError, SeriesError
 from cropmap_core.io.grid import Window
-from cropmap_core.timeseries.filling import Filled
+from cropmap_core.timeseries.filling import METHODS, Filled, Smoothing
 from cropmap_core.timeseries.series import NODATA
 from tests.core.series_in_memory import SeriesInMemory, pixel_series, whole
 
@@ -26,13 +26,17 @@ def composites(data: NDArray[np.int16]) -> SeriesInMemory:
     return SeriesInMemory(data, tuple(f"B{number:02}" for number in range(1, data.shape[1] + 1)), months, "month")
 
 
-def filled(data: NDArray[np.int16]) -> NDArray[np.int16]:
-    made, _ = whole(Filled(composites(data)))
+def filled(data: NDArray[np.int16], method: str = "neighbour_mean") -> NDArray[np.int16]:
+    made, _ = whole(Filled(composites(data), method))
     return made
 
 
+def pixel(*values: int) -> NDArray[np.int16]:
+    return np.array(values, dtype=np.int16).reshape(-1, 1, 1, 1)
+
+
 def filled_pixel(*values: int) -> list[int]:
-    return list(filled(np.array(values, dtype=np.int16).reshape(-1, 1, 1, 1)).ravel())
+    return list(filled(pixel(*values)).ravel())
 
 
 @pytest.mark.parametrize(
@@ -107,17 +111,86 @@ def test_filling_equals_the_reference(series: tuple[NDArray[np.int16], NDArray[n
     np.testing.assert_array_equal(filled(data), reference_filling(data))
 
 
-@given(observed_series)
-def test_what_was_observed_stays_as_it_is(series: tuple[NDArray[np.int16], NDArray[np.bool_]]) -> None:
+@given(observed_series, st.sampled_from(["neighbour_mean", "linear"]))
+def test_what_was_observed_stays_as_it_is_unless_it_is_smoothed(
+    series: tuple[NDArray[np.int16], NDArray[np.bool_]], method: str
+) -> None:
     data = with_gaps(series)
     observed = data != NODATA
-    np.testing.assert_array_equal(filled(data)[observed], data[observed])
+    np.testing.assert_array_equal(filled(data, method)[observed], data[observed])
 
 
-@given(observed_series)
-def test_filling_twice_changes_nothing(series: tuple[NDArray[np.int16], NDArray[np.bool_]]) -> None:
-    once = filled(with_gaps(series))
-    np.testing.assert_array_equal(filled(once), once)
+@given(observed_series, st.sampled_from(["neighbour_mean", "linear"]))
+def test_filling_twice_changes_nothing(series: tuple[NDArray[np.int16], NDArray[np.bool_]], method: str) -> None:
+    once = filled(with_gaps(series), method)
+    np.testing.assert_array_equal(filled(once, method), once)
+
+
+@given(observed_series, st.sampled_from(METHODS))
+def test_after_filling_all_dates_of_a_pixel_have_a_value_or_none_has(
+    series: tuple[NDArray[np.int16], NDArray[np.bool_]], method: str
+) -> None:
+    data = with_gaps(series)
+    made, valid = whole(Filled(composites(data), method))
+    ever = series[1].any(axis=0)
+    assert ((made != NODATA) == ever).all()
+    assert (valid == ever[0]).all()
+
+
+def test_a_line_goes_by_the_days_not_by_the_count_of_dates() -> None:
+    """February is 31 days after January, March 59: 31/59 of the way from 0 to 590."""
+    assert filled(pixel(0, GAP, 590), "linear").ravel().tolist() == [0, 310, 590]
+
+
+def test_smoothing_changes_what_was_observed() -> None:
+    smooth = Filled(composites(pixel(0, 700, 0, 0)), "whittaker", smoothing=Smoothing(smoothness=5))
+    assert 0 < whole(smooth)[0][1] < 700
+
+
+class TestLongGaps:
+    def test_stay_nodata(self) -> None:
+        """From the 1st of January to the 1st of March are 59 days, to the 1st of April 90."""
+        data = np.stack([pixel(10, GAP, 30, 40), pixel(10, GAP, GAP, 40)], axis=-1)[..., 0, :]
+        made, valid = whole(Filled(composites(data), max_gap_days=59))
+        assert made[:, 0, 0].T.tolist() == [[10, 20, 30, 40], [10, GAP, GAP, 40]]
+        assert valid[:, 0].T.tolist() == [[True] * 4, [True, False, False, True]]
+
+    def test_at_the_ends_are_measured_to_the_end_of_the_series(self) -> None:
+        data = pixel(GAP, GAP, 30, GAP)
+        assert whole(Filled(composites(data), max_gap_days=58))[0].ravel().tolist() == [GAP, GAP, 30, 30]
+        assert whole(Filled(composites(data), max_gap_days=59))[0].ravel().tolist() == [30] * 4
+
+    def test_a_limit_of_no_days_is_refused(self) -> None:
+        with pytest.raises(JobError, match="MAX_GAP is 0"):
+            Filled(composites(pixel(1)), max_gap_days=0)
+
+
+def test_provenance_tells_what_is_filled() -> None:
+    """Two of five months are observed; one of the others is in a gap that is too long."""
+    steps = Filled(composites(pixel(10, GAP, GAP, 40, GAP)), max_gap_days=31)
+    block, (count, share, longest) = steps.read_with_provenance(Window(0, 0, 1, 1))
+    assert block.data.ravel().tolist() == [10, GAP, GAP, 40, 40]
+    assert (count, share, longest) == (2, np.float32(1 / 3), 90)
+
+
+@pytest.mark.parametrize(
+    ("smoothing", "name"),
+    [
+        ({"window": 4}, "WINDOW"),
+        ({"window": 1}, "WINDOW"),
+        ({"order": 5, "window": 9}, "ORDER"),
+        ({"order": 3, "window": 3}, "ORDER"),
+        ({"smoothness": 0}, "SMOOTHNESS"),
+    ],
+)
+def test_smoothing_that_makes_no_sense_is_refused(smoothing: dict[str, int], name: str) -> None:
+    with pytest.raises(JobError, match=f"{name} is"):
+        Smoothing(**smoothing)
+
+
+def test_an_unknown_method_is_refused() -> None:
+    with pytest.raises(JobError, match="METHOD is 'spline'"):
+        Filled(composites(pixel(1)), "spline")
 
 
 def test_a_window_is_the_part_of_the_whole() -> None:

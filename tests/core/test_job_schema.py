@@ -19,6 +19,7 @@ from cropmap_core.errors import CropMapError
 from cropmap_core.scenes.inventory import DEFAULT_BANDS, NATIVE_RESOLUTION_M
 from cropmap_core.scenes.offset import OFFSETS
 from cropmap_core.scenes.scl import NEVER_KEPT, SCL_CLASSES
+from cropmap_core.timeseries import compositing, filling
 from cropmap_core.timeseries.formulas import INDICES
 from tests.core.seam import SCHEMA, job_document, validator
 
@@ -111,6 +112,10 @@ class TestChoices:
 
     def test_offsets(self) -> None:
         assert DEFINITIONS["offset"]["enum"] == list(OFFSETS)
+
+    def test_ways_to_composite_and_fill(self) -> None:
+        for command, methods in (("compositetimeseries", compositing.METHODS), ("fillgaps", filling.METHODS)):
+            assert DEFINITIONS[command]["properties"]["method"]["enum"] == list(methods)
 
     def test_default_indices_exist(self) -> None:
         assert set(DEFINITIONS["computeindices"]["properties"]["indices"]["default"]) <= set(INDICES)

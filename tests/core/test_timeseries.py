@@ -19,7 +19,7 @@ from cropmap_core.errors import MissingBandError, SceneError, SeriesError
 from cropmap_core.io.grid import Window
 from cropmap_core.timeseries.files import open_time_series, write_time_series
 from cropmap_core.timeseries.indices import with_indices
-from cropmap_core.timeseries.series import NODATA, SelectedBands, SelectedDates
+from cropmap_core.timeseries.series import NODATA, SelectedBands, SelectedDates, read_bands
 from tests.core.series_in_memory import SeriesInMemory, pixel_series, whole
 from tests.factories import CRS
 
@@ -110,6 +110,16 @@ def test_a_window_of_a_file_is_the_part_of_the_whole_and_nothing_beyond(tmp_path
     np.testing.assert_array_equal(block.data[:, :, :2, :2], example().values[:, :, 1:, 2:])
     assert block.valid[0].tolist() == [[True, True, False, False, False]] * 2 + [[False] * 5]
     assert (block.data[:, :, 2:] == NODATA).all()
+
+
+def test_some_bands_of_some_dates_can_be_read_alone(tmp_path: Path) -> None:
+    write_time_series(example(), tmp_path / "series.tif", {})
+    june = SelectedDates(open_time_series(tmp_path / "series.tif"), JUNE, JULY)
+    assert read_bands(june, Window(-1, 0, 2, 2), ["B08"]).tolist() == [[[[NODATA, NODATA], [6800, 6801]]]]
+
+
+def test_a_series_that_cannot_read_bands_alone_gives_them_too() -> None:
+    assert read_bands(example(), Window(0, 0, 1, 2), ["B08", "B04"])[0].tolist() == [[[5800, 5801]], [[5400, 5401]]]
 
 
 def test_progress_runs_from_0_to_1_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

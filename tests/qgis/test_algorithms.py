@@ -277,6 +277,29 @@ def test_indices_that_are_none_are_refused(algorithm, class_raster, tmp_path, gi
     assert message in said
 
 
+def test_the_ways_to_composite_and_fill_reach_the_job(run, jobs, class_raster, tmp_path):
+    output, beside = str(tmp_path / "out.tif"), str(tmp_path / "beside.tif")
+    series = {"SERIES": str(class_raster), "OUTPUT": output}
+    care = {"DILATE_CLOUD": 60, "SPECK": 40, "MASK_BAND": " CLM "}
+    composites = run(
+        "compositetimeseries",
+        {**series, **care, "PERIOD": "Days:10", "METHOD": "nearest", "TARGET_DAY": 0, "OUTPUT_COUNTS": beside},
+    )
+    curves = {"METHOD": "savitzky_golay", "WINDOW": 7, "ORDER": 3, "SMOOTHNESS": 0.5, "MAX_GAP": 60}
+    filled = run("fillgaps", {**series, **curves, "OUTPUT_PROVENANCE": beside})
+    run("fillgaps", series)
+
+    assert [is_valid(job) for job in jobs] == [True] * 3
+    composite, fill, plain = [job["parameters"] for job in jobs]
+    assert (composite["period"], composite["method"], composite["target_day"]) == ("days:10", "nearest", 0)
+    assert (composite["dilate_cloud"], composite["speck"], composite["mask_band"]) == (60, 40, "CLM")
+    assert composites == {"OUTPUT": output, "OUTPUT_COUNTS": beside}
+    assert (fill["method"], fill["max_gap"], fill["window"], fill["order"]) == ("savitzky_golay", 60, 7, 3)
+    assert fill["smoothness"] == 0.5
+    assert filled == {"OUTPUT": output, "OUTPUT_PROVENANCE": beside}
+    assert (plain["max_gap"], plain["output_provenance"], plain["method"]) == (None, None, "neighbour_mean")
+
+
 def test_words_and_dates_may_be_written_carelessly(run, jobs, season, tmp_path):
     run(
         "stackscenes",

@@ -31,8 +31,9 @@ PARAMETERS = {
     "OFFSET [ITEMS] [AUTH] [OUTPUT_ITEMS] [OUTPUT_SCENES] [OUTPUT]",
     "stackscenes": "SCENES BANDS [START_DATE] [END_DATE] [AREA] [EXTENT] [TEMPLATE] COVER [CRS] RESAMPLING MISSING_SCL "
     "RESOLUTION [MONTHS] MAX_CLOUD OFFSET OUTPUT",
-    "compositetimeseries": "SERIES PERIOD [START_DATE] [END_DATE] KEEP_CLASSES OUTPUT",
-    "fillgaps": "SERIES OUTPUT",
+    "compositetimeseries": "SERIES PERIOD [START_DATE] [END_DATE] METHOD [TARGET_DAY] KEEP_CLASSES DILATE_CLOUD SPECK "
+    "[MASK_BAND] OUTPUT [OUTPUT_COUNTS]",
+    "fillgaps": "SERIES METHOD [MAX_GAP] WINDOW ORDER SMOOTHNESS OUTPUT [OUTPUT_PROVENANCE]",
     "computeindices": "SERIES [INDICES] [FORMULA] INCLUDE_REFLECTANCE OUTPUT",
     "classify": "SERIES MODEL DEVICE OUTPUT_CLASSES [OUTPUT_CONFIDENCE]",
     "parcelattributes": "PARCELS CLASSES [CONFIDENCE] OUTPUT",
@@ -55,6 +56,13 @@ DEFAULTS = {
     "MISSING_SCL": "refuse",
     "OFFSET": "auto",
     "PERIOD": "month",
+    "compositetimeseries METHOD": "median",
+    "DILATE_CLOUD": 0,
+    "SPECK": 0,
+    "fillgaps METHOD": "neighbour_mean",
+    "WINDOW": 5,
+    "ORDER": 2,
+    "SMOOTHNESS": 1.0,
     "KEEP_CLASSES": vocabulary.DEFAULT_SCL_CLASSES,
     "INDICES": ["NDVI"],
     "INCLUDE_REFLECTANCE": True,
@@ -96,7 +104,8 @@ def test_ids_and_groups_are_frozen(plugin):
 def test_parameters_and_their_defaults_are_frozen(algorithm, name):
     assert signature(algorithm(name)) == PARAMETERS[name]
     for parameter in algorithm(name).parameterDefinitions():
-        assert parameter.defaultValue() == DEFAULTS.get(parameter.name()), parameter.name()
+        default = DEFAULTS.get(f"{name} {parameter.name()}", DEFAULTS.get(parameter.name()))
+        assert parameter.defaultValue() == default, parameter.name()
 
 
 @pytest.mark.parametrize("name", IDS)
@@ -179,7 +188,9 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
     assert [str(month) for month in range(months["minimum"], months["maximum"] + 1)] == vocabulary.MONTHS
     assert [str(metres) for metres in definitions["resolution"]["enum"]] == vocabulary.RESOLUTIONS_M
     assert definitions["searchscenes"]["properties"]["catalogue"]["enum"] == vocabulary.CATALOGUES
-    assert definitions["period"]["enum"] == vocabulary.PERIODS
+    assert all(re.match(definitions["period"]["pattern"], period) for period in vocabulary.PERIODS)
+    assert definitions["compositetimeseries"]["properties"]["method"]["enum"] == vocabulary.COMPOSITE_METHODS
+    assert definitions["fillgaps"]["properties"]["method"]["enum"] == vocabulary.FILL_METHODS
     assert definitions["device"]["enum"] == vocabulary.DEVICES
 
 

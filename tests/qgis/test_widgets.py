@@ -1,4 +1,4 @@
-"""The choosers of MODEL and SCENES in the dialogs, and what the Model Designer shows instead."""
+"""The choosers of MODEL, SCENES and PERIOD in the dialogs, and what the Model Designer shows instead."""
 
 import gc
 
@@ -20,7 +20,7 @@ MAIZE = model_cards.ModelCard("maize-2018", "Maize 2018", "Of Flanders.", "12 of
 
 @pytest.fixture(params=["AlgorithmDialog", "BatchAlgorithmDialog"])
 def chooser(request, algorithm, monkeypatch):
-    """What Processing makes for a parameter of mapcrops in its dialogs."""
+    """What Processing makes for a parameter in its dialogs."""
     from cropmap.processing_provider import widgets
     from processing.gui.wrappers import WidgetWrapperFactory
 
@@ -30,9 +30,9 @@ def chooser(request, algorithm, monkeypatch):
     layout = QVBoxLayout(host)
     made = []
 
-    def make(parameter: str):
+    def make(parameter: str, of: str = "mapcrops"):
         dialog = type(request.param, (), {})()
-        wrapper = WidgetWrapperFactory.create_wrapper(algorithm("mapcrops").parameterDefinition(parameter), dialog)
+        wrapper = WidgetWrapperFactory.create_wrapper(algorithm(of).parameterDefinition(parameter), dialog)
         layout.addWidget(wrapper.createWrappedWidget(QgsProcessingContext()))
         made.append(wrapper)
         return wrapper
@@ -75,6 +75,15 @@ def test_browsing_for_a_model_fills_it_in(chooser, monkeypatch):
     model.wrappedWidget().findChild(QToolButton).click()
 
     assert model.parameterValue() == "/models/browsed"
+
+
+@pytest.mark.parametrize("value", ["month", "dekad", "days:8", "dates:2018-03-01,2018-04-15"])
+def test_a_period_may_be_one_of_the_list_or_written(chooser, value):
+    period = chooser("PERIOD", of="compositetimeseries")
+
+    fill(period, value)
+
+    assert period.parameterValue() == value
 
 
 @pytest.mark.parametrize("value", ["/scenes", ["/scenes"], ["/scenes/a b", "/scenes/c.SAFE"]])
