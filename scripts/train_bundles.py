@@ -183,7 +183,7 @@ def describe(site: Site, plan: Plan, trained: Trained, folder: Path, properties:
         mean=trained.mean,
         std=trained.std,
         classes=tuple(CLASSES.values()),
-        months=tuple(day.month for day in site.season.dates),
+        first_days=tuple(f"{day:%m-%d}" for day in site.season.dates),
         bbox=(round(west, 5), round(south, 5), round(east, 5), round(north, 5)),
         stride_pixels=plan.stride_pixels,
         properties=properties,

@@ -57,8 +57,8 @@ class Bundle:
     std: tuple[float, ...]
     classes: tuple[CropClass, ...]
     """In the order of the network's outputs."""
-    months: tuple[int, ...]
-    """Calendar months of the season, in order; each composite is one of them."""
+    first_days: tuple[str, ...]
+    """Days of the year like 05-01 on which the composites of its season begin, in order."""
     bbox: tuple[float, float, float, float]
     """Where it was trained: west, south, east, north in degrees."""
     period: str = "month"
@@ -66,6 +66,11 @@ class Bundle:
     """Edge of the cells that a patch network maps, in pixels; 1 for dense networks."""
     properties: Mapping[str, Any] | None = None
     """`properties` of item.json as they stand there: description, training data, accuracy, ..."""
+
+    @property
+    def months(self) -> tuple[int, ...]:
+        """Calendar months in which its composites begin."""
+        return tuple(int(day[:2]) for day in self.first_days)
 
     @property
     def indices(self) -> tuple[str, ...]:

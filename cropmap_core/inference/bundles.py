@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -28,6 +26,7 @@ from cropmap_core.inference.bundle_types import (
     CropClass,
     build_network,
 )
+from cropmap_core.inference.seasons import in_words, last_day, nearest_season, same_season
 from cropmap_core.inference.stac_item import bundle_from_item, item_of_bundle
 from cropmap_core.io.outputs import write_text
 from cropmap_core.timeseries.formulas import INDICES
@@ -142,29 +141,35 @@ def check_fits(bundle: Bundle, bands: Sequence[str], dates: Sequence[date]) -> N
             f"The model {bundle.id} needs {', '.join(missing)}; the time series holds {', '.join(bands)}.",
             remedy.strip(),
         )
-    if not dates or any(day.day != 1 for day in dates) or len(set(dates)) != len(dates):
-        days = ", ".join(day.isoformat() for day in dates[:4]) + (", ..." if len(dates) > 4 else "")
+    if not dates:
         raise IncompatibleModelError(
-            f"The model {bundle.id} takes one composite per {bundle.period}; the time series has the dates "
-            f"{days or 'none'}.",
+            f"The model {bundle.id} takes one composite per {bundle.period}; the time series has no date.",
             f"Make composites with PERIOD={bundle.period} first.",
         )
-    expected = _nearest_season(bundle.months, dates)
-    if tuple(dates) != expected:
-        differences = [
-            f"{verb} {_months(days)}"
-            for verb, days in (
-                ("lacks", [day for day in expected if day not in dates]),
-                ("has besides", [day for day in dates if day not in expected]),
-            )
-            if days
-        ] or ["is not in order"]
-        last = (np.datetime64(expected[-1], "M") + 1).astype("datetime64[D]") - 1
+    expected = nearest_season(bundle.first_days, dates)
+    if same_season(bundle.period, expected, dates):
+        return
+    last = last_day(bundle.period, expected)
+    if not set(dates) & set(expected):
         raise IncompatibleModelError(
-            f"The model {bundle.id} takes {len(expected)} months, {expected[0]:%Y-%m} to {expected[-1]:%Y-%m}; "
-            f"the time series {' and '.join(differences)}.",
-            f"Make the composites with START_DATE={expected[0]} and END_DATE={last}.",
+            f"The model {bundle.id} takes one composite per {bundle.period}; the time series has the dates "
+            f"{', '.join(day.isoformat() for day in dates[:4])}{', ...' if len(dates) > 4 else ''}.",
+            f"Make composites with PERIOD={bundle.period}, START_DATE={expected[0]} and END_DATE={last} first.",
         )
+    differences = [
+        f"{verb} {in_words(bundle.period, days)}"
+        for verb, days in (
+            ("lacks", [day for day in expected if day not in dates]),
+            ("has besides", [day for day in dates if day not in expected]),
+        )
+        if days
+    ] or ["is not in order"]
+    first_and_last = " to ".join(in_words(bundle.period, [day]) for day in (expected[0], expected[-1]))
+    raise IncompatibleModelError(
+        f"The model {bundle.id} takes {len(expected)} composites (PERIOD={bundle.period}), {first_and_last}; "
+        f"the time series {' and '.join(differences)}.",
+        f"Make the composites with PERIOD={bundle.period}, START_DATE={expected[0]} and END_DATE={last}.",
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -180,23 +185,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ModelBundleError(f"{path} holds no JSON object.", RESTORE)
     return document
-
-
-def _months(days: Sequence[date]) -> str:
-    """At most a year of them by name."""
-    named = ", ".join(day.isoformat()[:7] for day in days[:12])
-    return f"{named} and {len(days) - 12} more" if len(days) > 12 else named
-
-
-def _nearest_season(months: Sequence[int], dates: Sequence[date]) -> tuple[date, ...]:
-    """First days of the season's months, of the season that shares most of them with the dates."""
-    # A month that is not later in the calendar than the one before it belongs to the next year.
-    turns = np.cumsum([0, *(later <= earlier for earlier, later in itertools.pairwise(months))])
-    seasons = [
-        tuple(date(year + int(turn), month, 1) for turn, month in zip(turns, months, strict=True))
-        for year in range(dates[0].year - int(turns[-1]), dates[-1].year + 1)
-    ]
-    return max(seasons, key=lambda season: len(set(season) & set(dates)))
 
 
 def _check_network(bundle: Bundle) -> None:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 import models
-from cropmap_core.errors import ModelBundleError
+from cropmap_core.errors import JobError, ModelBundleError
 from cropmap_core.inference.bundle_types import CARD, ITEM, RESTORE, SIGNATURES, WEIGHTS, Bundle, CropClass
+from cropmap_core.inference.seasons import check_first_days
 from cropmap_core.timeseries.formulas import INDICES
+from cropmap_core.timeseries.periods import make_periods
 
 EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",
@@ -51,7 +54,7 @@ def item_of_bundle(bundle: Bundle, parameters: int) -> dict[str, Any]:
             "mlm:input": [_input(bundle)],
             "mlm:output": [_output(bundle)],
             "cropmap:period": bundle.period,
-            "cropmap:months": list(bundle.months),
+            "cropmap:first_days": list(bundle.first_days),
             "cropmap:stride_pixels": bundle.stride_pixels,
         },
         "assets": {
@@ -87,7 +90,7 @@ def _input(bundle: Bundle) -> dict[str, Any]:
         "description": f"Medians per {bundle.period} of clear Sentinel-2 L2A reflectance, gaps filled; indices",
         "bands": list(bundle.channels),
         "input": {
-            "shape": [-1, len(bundle.months), len(bundle.channels), edge, edge],
+            "shape": [-1, len(bundle.first_days), len(bundle.channels), edge, edge],
             "dim_order": ["batch", "time", "channel", "height", "width"],
             "data_type": "float32",
         },
@@ -139,10 +142,10 @@ def bundle_from_item(item: Mapping[str, Any], folder: Path) -> Bundle:
     _require(len(scaling) == len(channels), path, f"{len(channels)} bands but {len(scaling)} entries of value_scaling")
     bbox = _field(item, "bbox", list, path)
     _require(len(bbox) == 4 and all(map(_is_number, bbox)), path, f"bbox is {bbox}")
-    months = _field(properties, "cropmap:months", list, path)
-    _require(_are_months(months), path, f"cropmap:months is {months}")
+    first_days = _field(properties, "cropmap:first_days", list, path)
+    _require(check_first_days(first_days), path, f"cropmap:first_days is {first_days}")
     period = _field(properties, "cropmap:period", str, path)
-    _require(period == "month", path, f"cropmap:period is '{period}'; this CropMap knows month")
+    _require(_is_period(period), path, f"cropmap:period is '{period}', which this CropMap does not know")
     stride = _field(properties, "cropmap:stride_pixels", int, path)
     _require(stride >= 1, path, f"cropmap:stride_pixels is {stride}")
     return Bundle(
@@ -155,7 +158,7 @@ def bundle_from_item(item: Mapping[str, Any], folder: Path) -> Bundle:
         mean=tuple(_scaling(each, "mean", path) for each in scaling),
         std=tuple(_scaling(each, "stddev", path) for each in scaling),
         classes=_classes(_first(properties, "mlm:output", path), path),
-        months=tuple(months),
+        first_days=tuple(first_days),
         bbox=(bbox[0], bbox[1], bbox[2], bbox[3]),
         period=period,
         stride_pixels=stride,
@@ -216,5 +219,9 @@ def _distinct_texts(names: Sequence[Any]) -> bool:
     return bool(names) and all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
 
 
-def _are_months(months: Sequence[Any]) -> bool:
-    return bool(months) and all(isinstance(month, int) and 1 <= month <= 12 for month in months)
+def _is_period(name: str) -> bool:
+    try:
+        make_periods(name, date(2018, 1, 1), date(2018, 12, 31))
+    except JobError:
+        return False
+    return True

@@ -50,7 +50,7 @@ def describe(folder: Path, architecture: str = "convlstm") -> Bundle:
         mean=(0.1, 0.3, 0.2),
         std=(0.05, 0.1, 0.5),
         classes=(CropClass(1, "Maize", "#f2c14e", "Zea mays"), CropClass(7, "Permanent grass", "#5fa55a", "Grassland")),
-        months=tuple(range(1, 13)),
+        first_days=tuple(f"{month:02}-01" for month in range(1, 13)),
         bbox=(3.0, 50.8, 3.1, 50.9),
         stride_pixels=1,
         properties={"description": "Made for a test.", "cropmap:accuracy": {"parcels": 18}},
@@ -194,8 +194,9 @@ def test_bad_json_is_named(bundle: Bundle, name: str, content: str) -> None:
         ("mlm:hyperparameters", {"channels": 3, "classes": 2, "hidden": "large"}, "hidden is 'large'"),
         ("mlm:input", [], "mlm:input is not a list of one object"),
         ("mlm:output", [{"name": "crop class"}], "classification:classes is missing"),
-        ("cropmap:months", [1, 13], r"cropmap:months is \[1, 13\]"),
-        ("cropmap:months", [], r"cropmap:months is \[\]"),
+        ("cropmap:first_days", ["01-01", "13-01"], r"cropmap:first_days is \['01-01', '13-01'\]"),
+        ("cropmap:first_days", [], r"cropmap:first_days is \[\]"),
+        ("cropmap:period", "fortnight", "cropmap:period is 'fortnight'"),
         ("cropmap:period", "week", "cropmap:period is 'week'"),
         ("cropmap:stride_pixels", True, "cropmap:stride_pixels is True"),
         ("cropmap:stride_pixels", 0, "cropmap:stride_pixels is 0"),
@@ -273,7 +274,7 @@ def test_any_year_fits_and_more_bands_do_no_harm(bundle: Bundle) -> None:
 
 
 def test_season_over_new_year_fits(bundle: Bundle) -> None:
-    winter = replace(bundle, months=(10, 11, 12, 1, 2, 3))
+    winter = replace(bundle, first_days=("10-01", "11-01", "12-01", "01-01", "02-01", "03-01"))
     check_fits(winter, BANDS, months("2018-10", "2019-03"))
     with pytest.raises(IncompatibleModelError, match=r"2018-10 to 2019-03; the time series lacks 2018-10, 2019-03\."):
         check_fits(winter, BANDS, months("2018-11", "2019-02"))
@@ -297,7 +298,7 @@ def test_missing_bands_are_named(bundle: Bundle) -> None:
         ),
         (months("2018-12", "2018-12") + months("2018-01", "2018-11"), "the time series is not in order."),
         ([date(2018, 5, 4), date(2018, 5, 9)], "one composite per month; the time series has the dates 2018-05-04"),
-        ([], "has the dates none"),
+        ([], "has no date"),
     ],
 )
 def test_months_that_differ_are_named(bundle: Bundle, dates: list[date], difference: str) -> None:
@@ -319,8 +320,8 @@ def test_bundled_models_are_whole() -> None:
         assert bundle.folder.name == bundle.id
         network = bundle.network()
         size = network.patch_size if network.kind == "patch" else 8
-        x = torch.zeros(1, len(bundle.months), len(bundle.channels), size, size)
-        logits = network(x, torch.arange(len(bundle.months)).float()[None] * 30, x[:, :, 0] == 0)
+        x = torch.zeros(1, len(bundle.first_days), len(bundle.channels), size, size)
+        logits = network(x, torch.arange(len(bundle.first_days)).float()[None] * 30, x[:, :, 0] == 0)
         assert logits.shape[1] == len(bundle.classes)
         signatures = json.loads((bundle.folder / "signatures.json").read_text(encoding="utf-8"))
         assert [each["value"] for each in signatures["classes"]] == [crop.value for crop in bundle.classes]

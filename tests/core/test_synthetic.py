@@ -190,7 +190,7 @@ def test_the_months_that_a_model_does_not_use_lie_between_those_that_it_does(tmp
         (0, 0),
         (1, 1),
         (),
-        months=(3, 6, 9),
+        first_days=("03-01", "06-01", "09-01"),
         bbox=(0, 0, 1, 1),
     )
 

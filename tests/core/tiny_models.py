@@ -17,6 +17,7 @@ CLASSES = (CropClass(3, "Maize", "#f4c430"), CropClass(4, "Grass", "#4caf50"), C
 CHANNELS = ("B04", "NDVI", "B08", "B11")
 MEAN, STD = (0.08, 0.5, 0.25, 0.2), (0.04, 0.25, 0.06, 0.05)
 MONTHS = (4, 5, 6, 7, 8)
+FIRST_DAYS = tuple(f"{month:02}-01" for month in MONTHS)
 START, END = "2018-04-01", "2018-08-31"
 HYPER_PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "hybrid_cnn": {"embedding": 8, "widths": (6, 8)},
@@ -62,7 +63,7 @@ def save_tiny_bundle(
         "mean": MEAN,
         "std": STD,
         "classes": CLASSES,
-        "months": MONTHS,
+        "first_days": FIRST_DAYS,
         "bbox": (3.0, 50.7, 3.1, 50.8),
         "stride_pixels": STRIDE_PIXELS[architecture],
     }

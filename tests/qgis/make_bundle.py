@@ -24,7 +24,7 @@ bundle = Bundle(
     mean=(0.05, 0.08, 0.25, 0.5),
     std=(0.03, 0.05, 0.10, 0.25),
     classes=CLASSES,
-    months=tuple(range(1, 13)),
+    first_days=tuple(f"{month:02}-01" for month in range(1, 13)),
     bbox=(2.9, 50.7, 3.2, 50.9),
     properties={"description": "Made for tests: it knows nothing."},
 )  # fmt: skip
