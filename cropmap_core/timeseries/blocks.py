@@ -6,23 +6,13 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.outputs import BLOCK_SIZE as TILE_SIZE
-from cropmap_core.timeseries.series import Block, Series
+from cropmap_core.timeseries.series import Block, Derived, SelectedDates, Series, can_be_split, split
 
 MEMORY = 2**30
 """Bytes that the blocks of a series may take at once; only blocks of one tile of the file may take more."""
-
-
-@runtime_checkable
-class SplitByDate(Protocol):
-    """A series whose dates can be read apart, by several threads: that of single acquisitions."""
-
-    def of_dates(self, chosen: slice) -> Series:
-        """The series with only some of its dates."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -86,7 +76,7 @@ def plan_blocks(series: Series, largest: int, memory: int) -> BlockPlan:
         largest: Edge of the largest block, in pixels.
         memory: Bytes that all blocks in the making may take.
     """
-    ahead = 2 if isinstance(series, SplitByDate) else 1
+    ahead = 2 if can_be_split(series) else 1
     for height, width in _sizes(min(largest, series.grid.height), min(largest, series.grid.width)):
         for dates in _date_counts(series):
             per_pixel = _bytes_per_pixel(series, dates, ahead)
@@ -122,8 +112,8 @@ def read_ahead(series: Series, parts: Sequence[Part], ahead: int) -> Generator[B
 
 
 def _read(series: Series, part: Part) -> Block:
-    if isinstance(series, SplitByDate):
-        series = series.of_dates(part.dates)
+    if can_be_split(series):
+        series = split(series, part.dates)
     return series.read(part.window)
 
 
@@ -145,7 +135,7 @@ def _half(edge: int) -> int:
 
 def _date_counts(series: Series) -> Sequence[int]:
     count = len(series.dates)
-    if not isinstance(series, SplitByDate):
+    if not can_be_split(series):
         return [count]
     return sorted({-(-count // parts) for parts in range(1, count + 1)}, reverse=True)
 
@@ -154,8 +144,11 @@ def _bytes_per_pixel(series: Series, dates: int, ahead: int) -> int:
     """Of the block that is written, and of those that are read or computed with all that they are computed from."""
     own = dates * (len(series.bands) * series.dtype.itemsize + 1)
     total = own + ahead * own
-    source = getattr(series, "source", None)
-    while source is not None:
-        total += ahead * len(source.dates) * (len(source.bands) * source.dtype.itemsize + 1)
-        source = getattr(source, "source", None)
+    step: Series = series
+    while isinstance(step, Derived):
+        at_once = step.source_dates_at_once
+        step = step.source
+        if isinstance(step, SelectedDates):  # a view of what is read for it
+            step = step.source
+        total += ahead * at_once * (len(step.bands) * step.dtype.itemsize + 2)  # valid, and clear
     return total

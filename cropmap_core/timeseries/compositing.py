@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
-from itertools import pairwise
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +20,17 @@ from cropmap_core.timeseries.centres import geometric_median_by_period, medoid_b
 from cropmap_core.timeseries.masks import ClearSky
 from cropmap_core.timeseries.medians import median_by_period
 from cropmap_core.timeseries.periods import Periods, make_periods
-from cropmap_core.timeseries.series import Block, Derived, Mask, SelectedDates, Series, channels_of
+from cropmap_core.timeseries.series import (
+    NODATA,
+    Block,
+    Derived,
+    Mask,
+    SelectedDates,
+    Series,
+    can_be_split,
+    channels_of,
+    split,
+)
 
 _OF_VALUES = {
     "median": median_by_period,
@@ -68,18 +81,54 @@ class Composite(Derived):
 
     def read_counted(self, window: Window) -> tuple[Block, NDArray[np.uint16]]:
         """The composites of a window, and from how many clear observations each was made, shape (P, H, W)."""
-        block, clear = self.clear_sky.read(self.source, window)
-        starts = self._starts()
-        counts = np.empty((len(self.dates), *clear.shape[1:]), dtype=np.uint16)
-        for period, (first, past) in enumerate(pairwise(starts)):
-            np.sum(clear[first:past], axis=0, dtype=np.uint16, out=counts[period])
-        return Block(self._reduce(block.data, clear, starts), counts > 0), counts
+        shape = window.height, window.width
+        data = np.full((len(self.dates), len(self.bands), *shape), NODATA, dtype=np.int16)
+        counts = np.zeros((len(self.dates), *shape), dtype=np.uint16)
+        with closing(self._read_stretches(window)) as stretches:
+            for periods, first, block, clear in stretches:
+                starts = self._starts()[periods.start : periods.stop + 1]
+                for period in range(periods.start, periods.stop):
+                    begin, end = self._starts()[period : period + 2] - first
+                    np.sum(clear[begin:end], axis=0, dtype=np.uint16, out=counts[period])
+                data[periods] = self._reduce(block.data, clear, starts - first, first)
+        return Block(data, counts > 0), counts
 
-    def _reduce(self, data: NDArray[np.int16], clear: Mask, starts: NDArray[np.int64]) -> NDArray[np.int16]:
+    @property
+    def source_dates_at_once(self) -> int:
+        if not can_be_split(self.source):
+            return len(self.source.dates)
+        return min(len(self.source.dates), 2 * self.most_observations)
+
+    def _read_stretches(self, window: Window) -> Generator[tuple[slice, int, Block, Mask]]:
+        """Reads the acquisitions of one period after the other, the next while the one before is in use.
+
+        Yields:
+            Which periods, the position of their first acquisition, the acquisitions, and what of them is clear.
+        """
+        starts = self._starts()
+        if not can_be_split(self.source):
+            yield slice(0, len(self.dates)), 0, *self.clear_sky.read(self.source, window)
+            return
+        seen = [period for period in range(len(self.dates)) if starts[period] < starts[period + 1]]
+
+        def read(period: int) -> tuple[Block, Mask]:
+            some = slice(int(starts[period]), int(starts[period + 1]))
+            return self.clear_sky.read(split(self.source, some), window)
+
+        with ThreadPoolExecutor(1, thread_name_prefix="next period") as ahead:
+            coming: deque[Future[tuple[Block, Mask]]] = deque([ahead.submit(read, seen[0])])
+            for period, following in zip_longest(seen, seen[1:]):
+                if following is not None:
+                    coming.append(ahead.submit(read, following))
+                yield slice(period, period + 1), int(starts[period]), *coming.popleft().result()
+
+    def _reduce(self, data: NDArray[np.int16], clear: Mask, starts: NDArray[np.int64], first: int) -> NDArray[np.int16]:
+        """Composites of some acquisitions, the first of which has this position in the source."""
         channels = channels_of(self.source.bands, self.bands)
         if self.method in _OF_VALUES:
             return _OF_VALUES[self.method](data, clear, starts, channels)
-        return preferred_by_period(data, clear, starts, channels, self._distances())
+        distances = self._distances()[first : first + len(data)]
+        return preferred_by_period(data, clear, starts, channels, distances)
 
     def _starts(self) -> NDArray[np.int64]:
         """First acquisition of each period, and last the number of acquisitions."""

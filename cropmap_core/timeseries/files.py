@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,12 @@ class TimeSeriesFile:
     provenance: Mapping[str, Any]
     """What the file was made from, as `write_time_series` was told."""
 
+    first: int = 0
+    """Position of the first of the dates in the file."""
+
+    def of_dates(self, chosen: slice) -> TimeSeriesFile:
+        return replace(self, dates=self.dates[chosen], first=self.first + chosen.start)
+
     def read(self, window: Window) -> Block:
         data = self.read_bands(window, self.bands)
         return Block(data, present(data, self.bands))
@@ -69,7 +75,7 @@ class TimeSeriesFile:
             channels = channels_of(self.bands, bands)
 
             def read_date(time: int) -> None:
-                numbers = [time * len(self.bands) + channel + 1 for channel in channels]
+                numbers = [(self.first + time) * len(self.bands) + channel + 1 for channel in channels]
                 data[time, :, rows, cols] = read_bands(self.path, numbers, inner)
 
             in_threads(read_date, range(len(self.dates)))

@@ -115,6 +115,11 @@ class Derived:
     def span(self) -> tuple[date, date]:
         return self.source.span
 
+    @property
+    def source_dates_at_once(self) -> int:
+        """How many dates of the source are in memory while a window is read."""
+        return len(self.source.dates)
+
 
 @dataclass(frozen=True)
 class SelectedBands(Derived):
@@ -160,9 +165,40 @@ class SelectedDates(Derived):
     def read_bands(self, window: Window, bands: Sequence[str]) -> Values:
         return read_bands(self.source, window, bands)[self._chosen]
 
+    def of_dates(self, chosen: slice) -> Series:
+        first = self._chosen.start
+        return split(self.source, slice(first + chosen.start, first + chosen.stop))
+
     @property
     def _chosen(self) -> slice:
         return slice(bisect_left(self.source.dates, self.first), bisect_right(self.source.dates, self.last))
+
+
+@runtime_checkable
+class SplitByDate(Protocol):
+    """A series whose dates can be read apart, by several threads: that of single acquisitions, or of a file."""
+
+    def of_dates(self, chosen: slice) -> Series:
+        """The series with only some of its dates, by position."""
+        ...
+
+
+def can_be_split(series: Series) -> bool:
+    """Whether some dates of a series can be read without the others."""
+    if isinstance(series, SelectedDates):
+        return can_be_split(series.source)
+    return isinstance(series, SplitByDate)
+
+
+def split(series: Series, chosen: slice) -> Series:
+    """Some dates of a series that can be split.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if not isinstance(series, SplitByDate) or not can_be_split(series):
+        raise ValueError(f"{type(series).__name__} cannot be read date by date")
+    return series.of_dates(chosen)
 
 
 @runtime_checkable

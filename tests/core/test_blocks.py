@@ -100,7 +100,7 @@ class TestPlan:
 
     def test_what_a_step_is_computed_from_counts_too(self) -> None:
         plan = plan_blocks(Derived(unread(1024, 1024, 12, 5)), 1024, MEMORY)  # type: ignore[arg-type]  # a plan reads nothing
-        assert plan.bytes_per_pixel == 3 * 132
+        assert plan.bytes_per_pixel == 2 * 132 + 12 * (2 * 5 + 2)  # of the source: bands, valid and clear
 
     def test_fewer_dates_at_once_go_before_smaller_blocks(self) -> None:
         whole_season, by_date = (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 from random import Random
 
 import numpy as np
@@ -18,7 +19,7 @@ from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES, SCL_CLASSES, keep_tabl
 from cropmap_core.timeseries.compositing import METHODS, composite
 from cropmap_core.timeseries.masks import ClearSky
 from cropmap_core.timeseries.series import NODATA
-from tests.core.series_in_memory import SeriesInMemory, pixel_series, whole
+from tests.core.series_in_memory import SeriesInMemory, grid, pixel_series, whole
 
 VEGETATION, CLOUD = 4, 9
 LOWEST, HIGHEST = NODATA + 1, 32767
@@ -309,3 +310,41 @@ def test_scl_names_stand_for_the_values_of_the_specification() -> None:
     assert np.flatnonzero(table).tolist() == [2, 3, 8, 9, 10, 11]
     assert np.flatnonzero(keep_table(DEFAULT_KEEP_CLASSES)).tolist() == [4, 5, 6, 7]
     assert sorted(SCL_CLASSES.values()) == list(range(12))
+
+
+@dataclass(frozen=True)
+class SplitInMemory(SeriesInMemory):
+    """A series that can be read date by date, and remembers how."""
+
+    stretches: list[tuple[date, ...]] = field(default_factory=list)
+
+    def of_dates(self, chosen: slice) -> SeriesInMemory:
+        self.stretches.append(self.dates[chosen])
+        return SeriesInMemory(self.values[chosen], self.bands, self.dates[chosen])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_periods_that_are_read_one_by_one_are_the_same(method: str) -> None:
+    days = tuple(date(2018, 3, 1) + timedelta(number) for number in (0, 3, 20, 31, 70, 71, 75, 99, 130))
+    random = np.random.default_rng(0)
+    values = random.integers(0, 4000, (len(days), 3, 5, 4)).astype(np.int16)
+    values[:, 2] = random.choice([VEGETATION, CLOUD], (len(days), 5, 4))
+    at_once, one_by_one = (kind(values, ("B04", "B08", "SCL"), days) for kind in (SeriesInMemory, SplitInMemory))
+    span = date(2018, 3, 2), date(2018, 6, 30)
+    made = [
+        composite(source, "month", *span, DEFAULT_KEEP_CLASSES, method).read_counted(grid(5, 4).window())
+        for source in (at_once, one_by_one)
+    ]
+    (expected, expected_counts), (block, counts) = made
+    np.testing.assert_array_equal(block.data, expected.data)
+    np.testing.assert_array_equal(block.valid, expected.valid)
+    np.testing.assert_array_equal(counts, expected_counts)
+    assert one_by_one.stretches == [days[1:3], days[3:4], days[4:7], days[7:8]]
+
+
+def test_what_is_in_memory_at_once() -> None:
+    days = tuple(date(2018, month, day) for month in (4, 5, 6) for day in (1, 11, 21))
+    values = np.zeros((9, 2, 1, 1), np.int16)
+    asked = "month", None, None, DEFAULT_KEEP_CLASSES
+    assert composite(SeriesInMemory(values, ("B04", "SCL"), days), *asked).source_dates_at_once == 9
+    assert composite(SplitInMemory(values, ("B04", "SCL"), days), *asked).source_dates_at_once == 6
