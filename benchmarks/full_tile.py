@@ -37,23 +37,27 @@ def folder() -> Path:
     return Path(os.environ.get("CROPMAP_BENCH") or Path(tempfile.gettempdir()) / "cropmap-bench")
 
 
-def season(packaging: str, dates: int, width: int = FULL_TILE, height: int = FULL_TILE) -> Path:
-    """Scenes every five days: one set of images, linked under the names of all dates.
+def season(packaging: str, dates: int, width: int = FULL_TILE, height: int = FULL_TILE, distinct: int = 1) -> Path:
+    """Scenes every five days: a few sets of images, linked in turn under the names of all dates.
 
     Args:
         packaging: `jp2` for SAFE folders with lossless JPEG 2000, `cog` for one GeoTIFF per band as in the AWS archive.
         dates: Number of scenes.
         width: In 10 m pixels, even.
         height: In 10 m pixels, even.
+        distinct: How many sets of images.
 
     Returns:
         The folder of the scenes.
     """
-    made = folder() / f"{packaging}-{width}x{height}-{dates}"
+    made = folder() / f"{packaging}-{width}x{height}-{dates}-{distinct}"
     if made.exists():
         return made
     unfinished = made.with_name(f".{made.name}.{os.getpid()}")
-    images = {resolution: _image(packaging, resolution, width, height) for resolution in (10, 20)}
+    images = [
+        {resolution: _image(packaging, resolution, width, height, number) for resolution in (10, 20)}
+        for number in range(distinct)
+    ]
     for number in range(dates):
         sensed = date(2023, 1, 3) + timedelta(days=5 * number)
         write = write_safe if packaging == "jp2" else write_scene
@@ -61,7 +65,7 @@ def season(packaging: str, dates: int, width: int = FULL_TILE, height: int = FUL
         for path in (*scene.rglob("*.jp2"), *scene.rglob("*.tif")):
             band = path.stem.split("_")[2]
             path.unlink()
-            path.hardlink_to(images[RESOLUTION_M[band]])
+            path.hardlink_to(images[number % distinct][RESOLUTION_M[band]])
     unfinished.rename(made)
     return made
 
@@ -76,14 +80,14 @@ def rasters(scenes: Path) -> list[list[Path]]:
     return [[by_date[sensed][band] for band in (*BANDS, "SCL")] for sensed in sorted(by_date)]
 
 
-def _image(packaging: str, resolution_m: int, width: int, height: int) -> Path:
-    """The image of reflectance (10 m) or SCL (20 m) that all dates share."""
-    path = folder() / "images" / f"{width}x{height}-{resolution_m}m.{'jp2' if packaging == 'jp2' else 'tif'}"
+def _image(packaging: str, resolution_m: int, width: int, height: int, number: int) -> Path:
+    """An image of reflectance (10 m) or SCL (20 m); each number has its pattern elsewhere."""
+    path = folder() / "images" / f"{width}x{height}-{resolution_m}m-{number}.{'jp2' if packaging == 'jp2' else 'tif'}"
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     cell = resolution_m // 10
-    pattern = _reflectance() if resolution_m == 10 else _classes()
+    pattern = np.roll(_reflectance() if resolution_m == 10 else _classes(), number * 1220 // cell, axis=(0, 1))
     rows, cols = height // cell, width // cell
     pixels = np.tile(pattern, (-(-rows // _PATTERN), -(-cols // _PATTERN)))[:rows, :cols]
     unfinished = path.with_name(f"{os.getpid()}-{path.name}")

@@ -1,12 +1,14 @@
 """What GDAL alone needs, through rasterio: to decode the rasters of a season, and to write them into one file.
 
-`python -m benchmarks.gdal_alone decode FOLDER` or `... rewrite FOLDER FILE`. It does nothing to the numbers.
+`python -m benchmarks.gdal_alone decode FOLDER`, `... rewrite FOLDER FILE`, or `... decode_and_copy FOLDER FILE COPY`.
+It does nothing to the numbers.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +24,7 @@ from benchmarks.full_tile import rasters
 
 THREADS = os.cpu_count() or 1
 _BLOCK = 2048  # in 10 m pixels: every source block is decoded once, those of 20 m too
+_PREDICTORS = {"int16": 2, "float32": 3}
 _local = local()
 
 
@@ -71,6 +74,37 @@ def rewrite(scenes: Path, output: Path) -> None:
             dataset.write(values, window=window)
 
 
+def decode_and_copy(scenes: Path, file: Path, copy: Path) -> None:
+    """Decodes a season, then writes a file again as it is; prints the seconds of both, wall clock and processor's."""
+    watch = _Watch()
+    with watch:
+        decode(scenes)
+    with rasterio.open(file) as source:
+        predictor = _PREDICTORS[source.dtypes[0]]
+        options = {**source.profile, "num_threads": THREADS, "zstd_level": 1, "predictor": predictor}
+        with rasterio.open(copy, "w", **options) as target:
+            for window in _windows(source.width, source.height):
+                values = source.read(window=window)
+                with watch:
+                    target.write(values, window=window)
+            with watch:
+                target.close()
+    print(watch.seconds, watch.processor_seconds)
+
+
+class _Watch:
+    """Adds up the time that passes within its blocks."""
+
+    seconds = processor_seconds = 0.0
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter(), time.process_time()
+
+    def __exit__(self, *error: object) -> None:
+        self.seconds += time.perf_counter() - self._start[0]
+        self.processor_seconds += time.process_time() - self._start[1]
+
+
 def _read(pool: ThreadPoolExecutor, files: list[Path], window: Window) -> NDArray[np.int16]:
     values = np.empty((len(files), window.height, window.width), dtype=np.int16)
 
@@ -98,4 +132,4 @@ def _windows(width: int, height: int) -> Iterator[Window]:
 
 
 if __name__ == "__main__":
-    {"decode": decode, "rewrite": rewrite}[sys.argv[1]](*map(Path, sys.argv[2:]))
+    {"decode": decode, "rewrite": rewrite, "decode_and_copy": decode_and_copy}[sys.argv[1]](*map(Path, sys.argv[2:]))
