@@ -68,6 +68,10 @@ class ParcelError(CropMapError):
     """The parcels are empty, not polygons, or lie elsewhere."""
 
 
+class SamplesError(CropMapError):
+    """A training set, or what it is to be made of, is damaged, empty or contradicts itself."""
+
+
 class ModelBundleError(CropMapError):
     """A model bundle is missing, incomplete or damaged."""
 

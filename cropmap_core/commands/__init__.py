@@ -18,6 +18,8 @@ _MODULES = {
     "classify": "mapping",
     "parcelattributes": "mapping",
     "mapcrops": "mapping",
+    "buildtrainingset": "samples",
+    "summarizesamples": "samples",
 }
 
 

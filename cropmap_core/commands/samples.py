@@ -1,0 +1,222 @@
+"""The commands that make training sets and look at them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from cropmap_core.commands.writing import Result, job_outputs, tell_unseen
+from cropmap_core.errors import Cancelled, CropMapError, JobError
+from cropmap_core.jobs import Job
+from cropmap_core.samples.building import Built, Source, build, working_folder
+from cropmap_core.samples.label_rasters import RastersAsked, RasterSource
+from cropmap_core.samples.splits import SplitAsked
+from cropmap_core.samples.tables import TableAsked, TableSource
+from cropmap_core.scenes.intake import READING, Asked, origin_of, stack_asked
+from cropmap_core.scenes.inventory import DEFAULT_BANDS
+from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES
+from cropmap_core.scenes.target import ask_for_grid
+from cropmap_core.timeseries.compositing import composite
+from cropmap_core.timeseries.files import open_time_series
+from cropmap_core.timeseries.filling import Filled
+from cropmap_core.timeseries.series import SelectedBands, Series
+
+
+def buildtrainingset(
+    job: Job,
+    *,
+    output: Path,
+    table: Path | None = None,
+    series: Path | None = None,
+    scenes: tuple[Path, ...] = (),
+    labels: Path | None = None,
+    parcels_raster: Path | None = None,
+    start_date: date | None = None,
+    end_date: date | None = None,
+    period: str = "auto",
+    bands: tuple[str, ...] = (),
+    reflectance: str = "scaled",
+    mapping: Path | None = None,
+    label_year: int | None = None,
+    kind: str = "pixel",
+    patch_size: int = 32,
+    pixels_per_parcel: int = 20,
+    pixels_per_class: int = 0,
+    fill: bool = False,
+    months: tuple[int, ...] = (),
+    max_cloud_percent: int = 100,
+    missing_scl: str = "refuse",
+    keep_classes: tuple[str, ...] = DEFAULT_KEEP_CLASSES,
+    offset: str = "auto",
+    split: str = "blocks",
+    folds: int = 5,
+    validation_folds: tuple[int, ...] = (1,),
+    test_folds: tuple[int, ...] = (0,),
+    block_m: int = 5000,
+    buffer_m: int = 0,
+    zones: Path | None = None,
+    zone_field: str | None = None,
+    split_column: str | None = None,
+    confirm_random: bool = False,
+    seed: int = 0,
+) -> Result:
+    """Builds a training set: labelled samples of time series, split, in one HDF5 file.
+
+    Args:
+        output: Training set to write, .h5.
+        table: Long table of point time series, parquet or CSV: see docs/samples.md.
+        series: Time series file of composites, with labels.
+        scenes: Folders of scenes, with labels: see docs/ingestion.md.
+        labels: Label raster on the grid of the series; with scenes it is the grid.
+        parcels_raster: Raster of parcel numbers on the same grid, 0 for none.
+        start_date: First day of the season, inclusive.
+        end_date: Last day of the season, inclusive.
+        period: A compositing period; auto for month, or for the dates of a table if they are first days of periods; as_is for a table's dates.
+        bands: Reflectance bands; all that a table or series has, or the ten of 10 and 20 m of scenes, if not given.
+        reflectance: Of a table: scaled (x 10000) or unit (0-1).
+        mapping: CSV of code, value, name of a table's labels; a class for each label if not given.
+        label_year: Year that the labels are of, to be checked against the series.
+        kind: pixel or patch.
+        patch_size: Edge of a patch in pixels.
+        pixels_per_parcel: Most pixels taken of a parcel, at random; 0 for all.
+        pixels_per_class: Most pixels taken of a class, at random; 0 for all.
+        fill: Whether gaps of composites made of scenes are filled.
+        months: Months of acquisition of scenes, 1 to 12; none for all.
+        max_cloud_percent: Scenes with more cloud over the area, from their SCL, are left out.
+        missing_scl: Scenes without SCL: refuse, leave_out or as_clear.
+        keep_classes: SCL classes that count as clear.
+        offset: Radiometric offset of scenes: auto, 0 or -1000.
+        split: blocks, zone, parcel, tile, year, column or random.
+        folds: Number of folds.
+        validation_folds: Folds that early stopping and calibration look at.
+        test_folds: Folds that the final evaluation looks at.
+        block_m: Edge of a spatial block in metres.
+        buffer_m: Samples closer than this to one of another fold are not used, in metres.
+        zones: Polygons of the user's zones.
+        zone_field: Field of the zones' names.
+        split_column: Column of a table with groups, fold numbers, or train, validation, test.
+        confirm_random: Whether a random split is really wanted.
+        seed: Of what is drawn at random.
+    """
+    asked = SplitAsked(
+        split, folds, test_folds, validation_folds, block_m, buffer_m, split_column or "", confirm_random, seed
+    )
+    if sum((table is not None, series is not None, bool(scenes))) != 1:
+        raise JobError("Samples come from one of TABLE, SERIES and SCENES.", "Give one of the three.")
+    if table is None and labels is None:
+        raise JobError("There are no LABELS.", "Give the label raster that preparelabels wrote.")
+    if (zones is None) != (zone_field is None) or (split == "zone" and zones is None and table is None):
+        raise JobError("Zones need both ZONES and ZONE_FIELD.", "Give the polygons and the field of their names.")
+    if output.suffix.lower() not in (".h5", ".hdf5"):
+        raise JobError(f"OUTPUT is {output.name}.", "Give a name that ends in .h5.")
+    told = {name: value for name, value in locals().items() if name not in ("job", "output", "asked")}
+    inputs = [path for path in (table, series, labels, parcels_raster, mapping, zones) if path is not None]
+
+    def make_source(folder: Path) -> tuple[Source, dict[str, Any]]:
+        if table is not None:
+            how = TableAsked(period, start_date, end_date, bands or None, reflectance, mapping, label_year)
+            return TableSource(table, how, folder), {}
+        if labels is None:  # checked above
+            raise JobError("There are no LABELS.", "Give a label raster.")
+        taken = RastersAsked(kind, patch_size, pixels_per_parcel, pixels_per_class, label_year, seed)
+        if series is not None:
+            file = open_time_series(series)
+            chosen = SelectedBands(file, bands, str(series)) if bands else file
+            origin = {"series": series.name, "source": file.provenance}
+            return RasterSource(chosen, labels, parcels_raster, taken, series.stem), origin
+        selection = (months, max_cloud_percent, missing_scl)
+        steps, origin = _composites(
+            job, scenes, labels, bands or DEFAULT_BANDS, (start_date, end_date), period, keep_classes, offset, selection
+        )
+        source = RasterSource(Filled(steps) if fill else steps, labels, parcels_raster, taken, "scenes")
+        return source, {**origin, "filled": fill}
+
+    with job_outputs(job) as outputs:
+        outputs.protect(inputs)
+        part = outputs.stage(output)
+        with _kept_if_killed(job, working_folder(output, inputs, told), outputs.discard) as folder:
+            job.progress(READING, "Looking at the labels")
+            source, origin = make_source(folder)
+            for warning in source.warnings:
+                job.warning(warning)
+            job.progress(2 * READING, f"Taking samples in {source.steps} steps")
+            named = (zones, zone_field) if zones is not None and zone_field is not None else None
+            provenance = {"command": "buildtrainingset", **origin}
+            built = build(source, part, folder, asked, named, provenance, job.part(2 * READING, 0.99))
+            outputs.commit()
+    return _tell(job, built, output)
+
+
+def _composites(
+    job: Job,
+    scenes: tuple[Path, ...],
+    labels: Path,
+    bands: tuple[str, ...],
+    span: tuple[date | None, date | None],
+    period: str,
+    keep_classes: tuple[str, ...],
+    offset: str,
+    selection: tuple[tuple[int, ...], int, str],
+) -> tuple[Series, dict[str, Any]]:
+    """Composites of scenes on the grid of the labels, and what they are made of."""
+    months, max_cloud_percent, missing_scl = selection
+    grid = ask_for_grid(10, None, None, labels, "union", None)
+    asked = Asked(*span, months, max_cloud_percent, grid, missing_scl=missing_scl)
+    stack, _ = stack_asked(job, scenes, bands, asked, offset)
+    steps = composite(stack, "month" if period == "auto" else period, *span, keep_classes)
+    tell_unseen(job, steps)
+    return steps, {**origin_of(stack), "keep_classes": keep_classes}
+
+
+@contextmanager
+def _kept_if_killed(job: Job, folder: Path, discard: Callable[[], bool]) -> Iterator[Path]:
+    """A folder that only a killed process leaves behind, for the next run to go on from."""
+
+    def undo() -> bool:
+        shutil.rmtree(folder, ignore_errors=True)
+        return discard()
+
+    job.undo_with(undo)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tell(job: Job, built: Built, output: Path) -> Result:
+    description = built.split.description
+    if built.resumed:
+        job.log(f"{built.resumed} steps were done by a run that was killed.")
+    job.log(f"{built.samples} samples: " + ", ".join(f"{name} {count}" for name, count in built.counts.items()) + ".")
+    sizes = ", ".join(f"{role} {count}" for role, count in description["samples"].items())
+    job.log(f"Split by {description['method']}: {sizes}; unused {description['unused']}.")
+    leakage = description["leakage"]
+    distances = ", ".join(
+        f"{pair} {'unknown' if metres is None else f'{metres:.0f} m'}"
+        for pair, metres in leakage["min_distance_m"].items()
+    )
+    job.log(f"Leakage check: least distances {distances}; shared parcels {leakage['shared_parcels']}.")
+    for warning in built.split.warnings:
+        job.warning(warning)
+    return {
+        "output": str(output),
+        "samples": built.samples,
+        "classes": dict(built.counts),
+        "split": dict(description),
+    }
+
+
+def summarizesamples(job: Job, *, samples: Path, output_html: Path, output_suspicious: Path | None = None, seed: int = 0) -> Result:
+    """Describes a training set.
+
+    Args:
+        samples: Training set, .h5.
+        output_html: Report to write, HTML.
+        output_suspicious: Layer of suspicious samples to write, GeoPackage or GeoJSON.
+        seed: Of what is drawn at random.
+    """
+    raise NotImplementedError

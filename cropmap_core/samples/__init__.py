@@ -1,0 +1,1 @@
+"""Training sets: labelled samples of time series, how they are made, split and looked at."""
