@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from cropmap_core.commands.writing import Result, job_outputs, tell_unseen
-from cropmap_core.errors import Cancelled, CropMapError, JobError
+from cropmap_core.errors import JobError
+from cropmap_core.io.outputs import write_text
 from cropmap_core.jobs import Job
 from cropmap_core.samples.building import Built, Source, build, working_folder
+from cropmap_core.samples.files import SampleFile
 from cropmap_core.samples.label_rasters import RastersAsked, RasterSource
+from cropmap_core.samples.report import check_layer_name, render, write_suspicious
 from cropmap_core.samples.splits import SplitAsked
+from cropmap_core.samples.summary import Summary, summarize
 from cropmap_core.samples.tables import TableAsked, TableSource
 from cropmap_core.scenes.intake import READING, Asked, origin_of, stack_asked
 from cropmap_core.scenes.inventory import DEFAULT_BANDS
@@ -75,7 +79,7 @@ def buildtrainingset(
         parcels_raster: Raster of parcel numbers on the same grid, 0 for none.
         start_date: First day of the season, inclusive.
         end_date: Last day of the season, inclusive.
-        period: A compositing period; auto for month, or for the dates of a table if they are first days of periods; as_is for a table's dates.
+        period: A period, like month; auto for month or what a table's dates show; as_is for a table's own dates.
         bands: Reflectance bands; all that a table or series has, or the ten of 10 and 20 m of scenes, if not given.
         reflectance: Of a table: scaled (x 10000) or unit (0-1).
         mapping: CSV of code, value, name of a table's labels; a class for each label if not given.
@@ -210,13 +214,45 @@ def _tell(job: Job, built: Built, output: Path) -> Result:
     }
 
 
-def summarizesamples(job: Job, *, samples: Path, output_html: Path, output_suspicious: Path | None = None, seed: int = 0) -> Result:
-    """Describes a training set.
+def summarizesamples(
+    job: Job, *, samples: Path, output_html: Path, output_suspicious: Path | None = None, seed: int = 0
+) -> Result:
+    """Describes a training set: its classes, profiles, gaps, separability and suspicious samples.
 
     Args:
         samples: Training set, .h5.
         output_html: Report to write, HTML.
-        output_suspicious: Layer of suspicious samples to write, GeoPackage or GeoJSON.
+        output_suspicious: Points of suspicious samples to write, GeoPackage or GeoJSON.
         seed: Of what is drawn at random.
     """
-    raise NotImplementedError
+    if output_html.suffix.lower() not in (".html", ".htm"):
+        raise JobError(f"OUTPUT_HTML is {output_html.name}.", "Give a name that ends in .html.")
+    if output_suspicious is not None:
+        check_layer_name(output_suspicious)
+    with job_outputs(job) as outputs, SampleFile(samples) as file:
+        outputs.protect([samples])
+        page = outputs.stage(output_html)
+        layer = None if output_suspicious is None else outputs.stage(output_suspicious)
+        job.progress(0.0, f"Looking at {len(file)} samples")
+        summary = summarize(file, seed, job.part(0.0, 0.9))
+        _warn_of_split(job, summary)
+        job.progress(0.9, "Drawing")
+        write_text(page, render(summary, samples.stem))
+        if layer is not None and output_suspicious is not None:
+            write_suspicious(summary.suspicious, layer, output_suspicious.stem)
+        outputs.commit()
+    reasons = summary.suspicious["reason"].value_counts().to_dict()
+    job.log(f"{len(summary.suspicious)} suspicious samples: {reasons}.")
+    return {
+        "output_html": str(output_html),
+        "output_suspicious": str(output_suspicious) if output_suspicious else None,
+        "samples": summary.samples,
+        "suspicious": len(summary.suspicious),
+    }
+
+
+def _warn_of_split(job: Job, summary: Summary) -> None:
+    if summary.accuracy is None:
+        job.warning("Labels are not judged: that needs samples of two classes in two folds.")
+    if summary.split.get("random"):
+        job.warning("The split is random: what is measured on it is too good for places that were not sampled.")

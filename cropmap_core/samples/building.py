@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from cropmap_core.errors import OutputError, SamplesError
 from cropmap_core.io.outputs import written_whole
 from cropmap_core.samples.classes import UNLABELLED, SampleClass
-from cropmap_core.samples.files import NO_PARCEL, NUMBERS, TEXTS, Layout, SampleFile, Samples, SampleWriter, create_sample_file
+from cropmap_core.samples.files import (
+    NO_PARCEL,
+    NUMBERS,
+    TEXTS,
+    Layout,
+    SampleFile,
+    Samples,
+    SampleWriter,
+    create_sample_file,
+)
 from cropmap_core.samples.places import zones_of
 from cropmap_core.samples.splits import Located, Split, SplitAsked, split_samples
 
@@ -28,10 +37,25 @@ _COPIED_AT_ONCE = 2048
 class Source(Protocol):
     """Where samples come from, in steps of bearable size that may be read in any order."""
 
-    layout: Layout
-    classes: tuple[SampleClass, ...]
-    provenance: Mapping[str, Any]
-    warnings: Sequence[str]
+    @property
+    def layout(self) -> Layout:
+        """What its samples have in common."""
+        ...
+
+    @property
+    def classes(self) -> tuple[SampleClass, ...]:
+        """What they are labelled with."""
+        ...
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What they are made from."""
+        ...
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the user should know."""
+        ...
 
     @property
     def steps(self) -> int:
@@ -127,7 +151,9 @@ def _write_part(samples: Samples | None, part: Path) -> None:
     with written_whole(part):
         with h5py.File(unfinished, "w") as file:
             for name, values in (samples.arrays() if samples is not None else {}).items():
-                file.create_dataset(name, data=values, chunks=True, compression="gzip", compression_opts=1, shuffle=True)
+                file.create_dataset(
+                    name, data=values, chunks=True, compression="gzip", compression_opts=1, shuffle=True
+                )
         unfinished.replace(part)
 
 
@@ -214,12 +240,13 @@ def _texts(dataset: h5py.Dataset) -> NDArray[np.str_]:
 
 
 def _check_classes(counts: NDArray[np.int64], names: Mapping[int, str]) -> None:
-    there = [names[value] for value in np.flatnonzero(counts) if value in names]
+    there = [name for value, name in names.items() if counts[value]]
     if not there:
         raise SamplesError("No sample has a label.", "Check the class mapping and where the labels lie.")
     if len(there) == 1:
         raise SamplesError(
-            f"All labels are of one class, {there[0]}.", "Add samples of what else grows there: one class teaches nothing."
+            f"All labels are of one class, {there[0]}.",
+            "Add samples of what else grows there: one class teaches nothing.",
         )
 
 
@@ -229,4 +256,6 @@ def _check_readable(path: Path) -> None:
         with SampleFile(path) as file:
             file.column("fold")
     except SamplesError as error:
-        raise OutputError(f"{path} is not complete: {error.message}", "Make room on its disk, or write elsewhere.") from error
+        raise OutputError(
+            f"{path} is not complete: {error.message}", "Make room on its disk, or write elsewhere."
+        ) from error

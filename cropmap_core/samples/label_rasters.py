@@ -73,7 +73,9 @@ class RasterSource:
 
     def __init__(self, series: Series, labels: Path, parcels: Path | None, asked: RastersAsked, name: str) -> None:
         if series.dtype.kind != "i" or SCL in series.bands:
-            raise SeriesError("Samples are taken of composites of reflectance.", "Give the output of compositetimeseries.")
+            raise SeriesError(
+                "Samples are taken of composites of reflectance.", "Give the output of compositetimeseries."
+            )
         self._series, self._labels, self._parcels, self._asked, self._name = series, labels, parcels, asked, name
         size = asked.patch_size if asked.kind == PATCH else 1
         days = tuple((day - series.dates[0]).days for day in series.dates)
@@ -153,13 +155,14 @@ class RasterSource:
         valid: NDArray[np.bool_],
         label: NDArray[np.int16],
         parcel: NDArray[np.int64],
-        row: NDArray[np.float64],
-        col: NDArray[np.float64],
+        row: NDArray[Any],
+        col: NDArray[Any],
         ids: list[str],
     ) -> Samples:
         count = len(ids)
         data[~np.broadcast_to(valid[:, :, None], data.shape)] = NODATA
-        x, y = self._series.grid.transform * (col, row)
+        transform = self._series.grid.transform
+        x, y = transform.c + transform.a * col, transform.f + transform.e * row
         to_degrees = pyproj.Transformer.from_crs(self._series.grid.crs, 4326, always_xy=True)
         lon, lat = (np.asarray(values, np.float64) for values in to_degrees.transform(x, y))
         first_day = (self._series.dates[0] - date(1970, 1, 1)).days
@@ -204,9 +207,7 @@ class RasterSource:
             if draws:
                 rows, cols = np.nonzero(label)
                 place = (window.row + rows) * self._series.grid.width + window.col + cols
-                found = np.stack(
-                    [place, parcel[rows, cols], label[rows, cols], random.permutation(len(rows))], axis=1
-                )
+                found = np.stack([place, parcel[rows, cols], label[rows, cols], random.permutation(len(rows))], axis=1)
                 drawn.append(_at_most(found, 1, limit))
         there = np.flatnonzero(counts[1:]) + 1
         values = [each.value for each in stated] if stated else there.tolist()
@@ -241,13 +242,14 @@ class RasterSource:
 
 
 def _at_most(found: NDArray[np.int64], column: int, limit: int) -> NDArray[np.int64]:
-    """Of the rows with the same value in a column, those with the lowest lots (last column); pixels of no parcel stay."""
+    """Of the rows with the same value in a column, those with the lowest lots (last column); all rows of none (-1)."""
     if not limit or not len(found):
         return found
     ordered = found[np.lexsort((found[:, -1], found[:, column]))]
     starts = np.flatnonzero(np.r_[True, np.diff(ordered[:, column]) != 0])
     rank = np.arange(len(ordered)) - np.repeat(starts, np.diff(np.r_[starts, len(ordered)]))
-    return ordered[(rank < limit) | (ordered[:, column] == NO_PARCEL)]
+    kept: NDArray[np.int64] = ordered[(rank < limit) | (ordered[:, column] == NO_PARCEL)]
+    return kept
 
 
 def _stated_classes(labels: Path) -> tuple[SampleClass, ...]:
@@ -266,4 +268,6 @@ def _check_grid(path: Path, grid: Grid) -> None:
         raise SamplesError(f"{path} holds fractions, not class values or parcel numbers.", _REMEDY)
     same = (own.width, own.height) == (grid.width, grid.height) and own.transform.almost_equals(grid.transform, 1e-6)
     if not same or pyproj.CRS(own.crs) != pyproj.CRS(grid.crs):
-        raise GridMismatchError(f"{path} ({own.describe()}) is not on the grid of the series ({grid.describe()}).", _REMEDY)
+        raise GridMismatchError(
+            f"{path} ({own.describe()}) is not on the grid of the series ({grid.describe()}).", _REMEDY
+        )

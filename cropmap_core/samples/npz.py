@@ -1,8 +1,8 @@
-"""Converts `.npz` files of pixel series to a long table: `python -m cropmap_core.samples.npz IN.npz [IN.npz ...] OUT.parquet`.
+"""Converts `.npz` files of pixel series to a long table: `python -m cropmap_core.samples.npz IN.npz OUT.parquet`.
 
-An `.npz` holds `X` (N, T, C) reflectance x 10000, `valid` (N, T), `y` (N,), `bands`, `dates`, `lonlat` (N, 2), and either
-`classes` (`y` is an index into it) or `codes` and `code_names` (`y` is a code, 0 for none). Further arrays of N values, like
-`fold`, become columns.
+An `.npz` holds `X` (N, T, C) reflectance x 10000, `valid` (N, T), `y` (N,), `bands`, `dates`, `lonlat` (N, 2), and
+either `classes` (`y` is an index into it) or `codes` and `code_names` (`y` is a code, 0 for none). Further arrays of N
+values, like `fold`, become columns.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def write_long_table(sources: list[Path], output: Path) -> int:
                 rows += len(piece)
     except (KeyError, pyarrow.ArrowInvalid) as error:
         raise SamplesError(
-            f"{', '.join(map(str, sources))} do not have the same bands and columns: {error}.", "Convert them one by one."
+            f"{', '.join(map(str, sources))} do not have the same bands and columns: {error}.",
+            "Convert them one by one.",
         ) from error
     finally:
         if writer is not None:
@@ -109,7 +110,9 @@ def _labels(arrays: dict[str, NDArray[Any]]) -> NDArray[np.str_]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m cropmap_core.samples.npz", description="Pixel series to a long table.")
+    parser = argparse.ArgumentParser(
+        prog="python -m cropmap_core.samples.npz", description="Pixel series to a long table."
+    )
     parser.add_argument("sources", nargs="+", type=Path, metavar="IN.npz")
     parser.add_argument("output", type=Path, metavar="OUT.parquet")
     options = parser.parse_args()

@@ -155,7 +155,9 @@ def sort_into_drawers(path: Path, columns: TableColumns, folder: Path) -> tuple[
 
 def _typed(rows: pandas.DataFrame, columns: TableColumns, path: Path, first: int) -> pandas.DataFrame:
     typed: dict[str, Any] = {"sample_id": _texts(rows["sample_id"])}
-    days = pandas.to_datetime(rows["date"], errors="coerce", format="mixed" if rows["date"].dtype.kind in "OT" else None)
+    days = pandas.to_datetime(
+        rows["date"], errors="coerce", format="mixed" if rows["date"].dtype.kind in "OT" else None
+    )
     if getattr(days.dt, "tz", None) is not None:
         days = days.dt.tz_convert("UTC").dt.tz_localize(None)
     for problem, wrong in (("no sample_id", typed["sample_id"] == ""), ("no date of the form 2021-05-01", days.isna())):
@@ -192,14 +194,14 @@ def _texts(values: pandas.Series) -> NDArray[Any]:
 
 def _numbers(values: pandas.Series, path: Path, name: str) -> NDArray[np.float64]:
     try:
-        return pandas.to_numeric(values).to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.asarray(pandas.to_numeric(values).to_numpy(dtype=np.float64, na_value=np.nan))
     except (ValueError, TypeError) as error:
         raise SamplesError(f"{path}, column {name}, holds what is no number: {error}.", _REMEDY) from error
 
 
 def _is_true(values: pandas.Series) -> NDArray[np.bool_]:
     texts = pandas.Series(_texts(values)).str.lower()
-    return texts.isin(["true", "1", "t", "yes"]).to_numpy(dtype=bool)
+    return np.asarray(texts.isin(["true", "1", "t", "yes"]), dtype=bool)
 
 
 def _parcel_numbers(values: pandas.Series) -> NDArray[np.int64]:
@@ -217,7 +219,9 @@ def _pieces(path: Path, names: list[str]) -> Iterator[pandas.DataFrame]:
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=names):
                 yield batch.to_pandas()
     else:
-        kept_as_text = {name: str for name in names if _BAND.search(name) is None and name.lower() not in _NAMES["x"] + _NAMES["y"]}
+        kept_as_text = {
+            name: str for name in names if _BAND.search(name) is None and name.lower() not in _NAMES["x"] + _NAMES["y"]
+        }
         yield from pandas.read_csv(path, usecols=names, dtype=kept_as_text, chunksize=ROWS_AT_ONCE)
 
 

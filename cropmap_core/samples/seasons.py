@@ -54,10 +54,7 @@ class Season:
         starts = np.asarray([_key(day) + _KEYS_A_YEAR * (day.year - self.dates[0].year) - first for day in self.dates])
         last = _key(self.end) + _KEYS_A_YEAR * (self.end.year - self.dates[0].year) - first
         index = np.searchsorted(starts, since, side="right") - 1
-        if self.period is None:
-            outside = starts[index] != since
-        else:
-            outside = since > last
+        outside = starts[index] != since if self.period is None else since > last
         return year, np.where(outside, -1, index).astype(np.int64)
 
     def first_day(self, year: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -92,7 +89,8 @@ def make_season(period: str, days: Iterable[date], start: date | None, end: date
             last = end or _a_year_later(first, 1) - timedelta(days=1)
     if not first <= last or (last - first).days >= _LONGEST_SPAN_DAYS:
         raise SamplesError(
-            f"The season from {first} to {last} is not one of up to a year.", "Give START_DATE and END_DATE of one season."
+            f"The season from {first} to {last} is not one of up to a year.",
+            "Give START_DATE and END_DATE of one season.",
         )
     if period == AUTO:
         period = next((name for name, firsts in _DAYS_OF_MONTH.items() if all(d.day in firsts for d in there)), "month")
@@ -100,7 +98,8 @@ def make_season(period: str, days: Iterable[date], start: date | None, end: date
         own = tuple(day for day in there if first <= day <= last)
         if not 0 < len(own) <= _MOST_DATES:
             raise SamplesError(
-                f"The table has {len(own)} different dates from {first} to {last}.", "Set PERIOD to a period, like month."
+                f"The table has {len(own)} different dates from {first} to {last}.",
+                "Set PERIOD to a period, like month.",
             )
         return Season(None, own, last)
     return Season(period, _first_days(period, first, last), last)
@@ -110,9 +109,7 @@ def _first_days(period: str, first: date, last: date) -> tuple[date, ...]:
     if period not in _DAYS_OF_MONTH:
         return make_periods(period, first, last).first_days
     months = range(first.year * _MONTHS + first.month - 1, last.year * _MONTHS + last.month)
-    every = [
-        date(month // _MONTHS, month % _MONTHS + 1, day) for month in months for day in _DAYS_OF_MONTH[period]
-    ]
+    every = [date(month // _MONTHS, month % _MONTHS + 1, day) for month in months for day in _DAYS_OF_MONTH[period]]
     begun = [day for day in every if day <= first]
     return tuple(day for day in every if begun[-1] <= day <= last)
 

@@ -10,7 +10,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,8 +52,8 @@ class SplitAsked:
             raise JobError(f"SPLIT is '{self.method}'.", f"Choose one of {', '.join(METHODS)}.")
         if self.method == "random" and not self.confirm_random:
             raise JobError(
-                "A random split puts neighbouring samples, even of one parcel, into training and test: the accuracy that "
-                "is measured then tells how well a model remembers, not how it does elsewhere.",
+                "A random split puts neighbouring samples, even of one parcel, into training and test: the accuracy "
+                "that is measured then tells how well a model remembers, not how it does elsewhere.",
                 "Choose SPLIT=blocks or parcel, or set CONFIRM_RANDOM to have it all the same; reports will say so.",
             )
         if not 2 <= self.folds <= 100 or self.block_m <= 0 or self.buffer_m < 0:
@@ -219,7 +219,8 @@ def _groups(samples: Located, asked: SplitAsked) -> NDArray[np.int64]:
     if asked.method == "blocks":
         group = block_numbers(samples.lon, samples.lat, asked.block_m)
     else:
-        texts = {"zone": samples.zone, "tile": samples.tile, "column": samples.columns.get(asked.column)}[asked.method]
+        column = samples.columns.get(asked.column, np.full(len(samples), ""))
+        texts = {"zone": samples.zone, "tile": samples.tile, "column": column}[asked.method]
         found, place = np.unique(texts, return_inverse=True)
         group = np.where(found[place] == "", -1, place).astype(np.int64)
     if (group < 0).all():
@@ -259,7 +260,7 @@ def _with_whole_parcels(group: NDArray[np.int64], parcels: NDArray[np.int64]) ->
     parcel_of, first = np.unique(largest[0], return_index=True)
     home[parcel_of] = largest[1, first]
     moved = group.copy()
-    moved[sample] = home[inverse]
+    moved[sample] = np.where(home[inverse] < 0, group[sample], home[inverse])
     return moved
 
 
@@ -301,12 +302,3 @@ def _keep_apart(fold: NDArray[np.int8], samples: Located, buffer_m: int) -> int:
         near[own] = nearest_m(points[own], points[~own]) < buffer_m
     fold[np.flatnonzero(placed)[near]] = UNUSED
     return int(near.sum())
-
-
-def fold_counts(fold: NDArray[np.int8], label: NDArray[np.int16], values: Sequence[int]) -> NDArray[np.int64]:
-    """Samples of each class in each fold, shape (folds, classes)."""
-    counts = np.zeros((int(fold.max(initial=-1)) + 1, len(values)), np.int64)
-    for column, value in enumerate(values):
-        there = fold[(label == value) & (fold >= 0)]
-        counts[:, column] = np.bincount(there, minlength=len(counts))
-    return counts

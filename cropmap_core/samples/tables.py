@@ -17,7 +17,7 @@ from cropmap_core.samples.classes import UNLABELLED, SampleClass, name_classes, 
 from cropmap_core.samples.files import NO_PARCEL, PIXEL, Layout, Samples, Texts
 from cropmap_core.samples.places import mgrs_tiles
 from cropmap_core.samples.rows import TableColumns, find_columns, sort_into_drawers
-from cropmap_core.samples.seasons import AUTO, Season, make_season
+from cropmap_core.samples.seasons import AUTO, make_season
 from cropmap_core.timeseries.series import NODATA
 
 REFLECTANCE = {"scaled": 1.0, "unit": 10000.0}
@@ -92,10 +92,13 @@ class TableSource:
         ids, years = keys.get_level_values(0).to_numpy(str), keys.get_level_values(1).to_numpy(np.int64)
         several = pandas.Series(ids).duplicated(keep=False).to_numpy()
         ids = np.where(several, np.char.add(np.char.add(ids, "@"), years.astype(str)), ids)
-        columns = {name.replace("/", "_"): rows[f"column {name}"].to_numpy(str)[first] for name in self._columns.further}
+        columns = {
+            name.replace("/", "_"): rows[f"column {name}"].to_numpy(str)[first] for name in self._columns.further
+        }
         self._check_years(rows, sample, years, columns)
         lon, lat = (
-            rows[name].to_numpy(np.float64)[first] if name in rows else np.full(len(keys), np.nan) for name in ("x", "y")
+            rows[name].to_numpy(np.float64)[first] if name in rows else np.full(len(keys), np.nan)
+            for name in ("x", "y")
         )
         texts = {name: columns.pop(name, np.full(len(keys), "")) for name in ("zone", "tile", "source")}
         texts["tile"] = np.where(texts["tile"] == "", mgrs_tiles(lon, lat), texts["tile"])
@@ -134,11 +137,9 @@ class TableSource:
         times = len(self._season.dates)
         return data.reshape(count, times, len(bands), 1, 1), valid.reshape(count, times, 1, 1)
 
-    def _labels(
-        self, rows: pandas.DataFrame, sample: NDArray[np.int64], first: NDArray[np.int64]
-    ) -> NDArray[np.int16]:
+    def _labels(self, rows: pandas.DataFrame, sample: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int16]:
         values = rows["label"].map(self._values).fillna(UNLABELLED).to_numpy(np.int16)
-        label = values[first]
+        label: NDArray[np.int16] = values[first]
         label[sample[values != label[sample]]] = UNLABELLED  # a sample that says two things says nothing
         return label
 
@@ -157,8 +158,8 @@ class TableSource:
             if wrong.any():
                 one = int(np.flatnonzero(wrong)[0])
                 raise SamplesError(
-                    f"{self._path}: the labels are of {year[one]} ({name}), but the series of {wrong.sum()} samples start "
-                    f"in {years[one]}.",
+                    f"{self._path}: the labels are of {year[one]} ({name}), but the series of {wrong.sum()} samples "
+                    f"start in {years[one]}.",
                     "Give series and labels of the same season.",
                 )
 
