@@ -105,7 +105,7 @@ def bridge_gaps(values: Floats, valid: NDArray[np.bool_], days: NDArray[np.int64
 
 
 def longest_gaps(valid: NDArray[np.bool_], days: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Longest stretch of each series without an observation, in days, shape (N,); the season's ends count as observed."""
+    """Days of the longest stretch of each series without an observation, shape (N,); the ends count as observed."""
     times = np.where(valid, days, days[0])
     last_seen = np.maximum.accumulate(times, axis=1)
     steps = np.diff(np.concatenate([last_seen, np.full((len(valid), 1), days[-1])], axis=1), axis=1)

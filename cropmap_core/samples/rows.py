@@ -35,6 +35,7 @@ _NAMES = {
     "y": ("y", "lat", "latitude"),
     "parcel": ("parcel", "parcel_id"),
 }
+_ROW_LABELS = "__index_level_"  # pandas writes them into parquet
 _NO_VALUE = (NODATA, 65535)  # of int16 and of unsigned tables
 _REMEDY = "Give a parquet or CSV table in long form: sample_id, date, B02, B03, ..., and optional valid, label, x, y."
 
@@ -91,7 +92,8 @@ def find_columns(path: Path) -> TableColumns:
             bands[band] = name
     if not bands:
         raise MissingBandError(["B02"], path, _REMEDY)
-    further = tuple(name for name in names if name not in (*named.values(), *bands.values()))
+    known = (*named.values(), *bands.values())
+    further = tuple(name for name in names if name not in known and not name.startswith(_ROW_LABELS))
     return TableColumns(named, {band: bands[band] for band in sorted(bands, key=band_order)}, further)
 
 
@@ -217,7 +219,7 @@ def _pieces(path: Path, names: list[str]) -> Iterator[pandas.DataFrame]:
     if _is_parquet(path):
         with pyarrow.parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=names):
-                yield batch.to_pandas()
+                yield batch.to_pandas(ignore_metadata=True)
     else:
         kept_as_text = {
             name: str for name in names if _BAND.search(name) is None and name.lower() not in _NAMES["x"] + _NAMES["y"]

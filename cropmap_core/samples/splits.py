@@ -250,17 +250,15 @@ def _with_whole_parcels(group: NDArray[np.int64], parcels: NDArray[np.int64]) ->
 
     Only where each sample is of one parcel: patches hold many, and would all be drawn into one group.
     """
-    sample, parcel = parcels[:, 0], parcels[:, 1]
-    if len(np.unique(sample)) < len(sample):
+    if len(np.unique(parcels[:, 0])) < len(parcels):
         return group
-    number, inverse = np.unique(parcel, return_inverse=True)
+    sample, parcel = parcels[group[parcels[:, 0]] >= 0].T
+    inverse = np.unique(parcel, return_inverse=True)[1]
     pairs, counts = np.unique(np.stack([inverse, group[sample]]), axis=1, return_counts=True)
     largest = pairs[:, np.lexsort((pairs[1], -counts, pairs[0]))]
-    home = np.full(len(number), -1, np.int64)
-    parcel_of, first = np.unique(largest[0], return_index=True)
-    home[parcel_of] = largest[1, first]
-    moved = group.copy()
-    moved[sample] = np.where(home[inverse] < 0, group[sample], home[inverse])
+    home = largest[1, np.unique(largest[0], return_index=True)[1]]
+    moved: NDArray[np.int64] = group.copy()
+    moved[sample] = home[inverse]
     return moved
 
 

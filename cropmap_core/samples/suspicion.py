@@ -90,7 +90,7 @@ def find_label_errors(
             threshold[column] = probability[labelled_so, column].mean()
     confident = np.where(known[:, None] & (probability >= threshold), probability, -1.0)
     best = confident.argmax(axis=1)
-    suspicious: NDArray[np.bool_] = (confident.max(axis=1) >= 0) & (best != own)
+    suspicious = np.asarray((confident.max(axis=1) >= 0) & (best != own))
     rows = np.arange(len(label))
     return LabelErrors(
         suspicious,
