@@ -27,7 +27,7 @@ from .worker_client import PLUGIN_FOLDER, run_job
 
 ICON = os.path.join(PLUGIN_FOLDER, "processing_provider", "icons", "cropmap.svg")
 HELP_URL = "https://github.com/cropmap/cropmap#readme"
-GROUPS = {"prepare": "Prepare", "map": "Map", "runtime": "Runtime"}
+GROUPS = {"prepare": "Prepare", "map": "Map", "train": "Train", "runtime": "Runtime"}
 
 
 class CropMapAlgorithm(QgsProcessingAlgorithm):
@@ -156,7 +156,10 @@ class CropMapAlgorithm(QgsProcessingAlgorithm):
         for definition in self.parameterDefinitions():
             if definition.name() == "MODEL":
                 values.model()
-            if isinstance(definition, QgsProcessingParameterMultipleLayers):
+            optional = definition.flags() & QgsProcessingParameterDefinition.Flag.FlagOptional
+            if isinstance(definition, QgsProcessingParameterMultipleLayers) and not (
+                optional and not values.has(definition.name())
+            ):
                 values.paths(definition.name())
             overwritten = values.sources(definition) & written.keys()
             for target in overwritten:

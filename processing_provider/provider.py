@@ -5,6 +5,7 @@ from __future__ import annotations
 from qgis.core import QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
+from ..algorithms.buildtrainingset import BuildTrainingSet
 from ..algorithms.classify import Classify
 from ..algorithms.compositetimeseries import CompositeTimeSeries
 from ..algorithms.computeindices import ComputeIndices
@@ -14,6 +15,7 @@ from ..algorithms.mapcrops import MapCrops
 from ..algorithms.parcelattributes import ParcelAttributes
 from ..algorithms.runtimeinfo import RuntimeInfo
 from ..algorithms.stackscenes import StackScenes
+from ..algorithms.summarizesamples import SummarizeSamples
 from .algorithm import ICON
 
 ALGORITHMS = (
@@ -24,6 +26,8 @@ ALGORITHMS = (
     Classify,
     ParcelAttributes,
     MapCrops,
+    BuildTrainingSet,
+    SummarizeSamples,
     RuntimeInfo,
     InstallRuntime,
 )

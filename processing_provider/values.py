@@ -13,6 +13,7 @@ from qgis.core import (
     QgsProcessingFeatureSourceDefinition,
     QgsProcessingOutputLayerDefinition,
     QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterFileDestination,
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterRasterLayer,
     QgsProcessingUtils,
@@ -169,6 +170,21 @@ class Values:
         style_raster(destination, self.context, [beneath] if beneath else [])
         return os.path.abspath(destination)
 
+    def file_target(self, name: str) -> str:
+        """The file of an output that is no layer."""
+        return os.path.abspath(self.algorithm.parameterAsFileOutput(self.parameters, name, self.context))
+
+    def numbers(self, name: str) -> list[int]:
+        """Whole numbers written like `0,1`.
+
+        Raises:
+            JobFailed: They are not of that form (JobError).
+        """
+        parts = [part.strip() for part in self.text(name).split(",") if part.strip()]
+        if not all(part.isdecimal() for part in parts):
+            raise JobFailed("JobError", f'{name} is "{self.text(name)}".', "Write whole numbers like 0,1.")
+        return [int(part) for part in parts]
+
     def chosen_target(self, name: str) -> str | None:
         """The file that a user chose for an output; None for one that is skipped, temporary or in a database.
 
@@ -183,10 +199,11 @@ class Values:
             return f"{os.path.abspath(uri.database())}|layername={uri.table()}" if uri.database() else None
         if _PROVIDER.match(value):
             return None
-        return os.path.abspath(value if self._is_raster(name) or _format_of(value) else f"{value}.gpkg")
+        return os.path.abspath(value if self._is_no_vector(name) or _format_of(value) else f"{value}.gpkg")
 
-    def _is_raster(self, name: str) -> bool:
-        return isinstance(self.algorithm.parameterDefinition(name), QgsProcessingParameterRasterDestination)
+    def _is_no_vector(self, name: str) -> bool:
+        kinds = (QgsProcessingParameterRasterDestination, QgsProcessingParameterFileDestination)
+        return isinstance(self.algorithm.parameterDefinition(name), kinds)
 
     def name_of_no_format(self, name: str) -> str:
         """A vector file's name that ends in what stands for no format, else nothing: QGIS would append another end."""
