@@ -22,9 +22,9 @@ class SummarizeSamples(CropMapAlgorithm):
     TITLE = "Summarize samples"
     GROUP = "train"
     HELP = (
-        "Describes a training set on one page that opens in any browser: how many samples of which class, what each class "
-        "looks like over the season, gaps, how well classes can be told apart, and which samples to look at again. "
-        "Labels are doubted where models that did not see a sample predict another class with confidence."
+        "Describes a training set on one page that opens in any browser: how many samples of which class, what each "
+        "class looks like over the season, gaps, how well classes can be told apart, and which samples to look at "
+        "again. Labels are doubted where models that did not see a sample predict another class with confidence."
     )
     TAGS = ("training", "samples", "report", "label errors", "outliers", "separability")
 

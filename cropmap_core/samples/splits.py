@@ -26,7 +26,7 @@ from cropmap_core.samples.places import block_numbers, nearest_m, on_sphere
 
 METHODS = ("blocks", "zone", "parcel", "tile", "year", "column", "random")
 _STATED_FOLDS = {"test": 0, "validation": 1, "train": 2}
-_ROLE_OF_STATED = {name: [fold] for name, fold in _STATED_FOLDS.items()}
+_ROLE_OF_STATED = {role: [_STATED_FOLDS[role]] for role in ROLES}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ IDS = {
     "classify": "map",
     "parcelattributes": "map",
     "mapcrops": "map",
+    "buildtrainingset": "train",
+    "summarizesamples": "train",
     "runtimeinfo": "runtime",
     "installruntime": "runtime",
 }
@@ -32,6 +34,11 @@ PARAMETERS = {
     "parcelattributes": "PARCELS CLASSES [CONFIDENCE] OUTPUT",
     "mapcrops": "SCENES [PARCELS] [START_DATE] [END_DATE] MODEL KEEP_CLASSES [MONTHS] MAX_CLOUD OFFSET DEVICE "
     "OUTPUT_CLASSES [OUTPUT_CONFIDENCE] [OUTPUT_PARCELS]",
+    "buildtrainingset": "[TABLE] [SERIES] [SCENES] [LABELS] [PARCELS_RASTER] [START_DATE] [END_DATE] PERIOD [BANDS] "
+    "REFLECTANCE [MAPPING] [LABEL_YEAR] KIND PATCH_SIZE PIXELS_PER_PARCEL PIXELS_PER_CLASS FILL [MONTHS] MAX_CLOUD "
+    "KEEP_CLASSES OFFSET SPLIT FOLDS VALIDATION_FOLDS TEST_FOLDS BLOCK_SIZE_KM BUFFER_M [ZONES] [ZONE_FIELD] "
+    "[SPLIT_COLUMN] CONFIRM_RANDOM SEED OUTPUT",
+    "summarizesamples": "SAMPLES OUTPUT_HTML [OUTPUT_SUSPICIOUS]",
     "runtimeinfo": "",
     "installruntime": "TORCH [INDEX_URL] [TORCH_INDEX_URL] [WHEELS] [PYTHON]",
 }
@@ -46,7 +53,22 @@ DEFAULTS = {
     "INCLUDE_REFLECTANCE": True,
     "DEVICE": "auto",
     "TORCH": "auto",
+    "REFLECTANCE": "scaled",
+    "KIND": "pixel",
+    "PATCH_SIZE": 32,
+    "PIXELS_PER_PARCEL": 20,
+    "PIXELS_PER_CLASS": 0,
+    "FILL": False,
+    "SPLIT": "blocks",
+    "FOLDS": 5,
+    "VALIDATION_FOLDS": "1",
+    "TEST_FOLDS": "0",
+    "BLOCK_SIZE_KM": 5.0,
+    "BUFFER_M": 0,
+    "CONFIRM_RANDOM": False,
+    "SEED": 0,
 }
+OWN_DEFAULTS = {"buildtrainingset": {"BANDS": None, "PERIOD": "auto"}}
 METADATA = (
     "name qgisMinimumVersion qgisMaximumVersion description about version author email homepage repository tracker "
     "license tags category icon hasProcessingProvider server experimental deprecated changelog"
@@ -74,8 +96,9 @@ def test_ids_and_groups_are_frozen(plugin):
 @pytest.mark.parametrize("name", IDS)
 def test_parameters_and_their_defaults_are_frozen(algorithm, name):
     assert signature(algorithm(name)) == PARAMETERS[name]
+    defaults = {**DEFAULTS, **OWN_DEFAULTS.get(name, {})}
     for parameter in algorithm(name).parameterDefinitions():
-        assert parameter.defaultValue() == DEFAULTS.get(parameter.name()), parameter.name()
+        assert parameter.defaultValue() == defaults.get(parameter.name()), parameter.name()
 
 
 @pytest.mark.parametrize("name", IDS)
@@ -156,6 +179,10 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
     assert [str(metres) for metres in definitions["resolution"]["enum"]] == vocabulary.RESOLUTIONS_M
     assert definitions["period"]["enum"] == vocabulary.PERIODS
     assert definitions["device"]["enum"] == vocabulary.DEVICES
+    of_samples = definitions["buildtrainingset"]["properties"]
+    assert of_samples["kind"]["enum"] == vocabulary.SAMPLE_KINDS
+    assert of_samples["split"]["enum"] == vocabulary.SPLITS
+    assert of_samples["reflectance"]["enum"] == vocabulary.REFLECTANCES
 
 
 def test_the_indices_on_offer_are_those_that_the_worker_computes():
