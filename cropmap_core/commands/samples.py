@@ -15,7 +15,7 @@ from cropmap_core.io.outputs import write_text
 from cropmap_core.jobs import Job
 from cropmap_core.samples.building import Built, Source, build, working_folder
 from cropmap_core.samples.files import SampleFile
-from cropmap_core.samples.label_rasters import RastersAsked, RasterSource
+from cropmap_core.samples.rasters import RastersAsked, RasterSource
 from cropmap_core.samples.report import check_layer_name, render, write_suspicious
 from cropmap_core.samples.splits import SplitAsked
 from cropmap_core.samples.summary import Summary, summarize
@@ -142,7 +142,7 @@ def buildtrainingset(
     with job_outputs(job) as outputs:
         outputs.protect(inputs)
         part = outputs.stage(output)
-        with _kept_if_killed(job, working_folder(output, inputs, told), outputs.discard) as folder:
+        with _kept_if_killed(job, working_folder(output, [*inputs, *scenes], told), outputs.discard) as folder:
             job.progress(READING, "Looking at the labels")
             source, origin = make_source(folder)
             for warning in source.warnings:

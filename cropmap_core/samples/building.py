@@ -87,7 +87,8 @@ def working_folder(output: Path, inputs: Sequence[Path], parameters: Mapping[str
     Raises:
         OutputError: It cannot be made.
     """
-    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in inputs if path.is_file()]
+    files = [file for path in inputs for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
     told = json.dumps([states, {name: str(value) for name, value in parameters.items()}], sort_keys=True)
     mark = hashlib.sha256(told.encode()).hexdigest()[:12]
     folder = output.absolute().parent / f".{output.name}.{mark}.building"

@@ -238,7 +238,7 @@ def _linked_by_parcels(samples: Located) -> NDArray[np.int64]:
     sample, parcel = samples.parcels[:, 0], np.unique(samples.parcels[:, 1], return_inverse=True)[1]
     size = len(samples) + int(parcel.max()) + 1
     links = coo_array((np.ones(len(sample), np.int8), (sample, parcel + len(samples))), shape=(size, size))
-    group = connected_components(links, directed=False)[1][: len(samples)].astype(np.int64)
+    group: NDArray[np.int64] = connected_components(links, directed=False)[1][: len(samples)].astype(np.int64)
     without = np.ones(len(samples), dtype=bool)
     without[sample] = False
     group[without] = -1

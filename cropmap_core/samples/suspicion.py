@@ -81,7 +81,7 @@ def find_label_errors(
         Northcutt, Jiang and Chuang (2021), Confident learning: estimating uncertainty in dataset labels, Journal of
         Artificial Intelligence Research 70.
     """
-    known: NDArray[np.bool_] = np.isfinite(probability).all(axis=1)
+    known = np.asarray(np.isfinite(probability).all(axis=1))
     own = np.searchsorted(values, label)
     threshold = np.full(len(values), np.inf)
     for column in range(len(values)):

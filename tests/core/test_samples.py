@@ -22,8 +22,8 @@ from shapely.geometry import box
 from cropmap_core.errors import GridMismatchError, SamplesError
 from cropmap_core.samples import building
 from cropmap_core.samples.files import SampleFile
-from cropmap_core.samples.label_rasters import RastersAsked, RasterSource
 from cropmap_core.samples.npz import write_long_table
+from cropmap_core.samples.rasters import RastersAsked, RasterSource
 from cropmap_core.timeseries.series import NODATA
 from tests.core.conftest import data_folder
 from tests.core.sample_tables import long_table, write_table
