@@ -263,7 +263,11 @@ def _with_whole_parcels(group: NDArray[np.int64], parcels: NDArray[np.int64]) ->
 
 
 def _assign(group: NDArray[np.int64], label: NDArray[np.int16], asked: SplitAsked) -> NDArray[np.int8]:
-    """Groups to folds, the largest first, each to the fold that has least of what it brings."""
+    """Groups to folds, the largest first, each to the fold that has least of what it brings.
+
+    Of folds that have equally little, one of each set comes first, training before all: a
+    class of a single group is learnt.
+    """
     used = group >= 0
     numbers, place = np.unique(group[used], return_inverse=True)
     values, kind = np.unique(label[used], return_inverse=True)
@@ -273,18 +277,33 @@ def _assign(group: NDArray[np.int64], label: NDArray[np.int16], asked: SplitAske
     random = np.random.default_rng(asked.seed)
     order = np.lexsort((random.permutation(len(numbers)), -np.square(shares).sum(axis=1)))
     held = np.zeros((asked.folds, len(values)))
-    size = np.zeros(asked.folds)
     fold_of_group = np.empty(len(numbers), np.int8)
-    for number in order:  # least sum of squares over folds and classes: the growth is 2 held . brought + a constant
+    preference = _preference(asked)
+    for done, number in enumerate(
+        order
+    ):  # least sum of squares over folds and classes: the growth is 2 held . brought + a constant
         growth = held @ shares[number]
+        empty = ~held.any(axis=1)
+        if len(numbers) - done <= empty.sum():  # the last groups fill the folds that have none
+            growth[~empty] = np.inf
         best = np.flatnonzero(growth <= growth.min() + 1e-12)
-        chosen = best[np.argmin(size[best])]
+        chosen = best[np.argmin(preference[best])]
         fold_of_group[number] = chosen
         held[chosen] += shares[number]
-        size[chosen] += counts[number].sum()
     fold = np.full(len(group), UNUSED, np.int8)
     fold[used] = fold_of_group[place]
     return fold
+
+
+def _preference(asked: SplitAsked) -> NDArray[np.int64]:
+    """Rank of each fold where several are as good."""
+    train = [fold for fold in range(asked.folds) if fold not in (*asked.test_folds, *asked.validation_folds)]
+    order = [*train[:1], *asked.test_folds, *asked.validation_folds, *train[1:]]
+    rank = np.full(asked.folds, len(order), np.int64)
+    for place, fold in enumerate(order):
+        if fold < asked.folds:
+            rank[fold] = place
+    return rank
 
 
 def _keep_apart(fold: NDArray[np.int8], samples: Located, buffer_m: int) -> int:

@@ -442,6 +442,26 @@ class TestSummary:
         assert list(tmp_path.iterdir()) == []
 
 
+def test_flanders_from_scenes_and_labels(flanders: Path, tmp_path: Path) -> None:
+    """All pixels that its README counts, in the blocks of its 640 m."""
+    outcome = run_here(
+        "buildtrainingset",
+        scenes=[flanders / "scenes"],
+        labels=flanders / "crop_type.tif",
+        start_date="2018-03-01",
+        end_date="2018-10-31",
+        block_m=100,
+        folds=4,
+        output=tmp_path / "set.h5",
+    )
+    assert outcome.outputs["classes"] == {
+        "class 1200": 1249, "class 2130": 31, "class 5100": 25, "class 7900": 96, "class 9120": 835,
+    }  # fmt: skip
+    with SampleFile(tmp_path / "set.h5") as file:
+        assert (file.layout.period, len(file.layout.days), len(file.layout.bands)) == ("month", 8, 10)
+        assert set(file.column("tile")) == {"31UES"}
+
+
 def test_us_2021_with_its_stored_folds(tmp_path: Path) -> None:
     """Counts as in its README; folds as the files hold them."""
     folder = data_folder("pixels/us_2021")

@@ -90,6 +90,13 @@ class TestGroups:
         assert [len(set(fold[start : start + 4])) for start in (0, 4, 8)] == [1, 1, 1]
         assert len(set(fold)) == 3
 
+    def test_a_class_of_few_parcels_is_learnt_first_then_judged(self) -> None:
+        """Wheat has three parcels, which cannot be in all five folds; rye has one."""
+        label = [1] * 10 + [2] * 3 + [3]
+        samples = located(label, np.arange(14) * KM, parcel=list(range(14)))
+        split = split_samples(samples, {**NAMES, 3: "Rye"}, SplitAsked("parcel", folds=5))
+        assert split.description["left_out_classes"] == {"train": [], "validation": ["Rye"], "test": ["Rye"]}
+
     def test_folds_that_a_column_states_are_taken(self) -> None:
         samples = located([1, 2, 1, 2], np.arange(4) * KM, group=["3", "0", "", "4"])
         split = split_samples(
