@@ -23,8 +23,8 @@ from cropmap_core.io.outputs import written_whole
 from cropmap_core.scenes.scene import band_order
 from cropmap_core.timeseries.series import NODATA
 
-ROWS_AT_ONCE = 500_000
-ROWS_A_DRAWER = 2_000_000
+ROWS_AT_ONCE = 200_000
+ROWS_A_DRAWER = 500_000
 _BAND = re.compile(r"(?:^|[-_ ])B0?([1-9]|8A|1[0-2])$", re.IGNORECASE)
 _NAMES = {
     "sample_id": ("sample_id",),
