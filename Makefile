@@ -7,7 +7,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 # What a person's shell or Debian sets for the system's Python must not reach the environments.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo test test-core test-qgis check format package bench compat train-bundles lock clean
+.PHONY: help demo test test-core test-qgis check format package bench bench-full compat train-bundles lock clean
 
 help:
 	@sed -nE 's/^## ?//p' $(MAKEFILE_LIST)
@@ -53,10 +53,15 @@ format:
 package:
 	@python3 scripts/package.py
 
-## make bench          side-by-side measurements, printed as ratios
+## make bench          side-by-side measurements, printed as ratios; their data stays in CROPMAP_BENCH
 bench:
 	@scripts/setup worker
-	@for name in composite_and_fill map_crops; do $(PYTHON) -m benchmarks.$$name || exit 1; done
+	@for name in composite_and_fill indices map_crops stack_scenes; do $(PYTHON) -m benchmarks.$$name || exit 1; done
+
+## make bench-full     the measurements that take OpenJPEG or a whole season: tens of minutes and GB
+bench-full:
+	@scripts/setup worker
+	@$(PYTHON) -m benchmarks.stack_scenes --full
 
 ## make compat         the same QGIS tests under QGIS 3.44
 compat:
@@ -73,6 +78,7 @@ lock:
 	$(LOCK) processing_provider/runtime/requirements.in -o processing_provider/runtime/requirements.txt
 	$(LOCK) scripts/requirements-dev.in -o scripts/requirements-dev.txt
 	$(LOCK) scripts/requirements-qgis-tests.in -o scripts/requirements-qgis-tests.txt
+	$(LOCK) scripts/requirements-stac-tests.in -o scripts/requirements-stac-tests.txt
 
 clean:
 	rm -rf demo dist

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qgis.core import Qgis, QgsProcessingParameterFeatureSink
 
-from ..processing_provider import parameters
+from ..processing_provider import parameters, place
 from ..processing_provider.algorithm import CropMapAlgorithm
 from ..processing_provider.kept_files import keep_rasters
 from ..processing_provider.parameters import tr, with_help
@@ -18,11 +18,10 @@ class MapCrops(CropMapAlgorithm):
     TITLE = "Map crops"
     GROUP = "map"
     HELP = (
-        "Maps crops from Sentinel-2 L2A scenes in one pass. It stacks the scenes, masks clouds, takes monthly"
-        " medians, fills gaps, computes the indices that the model wants and classifies every pixel; the "
-        "result is the same as that of the single steps, without their files. Give field parcels to have each"
-        " with its crop, probability and number of pixels. Choose the first and last day so that they span "
-        "the season that the model was made for."
+        "Maps crops from Sentinel-2 L2A scenes in one pass. It stacks the scenes, masks clouds, takes monthly medians, "
+        "fills gaps, computes the indices that the model wants and classifies every pixel; the result is the same as "
+        "that of the single steps, without their files. Give field parcels to have each with its crop, probability and "
+        "number of pixels. Choose the first and last day so that they span the season that the model was made for."
     )
     TAGS = ("crop map", "classification", "deep learning", "parcels", "fields")
 
@@ -31,6 +30,7 @@ class MapCrops(CropMapAlgorithm):
             parameters.scenes(),
             parameters.parcels(optional=True),
             *parameters.dates(),
+            *place.parameters(),
             parameters.model(),
             parameters.keep_classes(),
             *parameters.selection(),
@@ -51,6 +51,7 @@ class MapCrops(CropMapAlgorithm):
         ]
 
     def mistake(self, values):
+        place.check(values)
         if values.has("PARCELS"):
             check_parcels(values)
         elif values.has("OUTPUT_PARCELS") and not values.is_temporary("OUTPUT_PARCELS"):
@@ -64,20 +65,23 @@ class MapCrops(CropMapAlgorithm):
         classes = values.target("OUTPUT_CLASSES", beneath=confidence)
         job = {
             "scenes": values.paths("SCENES"),
-            **values.dates(),
-            "months": [int(month) for month in values.choices("MONTHS")],
+            **values.scene_selection(),
             "max_cloud_percent": values.number("MAX_CLOUD"),
             "model": values.model(),
             "keep_classes": values.choices("KEEP_CLASSES"),
-            "offset": values.choice("OFFSET"),
             "device": values.choice("DEVICE"),
             "output_classes": classes,
             "output_confidence": confidence,
         }
         written = {"OUTPUT_CLASSES": classes, **({"OUTPUT_CONFIDENCE": confidence} if confidence else {})}
-        if not (values.has("PARCELS") and values.has("OUTPUT_PARCELS")):
-            self.run_job(self.ID, job, feedback, written.values())
-            return written
+        with place.in_a_job(values, feedback) as grid:
+            job.update(grid)
+            if not (values.has("PARCELS") and values.has("OUTPUT_PARCELS")):
+                self.run_job(self.ID, job, feedback, written.values())
+                return written
+            return self._with_parcels(values, job, written, feedback)
+
+    def _with_parcels(self, values, job, written, feedback):
         with ParcelExchange(values, "OUTPUT_PARCELS", feedback) as exchange, keep_rasters(written.values()) as rasters:
             job.update(parcels=exchange.parcels, output_parcels=exchange.records)
             result = self.run_job(self.ID, job, feedback, [*written.values(), exchange.records], span=(0, 95))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from qgis.core import (
     Qgis,
     QgsProcessingParameterFile,
@@ -48,8 +46,7 @@ class SummarizeSamples(CropMapAlgorithm):
 
     def compute(self, values, feedback):
         page = values.file_target("OUTPUT_HTML")
-        layer = self.parameterAsOutputLayer(values.parameters, "OUTPUT_SUSPICIOUS", values.context)
-        layer = os.path.abspath(layer) if layer else None
+        layer = values.file_target("OUTPUT_SUSPICIOUS")
         job = {"samples": values.path("SAMPLES"), "output_html": page, "output_suspicious": layer}
         self.run_job(self.ID, job, feedback, [page, layer])
         return {"OUTPUT_HTML": page, **({"OUTPUT_SUSPICIOUS": layer} if layer else {})}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 Timed = Callable[[], object]
 
@@ -39,5 +42,59 @@ def compare(title: str, candidates: Mapping[str, Timed], unit_count: float, unit
 
 def peak_memory_mib() -> float:
     """Peak resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    return _mib(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def _mib(maximum_resident: int) -> float:
+    return maximum_resident / 2**20 if sys.platform == "darwin" else maximum_resident / 2**10
+
+
+def compare_processes(title: str, contenders: Mapping[str, Sequence[str]], rounds: int = 3) -> None:
+    """Runs whole processes in turn, round by round, and prints each one's time, peak memory and ratio to the last.
+
+    Args:
+        title: What is compared.
+        contenders: Name to command; ours first, what it is measured against last. Nothing is run beforehand.
+        rounds: How often each is timed.
+    """
+    runs: dict[str, list[Run]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, command in contenders.items():
+            runs[name].append(run_process(command))
+    baseline = list(runs.values())[-1]
+    print(f"\n{title}")
+    for name, own in runs.items():
+        pairs = list(zip(own, baseline, strict=True))
+        ratio = statistics.median(run.seconds / other.seconds for run, other in pairs)
+        of_processor = statistics.median(run.processor_seconds / other.processor_seconds for run, other in pairs)
+        print(
+            f"  {name:30s} {statistics.median(run.seconds for run in own):7.1f} s   {ratio:5.2f} x"
+            f"   ({of_processor:5.2f} x the processor time)   {max(run.peak_mib for run in own):5.0f} MiB at most"
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one process took."""
+
+    seconds: float
+    processor_seconds: float
+    peak_mib: float
+
+
+def run_process(command: Sequence[str]) -> Run:
+    """Runs a command to its end.
+
+    Raises:
+        CalledProcessError: It failed.
+    """
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    with process:
+        complaint = process.stderr.read() if process.stderr else b""
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - start
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, stderr=complaint.decode(errors="replace"))
+    return Run(seconds, usage.ru_utime + usage.ru_stime, _mib(usage.ru_maxrss))

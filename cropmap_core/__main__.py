@@ -76,7 +76,9 @@ def _run_command_line(arguments: Sequence[str]) -> int:
 
     parser = argparse.ArgumentParser(prog="python -m cropmap_core", description="Crop maps from Sentinel-2.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, function in COMMANDS.items():
+    named = [name for name in arguments[:1] if name in COMMANDS]
+    for name in named or COMMANDS:  # of a command that is named, only its own imports
+        function = COMMANDS[name]
         summary = (function.__doc__ or "").partition("\n")[0]
         add_arguments(commands.add_parser(name, help=summary, description=summary), function)
     commands.add_parser("run", help="Run a job document from standard input.")

@@ -68,6 +68,10 @@ class ParcelError(CropMapError):
     """The parcels are empty, not polygons, or lie elsewhere."""
 
 
+class LegendError(CropMapError):
+    """A class legend is missing, is no table of codes and classes, or contradicts itself."""
+
+
 class SamplesError(CropMapError):
     """A training set, or what it is to be made of, is damaged, empty or contradicts itself."""
 
@@ -78,6 +82,10 @@ class ModelBundleError(CropMapError):
 
 class IncompatibleModelError(CropMapError):
     """A model bundle does not fit the time series it is given."""
+
+
+class CatalogueError(CropMapError):
+    """A catalogue, or a file that it leads to, cannot be reached or refuses."""
 
 
 class OutputError(CropMapError):

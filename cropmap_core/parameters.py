@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import math
 import re
 import typing
 from collections.abc import Callable, Mapping
@@ -105,6 +106,12 @@ def _integer(value: Any) -> int:
     return int(value)
 
 
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not math.isfinite(float(value)):
+        raise ValueError
+    return float(value)
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
@@ -121,10 +128,18 @@ _CONVERSIONS: dict[Any, Callable[[Any], Any]] = {
     Path: _path,
     date: _date,
     int: _integer,
+    float: _number,
     str: _text,
     bool: _boolean,
 }
-_KINDS = {Path: "a path", date: "a date like 2021-05-01", int: "a whole number", str: "a text", bool: "true or false"}
+_KINDS = {
+    Path: "a path",
+    date: "a date like 2021-05-01",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+}
 
 
 def _documentation(function: Function) -> dict[str, str]:

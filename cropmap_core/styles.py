@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from cropmap_core.inference.bundles import CropClass
+if TYPE_CHECKING:  # torch takes a second to import, and time series need none
+    from cropmap_core.inference.bundle_types import CropClass
 
 CONFIDENCE_COLOURS = ((0, "#7f3b08"), (40, "#e08214"), (60, "#fee0b6"), (80, "#b2abd2"), (100, "#2d004b"))
 """Percent and colour: low confidence stands out."""

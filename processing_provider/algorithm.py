@@ -13,7 +13,6 @@ from qgis.core import (
     QgsProcessingOutputDefinition,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterFeatureSink,
-    QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterRasterDestination,
 )
 from qgis.PyQt.QtGui import QIcon
@@ -120,11 +119,11 @@ class CropMapAlgorithm(QgsProcessingAlgorithm):
 
     def run_job(
         self, command: str, parameters: dict, feedback: QgsProcessingFeedback, outputs: Iterable[str | None] = (),
-        span: tuple[float, float] = (0.0, 100.0),
+        span: tuple[float, float] = (0.0, 100.0), environment: dict[str, str] | None = None,
     ) -> dict:  # fmt: skip
         """Run a job on the runtime there is; see `worker_client.run_job`."""
         targets = [path for path in outputs if path]
-        return run_job(finder.find_python(), command, parameters, feedback, targets, span)
+        return run_job(finder.find_python(), command, parameters, feedback, targets, span, environment)
 
     def _mistake_of_all(self, values: Values) -> str:
         """The quick mistakes that any algorithm can be called with."""
@@ -156,11 +155,6 @@ class CropMapAlgorithm(QgsProcessingAlgorithm):
         for definition in self.parameterDefinitions():
             if definition.name() == "MODEL":
                 values.model()
-            optional = definition.flags() & QgsProcessingParameterDefinition.Flag.FlagOptional
-            if isinstance(definition, QgsProcessingParameterMultipleLayers) and not (
-                optional and not values.has(definition.name())
-            ):
-                values.paths(definition.name())
             overwritten = values.sources(definition) & written.keys()
             for target in overwritten:
                 return f"{written[target]} would overwrite {definition.name()} ({target}): give another file."

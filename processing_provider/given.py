@@ -6,6 +6,7 @@ QGIS itself says no more than "Incorrect parameter value".
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 
 from qgis.core import (
@@ -45,7 +46,7 @@ def in_the_form_of_qgis(definitions: Iterable[QgsProcessingParameterDefinition],
 
 
 def _words(definition: QgsProcessingParameterEnum, value):
-    """Options in their own spelling; spaces around and the case of a word do not matter."""
+    """Options in their own spelling; spaces around a word do not matter, nor its case where no two options share it."""
     if isinstance(value, (list, tuple)):
         given = [str(word).strip() for word in value]
     elif isinstance(value, (str, int)):
@@ -55,14 +56,15 @@ def _words(definition: QgsProcessingParameterEnum, value):
     given = [word for word in given if word]
     name, options = definition.name(), definition.options()
     if not given and definition.flags() & Qgis.ProcessingParameterFlag.Optional:
-        return None
+        return [] if definition.allowMultiple() else None
     if not given:
         raise JobFailed("JobError", f"{name} is empty.", f"Choose from {', '.join(options)}.")
-    spelling = {option.lower(): option for option in options}
-    unknown = [f'"{word}"' for word in given if word.lower() not in spelling]
+    alike = Counter(option.lower() for option in options)
+    spelling = {option.lower(): option for option in options if alike[option.lower()] == 1}
+    chosen = [word if word in options else spelling.get(word.lower(), "") for word in given]
+    unknown = [f'"{word}"' for word, option in zip(given, chosen) if not option]
     if unknown:
         raise JobFailed("JobError", f"{name} cannot be {', '.join(unknown)}.", f"Choose from {', '.join(options)}.")
-    chosen = [spelling[word.lower()] for word in given]
     if definition.allowMultiple():
         return chosen
     if len(chosen) > 1:

@@ -9,6 +9,8 @@ from qgis.core import (
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
     QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterField,
+    QgsProcessingParameterFileDestination,
     QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterDestination,
@@ -101,17 +103,18 @@ def selection() -> list[QgsProcessingParameterDefinition]:
         with_help(
             advanced(cloud),
             tr(
-                "Scenes with a larger share of cloud over the raster are left out; it is counted in the scene "
-                "classification (SCL). Clouds in the others are masked pixel by pixel."
+                "Scenes with a larger share of cloud in the area of interest, or over the raster where none is given, "
+                "are left out; it is counted in the scene classification (SCL). Clouds in the others are masked pixel "
+                "by pixel."
             ),
         ),
     ]
 
 
-def series() -> QgsProcessingParameterDefinition:
+def series(optional: bool = False) -> QgsProcessingParameterDefinition:
     """SERIES: a time series file."""
     return with_help(
-        QgsProcessingParameterRasterLayer("SERIES", tr("Time series")),
+        QgsProcessingParameterRasterLayer("SERIES", tr("Time series"), optional=optional),
         tr("A time series file, as the algorithms of the group Prepare write it."),
     )
 
@@ -175,3 +178,43 @@ def switch(name: str, description: str, default: bool, text: str) -> QgsProcessi
 def raster_output(name: str, description: str, text: str, optional: bool = False) -> QgsProcessingParameterDefinition:
     """A GeoTIFF to write."""
     return with_help(QgsProcessingParameterRasterDestination(name, description, optional=optional), text)
+
+
+def optional_raster(name: str, description: str, text: str) -> QgsProcessingParameterDefinition:
+    """A raster that may be left out."""
+    return with_help(QgsProcessingParameterRasterLayer(name, description, optional=True), text)
+
+
+def parcel_field(name: str, description: str, text: str) -> QgsProcessingParameterDefinition:
+    """A field of PARCELS, which may be left out."""
+    return with_help(
+        QgsProcessingParameterField(name, description, parentLayerParameterName="PARCELS", optional=True), text
+    )
+
+
+def count(
+    name: str, description: str, default: int, text: str, least: int = 1, most: int = 2**31 - 1
+) -> QgsProcessingParameterDefinition:
+    """A whole number."""
+    return with_help(
+        QgsProcessingParameterNumber(name, description, defaultValue=default, minValue=least, maxValue=most), text
+    )
+
+
+def measure(name: str, description: str, default: float, text: str) -> QgsProcessingParameterDefinition:
+    """A number with decimals, not below 0; its unit stands in the description."""
+    kind = Qgis.ProcessingNumberParameterType.Double
+    return with_help(QgsProcessingParameterNumber(name, description, kind, defaultValue=default, minValue=0), text)
+
+
+def csv_output(name: str, description: str, text: str) -> QgsProcessingParameterDefinition:
+    """A table to write, which is left out unless it is asked for."""
+    return only_if_asked(
+        with_help(QgsProcessingParameterFileDestination(name, description, "CSV (*.csv)", optional=True), text)
+    )
+
+
+def only_if_asked(parameter: QgsProcessingParameterDefinition) -> QgsProcessingParameterDefinition:
+    """Have dialogs leave an optional output out at first."""
+    parameter.setCreateByDefault(False)
+    return parameter

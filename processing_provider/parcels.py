@@ -9,25 +9,22 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 
 from qgis.core import (
-    Qgis,
     QgsFeature,
     QgsFeatureRequest,
     QgsFeatureSink,
     QgsField,
     QgsFields,
-    QgsGeometry,
     QgsProcessingUtils,
-    QgsVectorFileWriter,
     QgsVectorLayer,
-    QgsWkbTypes,
 )
 from qgis.PyQt.QtCore import QMetaType
 
-from . import styling
+from . import polygons, styling
 from .errors import JobCancelled, JobFailed
 from .kept_files import PartFile, can_be_staged, keep_vector, probe_folder_of, style_file
 
@@ -37,8 +34,7 @@ RECORD_FIELDS = {
     "pred_prob": (QMetaType.Type.Double, float),
     "n_pixels": (QMetaType.Type.Double, float),
 }
-NUMBER = "parcel"
-_UNCHECKED = Qgis.ProcessingFeatureSourceFlag.SkipGeometryValidityChecks
+ERROR = "ParcelError"
 
 
 def check_parcels(values) -> None:
@@ -47,39 +43,41 @@ def check_parcels(values) -> None:
     Raises:
         JobFailed: PARCELS cannot be read, is empty, not of polygons, or without a CRS (ParcelError).
     """
-    source = _source(values)
-    if QgsWkbTypes.geometryType(source.wkbType()) not in (Qgis.GeometryType.Polygon, Qgis.GeometryType.Unknown):
-        kind = QgsWkbTypes.geometryDisplayString(QgsWkbTypes.geometryType(source.wkbType())).lower()
-        raise JobFailed(
-            "ParcelError", f"PARCELS ({source.sourceName()}) is of type {kind}.", "Give a layer of polygons."
-        )
-    if not source.sourceCrs().isValid():
-        raise JobFailed(
-            "ParcelError",
-            f"PARCELS ({source.sourceName()}) has no coordinate reference system.",
-            "Set the layer's CRS, so that the parcels can be placed on the scenes.",
-        )
-    if source.featureCount() == 0:
-        raise _empty(source)
+    polygons.checked_source(values, "PARCELS", ERROR)
 
 
-def _source(values):
-    source = values.algorithm.parameterAsSource(values.parameters, "PARCELS", values.context)
-    if source is None:
-        raise JobFailed(
-            "ParcelError",
-            f"PARCELS cannot be read: {values.parameters.get('PARCELS')}.",
-            "Give a polygon layer or its file.",
-        )
-    return source
+@contextmanager
+def declared_parcels(values, fields: Mapping[str, str], feedback) -> Iterator[str]:
+    """PARCELS and what is declared to grow on them, for the worker: a GeoPackage that exists within the block.
+
+    Args:
+        values: The values of the run.
+        fields: Fields to copy, as name in the file: name in the source.
+        feedback: QgsProcessingFeedback that hears of what is wrong and may cancel.
+
+    Raises:
+        JobFailed: See `check_parcels` and `polygons.write`.
+    """
+    source = polygons.checked_source(values, "PARCELS", ERROR)
+    with tempfile.TemporaryDirectory(prefix="cropmap-parcels-") as folder:
+        path = os.path.join(folder, "parcels.gpkg")
+        written = polygons.write(source, path, values.context, feedback, fields, with_empty=True)
+        _tell(written, source, feedback, "They were repaired.", "labels")
+        yield path
 
 
-def _empty(source) -> JobFailed:
-    return JobFailed(
-        "ParcelError",
-        f"PARCELS ({source.sourceName()}) holds no parcel.",
-        "Give a layer with at least one polygon; where only selected features are used, select some.",
-    )
+def _tell(written: polygons.Written, source, feedback, repaired: str, what: str) -> None:
+    """Say what is wrong with the geometries, and what comes of it.
+
+    Raises:
+        JobFailed: No feature has an area (ParcelError).
+    """
+    if written.without_area == len(written.numbers):
+        raise polygons.empty(source, "PARCELS", ERROR)
+    if written.repaired:
+        feedback.pushWarning(f"Parcels with an invalid geometry: {written.repaired}. {repaired}")
+    if written.without_area:
+        feedback.pushWarning(f"Parcels without an area: {written.without_area}. They get no {what}.")
 
 
 class ParcelExchange:
@@ -96,11 +94,10 @@ class ParcelExchange:
     """
 
     def __init__(self, values, output: str, feedback) -> None:
-        check_parcels(values)
         self._values = values
         self._output = output
         self._feedback = feedback
-        self._source = _source(values)
+        self._source = polygons.checked_source(values, "PARCELS", ERROR)
         self._numbers: dict[int, int] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="cropmap-parcels-")
         self.parcels = os.path.join(self._folder.name, "parcels.gpkg")
@@ -124,40 +121,9 @@ class ParcelExchange:
 
     def _export(self) -> None:
         """Write the polygons for the worker; a geometry that is invalid is repaired there, and there only."""
-        fields = QgsFields()
-        fields.append(QgsField(NUMBER, QMetaType.Type.Int))
-        options = QgsVectorFileWriter.SaveVectorOptions()
-        options.driverName = "GPKG"
-        options.layerName = "parcels"
-        writer = QgsVectorFileWriter.create(
-            self.parcels, fields, Qgis.WkbType.MultiPolygon, self._source.sourceCrs(),
-            self._values.context.transformContext(), options,
-        )  # fmt: skip
-        if writer.hasError():
-            raise _cannot_write(self.parcels, writer)
-        repaired, without = 0, 0
-        for number, feature in enumerate(self._source.getFeatures(_request(geometry_only=True), _UNCHECKED), start=1):
-            self._stop_if_cancelled()
-            self._numbers[feature.id()] = number
-            geometry, was_repaired = polygons_of(feature.geometry())
-            repaired += was_repaired
-            if geometry.isEmpty():
-                without += 1
-                continue
-            parcel = QgsFeature(fields)
-            parcel.setGeometry(geometry)
-            parcel.setAttributes([number])
-            if not writer.addFeature(parcel, QgsFeatureSink.Flag.FastInsert):
-                raise _cannot_write(self.parcels, writer)
-        del writer  # closes the file
-        if not self._numbers or without == len(self._numbers):
-            raise _empty(self._source)
-        if repaired:
-            self._feedback.pushWarning(
-                f"Parcels with an invalid geometry: {repaired}. A repaired copy was used to look at their pixels."
-            )
-        if without:
-            self._feedback.pushWarning(f"Parcels without an area: {without}. They get no crop.")
+        written = polygons.write(self._source, self.parcels, self._values.context, self._feedback)
+        self._numbers = written.numbers
+        _tell(written, self._source, self._feedback, "A repaired copy was used to look at their pixels.", "crop")
 
     def write(
         self, classes: list[dict], beneath: Iterable[str] = (), when_complete: Callable[[], None] = lambda: None
@@ -235,7 +201,7 @@ class ParcelExchange:
     def _add_features(self, sink: QgsFeatureSink, fields: QgsFields, records: dict[int, list]) -> None:
         unknown = [None] * len(RECORD_FIELDS)
         first_percent = self._feedback.progress()
-        for count, feature in enumerate(self._source.getFeatures(_request(), _UNCHECKED), start=1):
+        for count, feature in enumerate(self._source.getFeatures(QgsFeatureRequest(), polygons.UNCHECKED), start=1):
             self._stop_if_cancelled()
             self._feedback.setProgress(first_percent + (100 - first_percent) * count / len(self._numbers))
             record = records.get(self._numbers.get(feature.id(), 0), unknown)
@@ -248,32 +214,16 @@ class ParcelExchange:
             raise self._cannot_write_output(sink)
 
     def _cannot_write_output(self, sink: QgsFeatureSink) -> JobFailed:
-        return _cannot_write(self._values.chosen_target(self._output) or self._output, sink)
+        target = self._values.chosen_target(self._output) or self._output
+        return JobFailed(
+            "OutputError",
+            f"A parcel cannot be written to {target}: {sink.lastError()}.",
+            "Check its disk and its format.",
+        )
 
     def _stop_if_cancelled(self) -> None:
         if self._feedback.isCanceled():
             raise JobCancelled
-
-
-def polygons_of(geometry: QgsGeometry) -> tuple[QgsGeometry, bool]:
-    """The area of a parcel as the worker takes it: flat, straight-edged, valid.
-
-    Args:
-        geometry: Polygon, multipolygon, curved or with Z and M, or a collection that holds some; may be null.
-
-    Returns:
-        A multipolygon (null where there is no area), and whether it had to be repaired.
-    """
-    if geometry.isNull():
-        return QgsGeometry(), False
-    repaired = False
-    if not geometry.isGeosValid():
-        geometry, repaired = geometry.makeValid(), True
-    parts = [part for part in geometry.asGeometryCollection() if part.type() == Qgis.GeometryType.Polygon]
-    flat = [polygon for part in parts for polygon in part.coerceToType(Qgis.WkbType.Polygon)]
-    if not flat:
-        return QgsGeometry(), repaired
-    return QgsGeometry.collectGeometry(flat), repaired
 
 
 def read_records(path: str) -> dict[int, list]:
@@ -284,7 +234,9 @@ def read_records(path: str) -> dict[int, list]:
     """
     with open(path, newline="", encoding="utf-8") as file:
         return {
-            int(row[NUMBER]): [kind(row[name]) if row[name] else None for name, (_, kind) in RECORD_FIELDS.items()]
+            int(row[polygons.NUMBER]): [
+                kind(row[name]) if row[name] else None for name, (_, kind) in RECORD_FIELDS.items()
+            ]
             for row in csv.DictReader(file)
         }
 
@@ -294,16 +246,3 @@ def _record_fields() -> QgsFields:
     for name, (kind, _) in RECORD_FIELDS.items():
         fields.append(QgsField(name, kind))
     return fields
-
-
-def _request(geometry_only: bool = False) -> QgsFeatureRequest:
-    request = QgsFeatureRequest()
-    if geometry_only:
-        request.setNoAttributes()
-    return request
-
-
-def _cannot_write(path: str, sink: QgsFeatureSink) -> JobFailed:
-    return JobFailed(
-        "OutputError", f"A parcel cannot be written to {path}: {sink.lastError()}.", "Check its disk and its format."
-    )

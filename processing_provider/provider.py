@@ -13,12 +13,15 @@ from ..algorithms.fillgaps import FillGaps
 from ..algorithms.installruntime import InstallRuntime
 from ..algorithms.mapcrops import MapCrops
 from ..algorithms.parcelattributes import ParcelAttributes
+from ..algorithms.preparelabels import PrepareLabels
 from ..algorithms.runtimeinfo import RuntimeInfo
+from ..algorithms.searchscenes import SearchScenes
 from ..algorithms.stackscenes import StackScenes
 from ..algorithms.summarizesamples import SummarizeSamples
 from .algorithm import ICON
 
 ALGORITHMS = (
+    SearchScenes,
     StackScenes,
     CompositeTimeSeries,
     FillGaps,
@@ -26,6 +29,7 @@ ALGORITHMS = (
     Classify,
     ParcelAttributes,
     MapCrops,
+    PrepareLabels,
     BuildTrainingSet,
     SummarizeSamples,
     RuntimeInfo,

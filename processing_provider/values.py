@@ -14,8 +14,10 @@ from qgis.core import (
     QgsProcessingOutputLayerDefinition,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFileDestination,
+    QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterRasterLayer,
+    QgsProcessingParameterVectorDestination,
     QgsProcessingUtils,
     QgsProviderRegistry,
     QgsVectorFileWriter,
@@ -24,6 +26,7 @@ from qgis.core import (
 from . import model_cards
 from .errors import JobFailed
 from .kept_files import style_file
+from .layer_files import as_files
 from .styling import style_raster
 
 _PROVIDER = re.compile("[a-z]{2,}:")  # as in memory: or postgres:; a drive has one letter
@@ -67,12 +70,17 @@ class Values:
     def number(self, name: str) -> int:
         return self.algorithm.parameterAsInt(self.parameters, name, self.context)
 
+    def decimal(self, name: str) -> float:
+        return self.algorithm.parameterAsDouble(self.parameters, name, self.context)
+
     def choice(self, name: str) -> str:
         """The one chosen word of an enum."""
         return self.algorithm.parameterAsEnumString(self.parameters, name, self.context)
 
     def choices(self, name: str) -> list[str]:
         """The chosen words of an enum."""
+        if self.parameters.get(name) == []:
+            return []  # QGIS would take the default
         words = self.algorithm.parameterAsEnumStrings(self.parameters, name, self.context)
         return [word for word in words if word]  # an optional one that is left empty gives one empty word
 
@@ -81,14 +89,28 @@ class Values:
         path = self.text(name)
         return os.path.abspath(os.path.expanduser(path)) if path else ""
 
+    def files(self, name: str) -> list[str]:
+        """Files and folders, or the files of layers, as absolute paths; whether they exist is not looked up.
+
+        Raises:
+            JobFailed: A layer is not a file (JobError).
+        """
+        files = {name: as_files(name, self.parameters.get(name), self.context.project())}
+        given = [path for path in self.algorithm.parameterAsFileList(files, name, self.context) if path]
+        return [os.path.abspath(os.path.expanduser(path)) for path in given]
+
+    def word_or_path(self, name: str, words: list[str]) -> str | None:
+        """One of some words, or a file as an absolute path; None where nothing was given."""
+        text = self.text(name)
+        return text if text in words else self.path(name) or None
+
     def paths(self, name: str) -> list[str]:
-        """Files and folders as absolute paths.
+        """Files and folders, or the files of layers, as absolute paths.
 
         Raises:
             JobFailed: There is none, or one does not exist (JobError).
         """
-        given = [path for path in self.algorithm.parameterAsFileList(self.parameters, name, self.context) if path]
-        paths = [os.path.abspath(os.path.expanduser(path)) for path in given]
+        paths = self.files(name)
         for path in paths:
             if not os.path.exists(path):
                 several = f" To give several, repeat --{name}= for each." if "," in path or ";" in path else ""
@@ -124,6 +146,15 @@ class Values:
                 "JobError", f"START_DATE {start} is after END_DATE {end}.", "Swap them: both days are included."
             )
         return {"start_date": start, "end_date": end}
+
+    def scene_selection(self) -> dict:
+        """The dates, MONTHS and OFFSET as a job's parameters: all about scenes that can be told without their pixels.
+
+        Raises:
+            JobFailed: The dates are none (JobError).
+        """
+        months = [int(month) for month in self.choices("MONTHS")]
+        return {**self.dates(), "months": months, "offset": self.choice("OFFSET")}
 
     def raster(self, name: str) -> str | None:
         """The file of a raster layer, None where none was given.
@@ -170,8 +201,12 @@ class Values:
         style_raster(destination, self.context, [beneath] if beneath else [])
         return os.path.abspath(destination)
 
-    def file_target(self, name: str) -> str:
-        """The file of an output that is no layer."""
+    def file_target(self, name: str) -> str | None:
+        """The file of an output that is no raster, None where it is skipped."""
+        if not self.has(name):
+            return None
+        if isinstance(self.algorithm.parameterDefinition(name), QgsProcessingParameterVectorDestination):
+            return os.path.abspath(self.algorithm.parameterAsOutputLayer(self.parameters, name, self.context))
         return os.path.abspath(self.algorithm.parameterAsFileOutput(self.parameters, name, self.context))
 
     def numbers(self, name: str) -> list[int]:
@@ -252,8 +287,10 @@ class Values:
         return {style_file(target) for target in targets if target}
 
     def sources(self, definition) -> set[str]:
-        """The names under which the raster or vector layer given for a parameter may be an output's target."""
+        """The names under which the layer or files given for a parameter may be an output's target."""
         name, layer = definition.name(), None
+        if isinstance(definition, QgsProcessingParameterMultipleLayers):
+            return set(self.paths(name))
         if self.has(name) and isinstance(definition, QgsProcessingParameterRasterLayer):
             layer = self.algorithm.parameterAsRasterLayer(self.parameters, name, self.context)
         elif self.has(name) and isinstance(definition, QgsProcessingParameterFeatureSource):

@@ -1,9 +1,13 @@
 """The words that dialogs offer.
 
-The worker owns them (docs/job.schema.json, cropmap_core.timeseries.indices); tests hold both equal.
+The worker owns them (docs/job.schema.json, cropmap_core.timeseries.formulas); tests hold both equal. The names of the
+indices lie in a file of their own, for QGIS's Python cannot ask spyndex.
 """
 
 from __future__ import annotations
+
+import json
+import os
 
 BANDS = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12"]
 DEFAULT_BANDS = [band for band in BANDS if band not in ("B01", "B09")]
@@ -12,11 +16,13 @@ SCL_CLASSES = [
     "cirrus", "snow",
 ]  # fmt: skip
 DEFAULT_SCL_CLASSES = ["vegetation", "bare_soil", "water", "unclassified"]
-INDICES = [
-    "NDVI", "GNDVI", "NDVI45", "NDRE", "EVI", "EVI2", "SAVI", "OSAVI", "MSAVI", "MTCI", "CIRE", "NDWI", "NDMI",
-    "NBR", "PSRI",
-]  # fmt: skip
+with open(os.path.join(os.path.dirname(__file__), "index_names.json"), encoding="utf-8") as _file:
+    INDICES = json.load(_file)
 RESOLUTIONS_M = ["10", "20", "60"]
+COVERS = ["union", "intersection"]
+RESAMPLINGS = ["nearest", "bilinear", "cubic"]
+MISSING_SCL = ["refuse", "leave_out", "as_clear"]
+CATALOGUES = ["earth-search", "earth-search-c1", "planetary-computer", "cdse"]
 OFFSETS = ["auto", "0", "-1000"]
 PERIODS = ["month"]
 MONTHS = [str(month) for month in range(1, 13)]
@@ -25,3 +31,4 @@ SAMPLE_KINDS = ["pixel", "patch"]
 SPLITS = ["blocks", "zone", "parcel", "tile", "year", "column", "random"]
 REFLECTANCES = ["scaled", "unit"]
 TORCH_BUILDS = ["auto", "cpu", "cuda"]
+LEGENDS = ["rpg-2023-crops", "rpg-2023-families", "rpg-2023-groups", "names"]

@@ -21,6 +21,7 @@ PLUGIN_FOLDER = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 PROTOCOL_VERSION = 1
 # Together with the grace of `end_group` well below the two seconds in which a cancelled job is over.
 CANCEL_GRACE_S = 0.8
+DRAIN_S = 2.0
 STDERR_LINES = 30
 
 
@@ -31,6 +32,7 @@ def run_job(
     feedback,
     targets: Iterable[str] = (),
     span: tuple[float, float] = (0.0, 100.0),
+    environment: dict[str, str] | None = None,
 ) -> dict:
     """Run a job in the worker and wait for its result.
 
@@ -41,6 +43,7 @@ def run_job(
         feedback: QgsFeedback that hears of progress and may cancel.
         targets: The files that the job writes.
         span: The percent of progress at the job's start and end.
+        environment: What the worker's environment gets besides: secrets, which a job document must not hold.
 
     Returns:
         The outputs of the job's result.
@@ -54,7 +57,7 @@ def run_job(
     try:
         # A folder of its own to stand in: what lies in the user's folder could otherwise be imported by accident.
         with tempfile.TemporaryDirectory(prefix="cropmap-") as folder:
-            worker = _Worker(python, folder)
+            worker = _Worker(python, folder, environment or {})
             try:
                 worker.send(job)
                 outputs = _follow(worker, command, _Listener(feedback, *span))
@@ -82,11 +85,10 @@ def remove_unfinished(job_id: str, targets: Iterable[str]) -> None:
 class _Worker:
     """A worker process, the lines it says, and the last lines of its complaints."""
 
-    def __init__(self, python: str, folder: str) -> None:
+    def __init__(self, python: str, folder: str, environment: dict[str, str]) -> None:
+        surroundings = {**clean_environment(PLUGIN_FOLDER), **environment}
         try:
-            self.process = start(
-                [python, "-m", "cropmap_core", "run", "--watch-stdin"], clean_environment(PLUGIN_FOLDER), folder
-            )
+            self.process = start([python, "-m", "cropmap_core", "run", "--watch-stdin"], surroundings, folder)
         except OSError as error:
             raise JobFailed(
                 "RuntimeMissingError",
@@ -130,6 +132,13 @@ class _Worker:
         """The last lines that an ended worker wrote to its standard error."""
         self._readers[1].join(timeout=1)
         return [line for line in self.complaints if line]
+
+    def line_left_behind(self) -> str | None:
+        """A line of an ended worker that its reader had no time for yet; a grandchild may hold the pipe open."""
+        try:
+            return self.lines.get(timeout=DRAIN_S)
+        except queue.Empty:
+            return None
 
     def _write(self, text: str) -> None:
         try:
@@ -187,7 +196,7 @@ def _follow(worker: _Worker, command: str, listener: _Listener) -> dict:
         except queue.Empty:
             if worker.process.poll() is None:
                 continue
-            line = None  # a grandchild may hold the pipe open after the worker's death
+            line = worker.line_left_behind()
         if line is None:
             raise _crash(worker, command)
         event = _event(line)

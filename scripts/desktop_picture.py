@@ -1,7 +1,8 @@
 """Runs an algorithm in the QGIS desktop and saves pictures of its dialog and of its result; started by desktop_picture.
 
 Environment: CROPMAP_RUN holds {"algorithm": id, "parameters": {...}, "dialog": path,
-"result": path, "crs": [codes of the layers' CRS], "background": raster} as JSON.
+"result": path, "wait_ms": how long the dialog stands before its picture, "crs": [codes of the layers' CRS],
+"background": raster} as JSON.
 """
 
 import itertools
@@ -69,7 +70,7 @@ def show_dialog():
         dialog.close()
         QTimer.singleShot(500, guarded(show_result))
 
-    QTimer.singleShot(3000, guarded(finish))
+    QTimer.singleShot(RUN.get("wait_ms", 3000), guarded(finish))
 
 
 def show_result():

@@ -29,8 +29,9 @@ ORIGIN = (501360.0, 5629680.0)
 RESOLUTION_M = {
     **dict.fromkeys(("B02", "B03", "B04", "B08"), 10),
     **dict.fromkeys(("B05", "B06", "B07", "B8A", "B11", "B12", "SCL"), 20),
+    **dict.fromkeys(("B01", "B09"), 60),
 }
-BANDS = tuple(name for name in sorted(RESOLUTION_M) if name != "SCL")
+BANDS = tuple(name for name, resolution_m in sorted(RESOLUTION_M.items()) if name != "SCL" and resolution_m < 60)
 LEAVES = dict(zip(BANDS, (300, 600, 300, 900, 2300, 2900, 3100, 1700, 800, 3300), strict=True))
 SOIL = dict(zip(BANDS, (700, 950, 1250, 1500, 1650, 1800, 1950, 2700, 2200, 2050), strict=True))
 CLOUD = 6500
@@ -264,7 +265,7 @@ def _rasters(
         if band == "SCL":
             numbers, kind = scl, np.dtype(np.uint8)
         else:
-            numbers = values.get(band, LEAVES[band]) if isinstance(values, Mapping) else values
+            numbers = {**LEAVES, **values}[band] if isinstance(values, Mapping) else values
             kind = np.dtype(np.uint16)
         array = np.asarray(numbers)
         if array.ndim and array.shape != shape:

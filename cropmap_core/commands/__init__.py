@@ -11,6 +11,7 @@ Command = Callable[..., Mapping[str, Any]]
 _MODULES = {
     "runtimeinfo": "runtime",
     "scanscenes": "scan",
+    "searchscenes": "search",
     "stackscenes": "prepare",
     "compositetimeseries": "prepare",
     "fillgaps": "prepare",
@@ -18,6 +19,7 @@ _MODULES = {
     "classify": "mapping",
     "parcelattributes": "mapping",
     "mapcrops": "mapping",
+    "preparelabels": "labels",
     "buildtrainingset": "samples",
     "summarizesamples": "samples",
 }

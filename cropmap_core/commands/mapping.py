@@ -141,7 +141,7 @@ def mapcrops(
     asked = Asked(start_date, end_date, months, max_cloud_percent, grid, resampling, missing_scl)
     stack, files = stack_asked(job, scenes, bundle.reflectance_bands, asked, offset)
     composites = composite(stack, bundle.period, start_date, end_date, keep_classes)
-    check_fits(bundle, (*composites.bands, *computable_indices(composites)), composites.dates)
+    check_fits(bundle, (*composites.bands, *computable_indices(composites, bundle.channels)), composites.dates)
     tell_unseen(job, composites)
     placed = _place(job, parcels, stack.grid) if parcels is not None and output_parcels is not None else None
     with job_outputs(job) as outputs:

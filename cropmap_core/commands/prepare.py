@@ -14,7 +14,7 @@ from cropmap_core.scenes.target import ask_for_grid
 from cropmap_core.timeseries.compositing import composite
 from cropmap_core.timeseries.files import open_time_series
 from cropmap_core.timeseries.filling import Filled
-from cropmap_core.timeseries.indices import with_indices
+from cropmap_core.timeseries.indices import read_formulas, with_indices
 
 
 def stackscenes(
@@ -103,16 +103,24 @@ def fillgaps(job: Job, *, series: Path, output: Path) -> Result:
 
 
 def computeindices(
-    job: Job, *, series: Path, output: Path, indices: tuple[str, ...] = ("NDVI",), include_reflectance: bool = True
+    job: Job,
+    *,
+    series: Path,
+    output: Path,
+    indices: tuple[str, ...] = ("NDVI",),
+    formulas: tuple[str, ...] = (),
+    include_reflectance: bool = True,
 ) -> Result:
     """Computes vegetation indices of a time series.
 
     Args:
         series: Time series file of composites.
         output: Time series file to write, float32 GeoTIFF.
-        indices: Names of indices.
+        indices: Names of indices: see docs/indices.md.
+        formulas: Further indices, each written as NAME = expression of bands.
         include_reflectance: Whether the bands are written too, as reflectance 0-1.
     """
     source = open_time_series(series)
-    steps = with_indices(source, indices, include_reflectance)
-    return write_step(job, steps, output, {"command": "computeindices", "indices": indices}, source)
+    steps = with_indices(source, indices, include_reflectance, read_formulas(formulas))
+    computed = {index.name: index.formula for index in steps.indices}
+    return write_step(job, steps, output, {"command": "computeindices", "indices": computed}, source)

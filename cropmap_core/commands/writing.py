@@ -42,7 +42,7 @@ def write_series(
         part = outputs.stage_raster(output)
         style = outputs.stage(output.with_suffix(".qml")) if _can_show_true_colour(series) else None
         job.progress(READING, f"Writing {len(series.dates)} dates of {len(series.bands)} bands")
-        write_time_series(series, part, provenance, job.part(READING, 0.99))
+        write_time_series(series, part, provenance, job.part(READING, 0.99), job.log)
         if style is not None:
             write_text(style, _true_colour(series))
         outputs.commit()

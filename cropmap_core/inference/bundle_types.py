@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 import models
 from cropmap_core.errors import ModelBundleError
-from cropmap_core.timeseries.indices import INDICES
+from cropmap_core.timeseries.formulas import INDICES
 from cropmap_core.timeseries.series import REFLECTANCE_SCALE, Values
 from models.network import Network
 

@@ -30,7 +30,7 @@ from cropmap_core.inference.bundle_types import (
 )
 from cropmap_core.inference.stac_item import bundle_from_item, item_of_bundle
 from cropmap_core.io.outputs import write_text
-from cropmap_core.timeseries.indices import INDICES
+from cropmap_core.timeseries.formulas import INDICES
 from models.network import Network
 
 __all__ = ["BUNDLED", "Bundle", "CropClass", "bundled_ids", "check_fits", "list_bundles", "load_bundle", "save_bundle"]

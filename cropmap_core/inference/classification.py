@@ -237,7 +237,7 @@ def _channels(series: Series, bundle: Bundle) -> Series:
             f"{f'one per {series.period}' if series.period else 'single acquisitions'}.",
             f"Make composites with PERIOD={bundle.period} first.",
         )
-    computable = computable_indices(series)
+    computable = computable_indices(series, bundle.channels)
     check_fits(bundle, (*series.bands, *computable), series.dates)
     return as_channels(series, bundle.channels)
 

@@ -16,7 +16,7 @@ import torch
 import models
 from cropmap_core.errors import ModelBundleError
 from cropmap_core.inference.bundle_types import CARD, ITEM, RESTORE, SIGNATURES, WEIGHTS, Bundle, CropClass
-from cropmap_core.timeseries.indices import INDICES
+from cropmap_core.timeseries.formulas import INDICES
 
 EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",

@@ -81,8 +81,11 @@ class Grid:
 
     def cut(self, window: Window) -> Grid:
         """The grid of a window, which may reach beyond."""
-        transform = self.transform * Affine.translation(window.col, window.row)
-        return Grid(self.crs, transform, window.width, window.height)
+        size, left, top = self.transform.a, self.transform.c, self.transform.f
+        corner = left + window.col * size, top + window.row * self.transform.e
+        return Grid(
+            self.crs, Affine(size, 0.0, corner[0], 0.0, self.transform.e, corner[1]), window.width, window.height
+        )
 
     def blocks(self, size: int) -> Iterator[Window]:
         """Windows of at most `size` x `size` pixels that cover the grid row by row."""

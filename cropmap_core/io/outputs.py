@@ -20,6 +20,7 @@ from cropmap_core.io.grid import Grid
 
 BLOCK_SIZE = 512
 """Tile edge of the rasters that are written, in pixels."""
+_GDAL_CACHE = 256 * 2**20  # bytes: GDAL itself would take 5 % of the machine's memory
 _NEARLY_FULL = 64 * 2**20  # bytes free: from here on a file is read back before it is trusted
 _PART_NAME = re.compile(r"\.(.+)\.[0-9a-f]{8,32}\.part(\.\w+)?$")
 _SIDECARS = (".aux.xml", ".ovr", ".msk")  # GDAL's: they belong to the file that is replaced
@@ -167,27 +168,30 @@ def create_raster(
     """
     predictor = 3 if dtype == "float32" else 2
     try:
-        with rasterio.open(
-            path,
-            "w",
-            driver="GTiff",
-            crs=grid.crs,
-            transform=grid.transform,
-            width=grid.width,
-            height=grid.height,
-            count=count,
-            dtype=dtype,
-            nodata=nodata,
-            tiled=True,
-            blockxsize=_tile_edge(grid.width),
-            blockysize=_tile_edge(grid.height),
-            interleave="band",
-            compress="ZSTD",
-            zstd_level=1,
-            predictor=predictor,
-            bigtiff="IF_SAFER",
-            **options,  # no num_threads: GDAL's compressing threads lose the errors of their writes
-        ) as dataset:
+        with (
+            rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE),
+            rasterio.open(
+                path,
+                "w",
+                driver="GTiff",
+                crs=grid.crs,
+                transform=grid.transform,
+                width=grid.width,
+                height=grid.height,
+                count=count,
+                dtype=dtype,
+                nodata=nodata,
+                tiled=True,
+                blockxsize=_tile_edge(grid.width),
+                blockysize=_tile_edge(grid.height),
+                interleave="band",
+                compress="ZSTD",
+                zstd_level=1,
+                predictor=predictor,
+                bigtiff="IF_SAFER",
+                **options,  # no num_threads: GDAL's compressing threads lose the errors of their writes
+            ) as dataset,
+        ):
             yield dataset
         _check_complete(path)
     except (RasterioError, OSError) as error:

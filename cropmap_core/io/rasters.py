@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ _DRIVERS = {".tif": "GTiff", ".tiff": "GTiff", ".jp2": "JP2OpenJPEG", ".nc": "ne
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+_Identity = tuple[int, int, int] | None
 _local = threading.local()
 
 
@@ -85,16 +87,28 @@ def reason_of(error: Exception) -> str:
 
 def opened(path: str | Path) -> DatasetReader:
     """An open dataset of this thread; GDAL's handles must not be shared between threads."""
-    handles: OrderedDict[str | Path, DatasetReader] | None = getattr(_local, "handles", None)
+    handles: OrderedDict[str | Path, tuple[_Identity, DatasetReader]] | None = getattr(_local, "handles", None)
     if handles is None:
         handles = _local.handles = OrderedDict()
-    if path in handles:
+    identity = _identity(path)
+    if path in handles and handles[path][0] == identity:
         handles.move_to_end(path)
-        return handles[path]
+        return handles[path][1]
+    if path in handles:
+        handles.pop(path)[1].close()
     while len(handles) >= _HANDLES // THREADS:
-        handles.popitem(last=False)[1].close()
-    handles[path] = open_raster(path)
-    return handles[path]
+        handles.popitem(last=False)[1][1].close()
+    dataset = open_raster(path)
+    handles[path] = identity, dataset
+    return dataset
+
+
+def _identity(path: str | Path) -> _Identity:
+    """Tells a file from one that replaced it; nothing of what is part of a file."""
+    with suppress(OSError):
+        status = os.stat(path)  # noqa: PTH116  (GDAL's paths are not all paths)
+        return status.st_ino, status.st_mtime_ns, status.st_size
+    return None
 
 
 _pool_lock = threading.Lock()

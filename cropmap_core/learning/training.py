@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import models
 from cropmap_core.learning.augmentation import Augmentation, Labelled, Landscape, LandscapeMaker, Reflectance
-from cropmap_core.timeseries.indices import INDICES
+from cropmap_core.timeseries.formulas import INDICES
 from models.network import Network
 
 

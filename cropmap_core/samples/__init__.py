@@ -1,1 +1,1 @@
-"""Training sets: labelled samples of time series, how they are made, split and looked at."""
+"""Training data: labels and legends, samples and how they are split, and where to train."""

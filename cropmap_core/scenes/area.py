@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-import geopandas
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from pyogrio.errors import DataLayerError, DataSourceError
+from pyproj import Transformer
+from pyproj.exceptions import ProjError
 from rasterio.errors import CRSError
 from rasterio.features import geometry_mask
 
@@ -19,6 +22,7 @@ from cropmap_core.io.grid import Grid
 from cropmap_core.scenes.bands import crs_of
 
 _EXTENT = re.compile(r"^\s*([^,\s]+)\s*,\s*([^,\s]+)\s*,\s*([^,\s]+)\s*,\s*([^,\s]+)\s*\[(.+)\]\s*$", re.DOTALL)
+_LONGITUDE_LATITUDE = "OGC:CRS84"
 _EDGE_POINTS = 100
 """A straight edge in degrees is a curve in metres: edges get so many points before they are transformed."""
 
@@ -33,11 +37,26 @@ class Area:
     name: str
     """The file or extent, for messages."""
 
+    @cached_property
+    def on_globe(self) -> shapely.Geometry:
+        """The polygons in longitude and latitude, degrees, WGS 84."""
+        return self.shape_in(_LONGITUDE_LATITUDE)
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells areas apart, to a millimetre."""
+        points = shapely.get_coordinates(self.on_globe).round(8) + 0.0  # no negative zero
+        return hashlib.sha256(points.tobytes()).hexdigest()[:16]
+
     def shape_in(self, crs: str) -> shapely.Geometry:
         """The polygons in another CRS; empty where they cannot be there."""
         if crs_of(crs) == crs_of(self.crs):
             return self.shape
-        moved = geopandas.GeoSeries([self.shape], crs=self.crs).to_crs(crs).iloc[0]
+        try:
+            transformer = Transformer.from_crs(self.crs, crs, always_xy=True)
+            moved = shapely.transform(self.shape, transformer.transform, interleaved=False)
+        except ProjError:
+            return shapely.Polygon()
         return moved if np.isfinite(moved.bounds).all() else shapely.Polygon()
 
     def bounds_in(self, crs: str) -> tuple[float, float, float, float]:
@@ -73,6 +92,9 @@ def area_of_file(path: Path) -> Area:
     Raises:
         JobError: The file cannot be read, has no CRS, or no polygon with an area.
     """
+    import geopandas  # here, for these take most of a second
+    from pyogrio.errors import DataLayerError, DataSourceError
+
     remedy = "Give a layer of polygons with a coordinate reference system as AREA."
     try:
         layer = geopandas.read_file(path)
@@ -110,6 +132,19 @@ def area_of_extent(text: str) -> Area:
     if not (np.isfinite([left, right, bottom, top]).all() and left < right and bottom < top):
         raise JobError(f"EXTENT is '{text}', which has no area.", remedy)
     return _dense(shapely.box(left, bottom, right, top), crs, f"EXTENT {text}")
+
+
+def check_searchable(area: Area) -> None:
+    """Refuses an area that catalogues cannot be asked for.
+
+    Raises:
+        JobError: It is nowhere on the globe, or reaches over the 180th meridian.
+    """
+    west, south, east, north = area.on_globe.bounds if not area.on_globe.is_empty else (math.nan,) * 4
+    if not (south >= -90 and north <= 90):
+        raise JobError(f"{area.name} cannot be placed on the globe.", "Check its CRS and the order of its coordinates.")
+    if east - west > 180 or west < -180 or east > 180:
+        raise JobError(f"{area.name} reaches over the 180th meridian.", "Search for its two sides one by one.")
 
 
 def _dense(shape: shapely.Geometry, crs: str, name: str) -> Area:

@@ -29,6 +29,9 @@ _HALF_UP = 0.502
 """Added before rounding down. Bilinear weights of 10 and 20 m pixels give many exact halves, which float32 holds to
 about 0.001: with a little more than a half they are rounded alike whatever window they are computed in."""
 _NOTHING = -32768.0
+_CHUNK = 256
+"""Edge of what is warped at once, in pixels. GDAL approximates coordinates along each row that it warps, so the same
+chunks are always warped, whatever window is read."""
 _DENSE = 21  # points a side when bounds are transformed
 
 
@@ -102,6 +105,7 @@ def crs_of(text: str) -> CRS:
     return CRS.from_user_input(text)
 
 
+@lru_cache(maxsize=4096)
 def bounds_in(grid: Grid, crs: str) -> tuple[float, float, float, float]:
     """(left, bottom, right, top) of the smallest upright rectangle of a CRS that holds a grid."""
     if crs == grid.crs or crs_of(crs) == crs_of(grid.crs):
@@ -168,14 +172,30 @@ def _picked(values: NDArray[Any], positions: NDArray[np.intp], axis: int) -> NDA
 
 
 def _read_warped(band: PlacedBand, target: Grid, window: Window, resampling: str) -> NDArray[Any]:
+    rows = range(window.row // _CHUNK * _CHUNK, window.row + window.height, _CHUNK)
+    cols = range(window.col // _CHUNK * _CHUNK, window.col + window.width, _CHUNK)
+    chunks = [Window(row, col, _CHUNK, _CHUNK) for row in rows for col in cols]
+    warped = [_warp(band, target, chunk, resampling) for chunk in chunks]
+    whole = np.zeros((window.height, window.width), np.result_type(*warped))
+    for chunk, values in zip(chunks, warped, strict=True):
+        both = Window(chunk.row - window.row, chunk.col - window.col, _CHUNK, _CHUNK)
+        both = both.clipped(window.height, window.width)
+        inside = Window(both.row + window.row, both.col + window.col, both.height, both.width)
+        whole[inside.slices_within(window)] = values[inside.slices_within(chunk)]
+    return whole
+
+
+def _warp(band: PlacedBand, target: Grid, window: Window, resampling: str) -> NDArray[Any]:
     wanted = target.cut(window)
     there = _beneath(wanted, band.grid)
     if not there.height or not there.width:
-        return np.zeros((window.height, window.width), np.uint16)
+        return np.zeros((window.height, window.width), np.uint8)
     values = _read(band.source, there)
     source = band.grid.cut(there)
     is_nearest = resampling == NEAREST
     nothing = 0 if is_nearest else _NOTHING
+    # GDAL would guess it from the windows, and smooth what is only rotated.
+    scale = str(min(1.0, source.resolution_m / wanted.resolution_m))
     warped = np.full((window.height, window.width), nothing, values.dtype if is_nearest else np.float32)
     reproject(
         values if is_nearest else values.astype(np.float32),
@@ -187,7 +207,8 @@ def _read_warped(band: PlacedBand, target: Grid, window: Window, resampling: str
         dst_crs=crs_of(wanted.crs),
         dst_nodata=nothing,
         resampling=Resampling[resampling],
-        tolerance=0,  # every pixel by itself, so that nothing depends on the window
+        XSCALE=scale,
+        YSCALE=scale,
     )
     if is_nearest:
         return warped

@@ -111,10 +111,10 @@ def _refuse_mixture(scenes: Sequence[Scene], clear_pixels: ClearPixels) -> None:
     """
     without, with_offset = [], []
     for scene in scenes:
-        darkest = _darkest(scene, clear_pixels)
-        if darkest and max(darkest) < NO_OFFSET_BELOW:
+        darkest = [_darkest(scene, band, clear_pixels) for band in EVIDENCE_BANDS]
+        if all(number is not None and number < NO_OFFSET_BELOW for number in darkest):
             without.append(scene.acquisition_date)
-        elif darkest and min(darkest) > OFFSET_ABOVE:
+        elif all(number is not None and number > OFFSET_ABOVE for number in darkest):
             with_offset.append(scene.acquisition_date)
     if len(with_offset) > HAZY_SHARE * (len(without) + len(with_offset)):
         raise BaselineError(
@@ -127,12 +127,10 @@ def _refuse_mixture(scenes: Sequence[Scene], clear_pixels: ClearPixels) -> None:
         )
 
 
-def _darkest(scene: Scene, clear_pixels: ClearPixels) -> list[float]:
-    """1st percentiles of a scene's clear pixels in the evidence bands; empty where these are too few."""
-    samples = [clear_pixels([scene], band) for band in EVIDENCE_BANDS]
-    if min(sample.size for sample in samples) < MINIMUM_PIXELS:
-        return []
-    return [float(np.percentile(sample, 1)) for sample in samples]
+def _darkest(scene: Scene, band: str, clear_pixels: ClearPixels) -> float | None:
+    """1st percentile of a scene's clear pixels in a band; None where these are too few."""
+    sample = clear_pixels([scene], band)
+    return float(np.percentile(sample, 1)) if sample.size >= MINIMUM_PIXELS else None
 
 
 def doubts(
@@ -152,15 +150,16 @@ def doubts(
     wrong: dict[int, list[str]] = {}
     for position in _some(range(len(scenes))):
         scene, value = scenes[position], values[position]
-        if min(clear_share(scene, band) for band in EVIDENCE_BANDS) < MOSTLY_CLEAR:
-            continue
-        darkest = _darkest(scene, clear_pixels)
-        if darkest and (max(darkest) < NO_OFFSET_BELOW if value else min(darkest) > OFFSET_ABOVE):
-            shown = " and ".join(
-                f"{(number + value) / 10000:.3f} in {band}"
-                for band, number in zip(EVIDENCE_BANDS, darkest, strict=True)
-            )
-            wrong.setdefault(value, []).append(f"{scene.name} ({shown})")
+        darkest = []
+        for band in EVIDENCE_BANDS:  # where the first band is as it should be, the second is not even decoded
+            if clear_share(scene, band) < MOSTLY_CLEAR:
+                break
+            number = _darkest(scene, band, clear_pixels)
+            if number is None or not (number < NO_OFFSET_BELOW if value else number > OFFSET_ABOVE):
+                break
+            darkest.append(f"{(number + value) / 10000:.3f} in {band}")
+        else:
+            wrong.setdefault(value, []).append(f"{scene.name} ({' and '.join(darkest)})")
     return [
         f"The offset {value} seems wrong for {len(found)} scenes: with it the darkest clear pixels have reflectance "
         f"{'below' if value else 'far above'} 0: {', '.join(found[:3])}. Check where the files come from, and OFFSET."

@@ -34,7 +34,7 @@ class SceneStack:
     """A series of acquisitions with their SCL, read straight from the scenes' files.
 
     The scenes of a day are one date. Where several of them cover a pixel, all its bands are those of the first one that
-    sees it clear, or else of the first one that observes it: first come scenes in the CRS of the grid.
+    has them all and sees it clear, or else of the first one that has them all: first come scenes in the grid's CRS.
     """
 
     days: tuple[tuple[PlacedScene, ...], ...]
@@ -63,6 +63,9 @@ class SceneStack:
         """All of them, by date."""
         return tuple(placed.scene for scenes in self.days for placed in scenes)
 
+    def of_dates(self, chosen: slice) -> SceneStack:
+        return replace(self, days=self.days[chosen], offset_of=self.offset_of[chosen])
+
     def read(self, window: Window) -> Block:
         data = empty_block(len(self.days), len(self.bands), window, self.dtype)
         inner = window.clipped(self.grid.height, self.grid.width)
@@ -72,41 +75,47 @@ class SceneStack:
         return Block(data, present(data, self.bands))
 
     def _read_into(self, data: NDArray[np.int16], window: Window) -> None:
-        """Reads a window inside the grid: SCL first, which tells the bands where to read."""
+        """Reads a window inside the grid: SCL first, which tells where scenes overlap."""
         positions = [(time, number) for time, scenes in enumerate(self.days) for number in range(len(scenes))]
-        classes = in_threads(lambda at: self._read_scl(self.days[at[0]][at[1]], window), positions)
-        sources: list[tuple[int, int, NDArray[np.bool_] | None]] = []
-        for time, found in groupby(zip(positions, classes, strict=True), key=lambda each: each[0][0]):
-            layers = [scl for _, scl in found]
-            if len(layers) == 1:
-                data[time, -1] = layers[0]
-                sources.append((time, 0, None))
-                continue
-            chosen = _choice(layers)
-            for number, scl in enumerate(layers):
-                there = chosen == number
-                if there.any():
-                    data[time, -1][there] = scl[there]
-                    sources.append((time, number, there))
-
-        def read_one(task: tuple[tuple[int, int, NDArray[np.bool_] | None], int]) -> None:
-            (time, number, there), channel = task
-            values = self._read_band(time, number, self.bands[channel], window)
-            if there is None:
-                data[time, channel] = values
+        classes = dict(zip(positions, in_threads(lambda at: self._read_scl(*at, window), positions), strict=True))
+        alone = []
+        for time, scenes in enumerate(self.days):
+            seen = [number for number in range(len(scenes)) if classes[time, number].any()]
+            if len(seen) > 1:
+                self._merge(data[time], time, {number: classes[time, number] for number in seen}, window)
             else:
-                data[time, channel][there] = values[there]
+                number = seen[0] if seen else 0
+                data[time, -1] = classes[time, number]
+                alone.append((time, number))
 
-        in_threads(read_one, [(source, channel) for source in sources for channel in range(len(self.bands) - 1)])
+        def read_one(task: tuple[tuple[int, int], int]) -> None:
+            (time, number), channel = task
+            data[time, channel] = self._read_band(time, number, channel, window)
 
-    def _read_scl(self, scene: PlacedScene, window: Window) -> NDArray[Any]:
+        in_threads(read_one, [(position, channel) for position in alone for channel in range(len(self.bands) - 1)])
+
+    def _merge(self, data: NDArray[np.int16], time: int, classes: dict[int, NDArray[Any]], window: Window) -> None:
+        """Reads the scenes of one date that meet in a window, and takes each pixel from the best of them."""
+        channels = range(len(self.bands) - 1)
+        tasks = [(number, channel) for number in classes for channel in channels]
+        read = iter(in_threads(lambda task: self._read_band(time, *task, window), tasks))
+        bands = [np.stack([next(read) for _ in channels]) for _ in classes]
+        chosen = _choice(list(classes.values()), [(values != NODATA).all(axis=0) for values in bands])
+        data[-1] = _NOT_OBSERVED
+        for number, (values, scl) in enumerate(zip(bands, classes.values(), strict=True)):
+            here = chosen == number
+            data[:-1, here] = values[:, here]
+            data[-1][here] = scl[here]
+
+    def _read_scl(self, time: int, number: int, window: Window) -> NDArray[Any]:
+        scene = self.days[time][number]
         if SCL in scene.bands:
             return read_on(scene.bands[SCL], self.grid, window)
         observed = read_on(scene.bands[self.bands[0]], self.grid, window, self.resampling) > 0
         return np.where(observed, _UNKNOWN_BUT_SEEN, _NOT_OBSERVED).astype(np.int16)
 
-    def _read_band(self, time: int, number: int, band: str, window: Window) -> NDArray[np.int16]:
-        values = read_on(self.days[time][number].bands[band], self.grid, window, self.resampling)
+    def _read_band(self, time: int, number: int, channel: int, window: Window) -> NDArray[np.int16]:
+        values = read_on(self.days[time][number].bands[self.bands[channel]], self.grid, window, self.resampling)
         return to_reflectance_numbers(values, self.offset_of[time][number], NODATA)
 
 
@@ -200,19 +209,23 @@ def in_order(bands: Sequence[str]) -> tuple[str, ...]:
     return (*sorted(bands, key=band_order), SCL)
 
 
-def _choice(layers: Sequence[NDArray[Any]]) -> NDArray[np.int8]:
-    """Which of several scenes each pixel is taken from: the first clear one, else the first that observed it.
+def _choice(classes: Sequence[NDArray[Any]], complete: Sequence[NDArray[np.bool_]]) -> NDArray[np.int8]:
+    """Which of several scenes each pixel is taken from.
+
+    The first one with all bands that sees it clear; else the first with all bands; else the first that observed it.
 
     Args:
-        layers: SCL of each scene, shape (H, W).
+        classes: SCL of each scene, shape (H, W).
+        complete: Where each scene has all bands, shape (H, W).
 
     Returns:
-        Positions in `layers`, -1 where none observed the pixel.
+        Positions in `classes`, -1 where none observed the pixel.
     """
-    chosen = np.full(layers[0].shape, -1, np.int8)
-    for usable in (_OBSERVED, _CLEAR):
-        for number in range(len(layers) - 1, -1, -1):  # the first one has the last word
-            chosen[usable[layers[number].clip(0, 255)]] = number
+    chosen = np.full(classes[0].shape, -1, np.int8)
+    for table, needs_all in ((_OBSERVED, False), (_OBSERVED, True), (_CLEAR, True)):
+        for number in range(len(classes) - 1, -1, -1):  # the first one has the last word
+            usable = table[classes[number].clip(0, 255)]
+            chosen[usable & complete[number] if needs_all else usable] = number
     return chosen
 
 

@@ -92,20 +92,27 @@ def choose_grid(asked: GridAsked, scenes: Sequence[PlacedScene]) -> Grid:
 
     Raises:
         GridMismatchError: The scenes have nothing in common, or lie too far apart.
-        JobError: The area is nowhere in the CRS.
+        JobError: The area is nowhere in the CRS, or far larger than the scenes.
     """
     if asked.template is not None:
         return asked.template
     crs = asked.crs or _most_common([scene.grid.crs for scene in scenes])
     left, top = _anchor(crs, scenes, asked.resolution_m)
-    if asked.area is not None:
-        return _snapped(asked.area.bounds_in(crs), crs, left, top, asked.resolution_m)
     covered = [bounds_in(scene.grid, crs) for scene in scenes]
+    room = max(_LARGE, _MOSTLY_EMPTY * sum(_square(bounds) for bounds in set(covered)) / asked.resolution_m**2)
+    if asked.area is not None:
+        grid = _snapped(asked.area.bounds_in(crs), crs, left, top, asked.resolution_m)
+        if grid.width * grid.height > room:
+            raise JobError(
+                f"{asked.area.name} is {grid.width} x {grid.height} pixels of {asked.resolution_m} m in {crs}, most of "
+                "them without a scene.",
+                "Give an area that the scenes cover; without one they are covered themselves.",
+            )
+        return grid
     if asked.cover == INTERSECTION:
         return _intersection(covered, scenes, crs, left, top, asked.resolution_m)
     grid = _snapped(_around(covered), crs, left, top, asked.resolution_m)
-    pixels = grid.width * grid.height
-    if pixels > max(_LARGE, _MOSTLY_EMPTY * sum(_square(bounds) for bounds in set(covered)) / asked.resolution_m**2):
+    if grid.width * grid.height > room:
         raise GridMismatchError(
             f"The scenes lie far apart: together they span {grid.width} x {grid.height} pixels, most of them empty.",
             "Give the AREA or EXTENT to map, or the scenes of one region only.",

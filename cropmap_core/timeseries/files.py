@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -19,12 +19,16 @@ from rasterio.io import DatasetReader
 from cropmap_core import __version__
 from cropmap_core.errors import MissingBandError, SeriesError
 from cropmap_core.io.grid import Grid, Window
-from cropmap_core.io.outputs import BLOCK_SIZE, create_raster
+from cropmap_core.io.outputs import create_raster
 from cropmap_core.io.rasters import in_threads, read_bands, reason_of
+from cropmap_core.timeseries.blocks import MEMORY, plan_blocks, read_ahead
 from cropmap_core.timeseries.series import NODATA, REFLECTANCE_SCALE, SCL, Block, Series, empty_block, present
 
 Progress = Callable[[float], None]
+Log = Callable[[str], None]
 
+BLOCK_SIZE = 2048
+"""Edge of the blocks in which a series is computed, in pixels, where memory allows."""
 _BAND_NAME = re.compile(r"^(\d{4}-\d{2}-\d{2}) (\w+)$")
 _REMEDY = "Give a file that stackscenes, compositetimeseries, fillgaps or computeindices wrote."
 
@@ -111,15 +115,20 @@ def _date_and_band(name: str, path: Path) -> tuple[date, str]:
 
 
 def write_time_series(
-    series: Series, path: Path, provenance: Mapping[str, Any], progress: Progress = lambda fraction: None
+    series: Series,
+    path: Path,
+    provenance: Mapping[str, Any],
+    progress: Progress = lambda fraction: None,
+    log: Log = lambda text: None,
 ) -> None:
-    """Computes a series block by block into a file.
+    """Computes a series block by block into a file; the next block is computed while one is compressed and written.
 
     Args:
         series: What to compute.
         path: The file to write.
         provenance: What it was made from, kept as JSON in the file's tags.
         progress: Called with the share of blocks done; may raise to stop.
+        log: Told the size of the blocks and the memory they take.
 
     Raises:
         OutputError: The file cannot be written.
@@ -127,17 +136,22 @@ def write_time_series(
     reflectance = series.dtype.kind == "i"
     count = len(series.dates) * len(series.bands)
     nodata = NODATA if reflectance else np.nan
+    plan = plan_blocks(series, BLOCK_SIZE, MEMORY)
+    log(plan.describe())
+    parts = plan.parts()
     with create_raster(path, series.grid, count, series.dtype.name, nodata) as dataset:
         dataset.descriptions = tuple(f"{day} {band}" for day in series.dates for band in series.bands)
         if reflectance:
             per_date = [1.0 if band == SCL else REFLECTANCE_SCALE for band in series.bands]
             dataset.scales = tuple(per_date * len(series.dates))
         dataset.update_tags(**_tags(series, provenance))
-        blocks = list(series.grid.blocks(BLOCK_SIZE))
-        for done, window in enumerate(blocks):
-            progress(done / len(blocks))
-            data = series.read(window).data
-            dataset.write(data.reshape(count, window.height, window.width), window=window.bounds_rc)
+        with closing(read_ahead(series, parts, plan.ahead)) as blocks:
+            for done, part in enumerate(parts):
+                progress(done / len(parts))
+                values = next(blocks).data.reshape(-1, part.window.height, part.window.width)
+                first = part.dates.start * len(series.bands) + 1
+                dataset.write(values, range(first, first + len(values)), window=part.window.bounds_rc)
+                del values  # before the next one is waited for: the plan counts one block that is written
         progress(1.0)
 
 

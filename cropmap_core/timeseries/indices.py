@@ -1,170 +1,137 @@
-"""Vegetation indices of surface reflectance.
-
-References:
-    Each index names its paper; formulas in Sentinel-2 bands as in the Awesome Spectral Indices catalogue
-    (Montero et al. 2023, Scientific Data 10:197), except where noted.
-"""
+"""Series with indices: those of the catalogue, and those that a user writes a formula for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from cropmap_core.errors import JobError, MissingBandError, SeriesError
 from cropmap_core.io.grid import Window
-from cropmap_core.timeseries.series import REFLECTANCE_SCALE, SCL, Block, Derived, SelectedBands, Series, present
+from cropmap_core.timeseries.expressions import Band, Expression, parse
+from cropmap_core.timeseries.formulas import INDICES, LETTERS, SHORT_LIST, Index
+from cropmap_core.timeseries.programs import Program, compile_program
+from cropmap_core.timeseries.series import REFLECTANCE_SCALE, SCL, Block, Derived, SelectedBands, Series
 
-Reflectance = Any  # float32 arrays; NumPy types arithmetic with Python numbers too loosely to check
-_SCALE = np.float32(REFLECTANCE_SCALE)
-
-
-@dataclass(frozen=True)
-class Index:
-    """A function of some bands' surface reflectance."""
-
-    name: str
-    bands: tuple[str, ...]
-    compute: Callable[..., Reflectance]
-    """Takes the bands in order, float32, 0-1, any one shape."""
-    source: str
-    """Where it was published."""
-
-
-def _normalised_difference(one: Reflectance, other: Reflectance) -> Reflectance:
-    return (one - other) / (one + other)
-
-
-def _evi(blue: Reflectance, red: Reflectance, nir: Reflectance) -> Reflectance:
-    return 2.5 * (nir - red) / (nir + 6 * red - 7.5 * blue + 1)
-
-
-def _evi2(red: Reflectance, nir: Reflectance) -> Reflectance:
-    return 2.5 * (nir - red) / (nir + 2.4 * red + 1)
-
-
-def _savi(red: Reflectance, nir: Reflectance) -> Reflectance:
-    return 1.5 * (nir - red) / (nir + red + 0.5)
-
-
-def _osavi(red: Reflectance, nir: Reflectance) -> Reflectance:
-    return (nir - red) / (nir + red + 0.16)
-
-
-def _msavi(red: Reflectance, nir: Reflectance) -> Reflectance:
-    return 0.5 * (2 * nir + 1 - np.sqrt((2 * nir + 1) ** 2 - 8 * (nir - red)))
-
-
-def _mtci(red: Reflectance, red_edge: Reflectance, red_edge_2: Reflectance) -> Reflectance:
-    return (red_edge_2 - red_edge) / (red_edge - red)
-
-
-def _cire(red_edge: Reflectance, red_edge_3: Reflectance) -> Reflectance:
-    return red_edge_3 / red_edge - 1
-
-
-def _psri(blue: Reflectance, red: Reflectance, red_edge_2: Reflectance) -> Reflectance:
-    return (red - blue) / red_edge_2
-
-
-_ALL = (
-    Index("NDVI", ("B08", "B04"), _normalised_difference, "Rouse et al. 1974, NASA SP-351"),
-    Index("GNDVI", ("B08", "B03"), _normalised_difference, "Gitelson et al. 1996, RSE 58"),
-    Index("NDVI45", ("B05", "B04"), _normalised_difference, "Delegido et al. 2011, Sensors 11"),
-    Index("NDRE", ("B08", "B05"), _normalised_difference, "Barnes et al. 2000, 5th Int. Conf. Precision Agriculture"),
-    Index("EVI", ("B02", "B04", "B08"), _evi, "Huete et al. 2002, RSE 83"),
-    Index("EVI2", ("B04", "B08"), _evi2, "Jiang et al. 2008, RSE 112"),
-    Index("SAVI", ("B04", "B08"), _savi, "Huete 1988, RSE 25 (L = 0.5)"),
-    Index("OSAVI", ("B04", "B08"), _osavi, "Rondeaux et al. 1996, RSE 55"),
-    Index("MSAVI", ("B04", "B08"), _msavi, "Qi et al. 1994, RSE 48"),
-    Index("MTCI", ("B04", "B05", "B06"), _mtci, "Dash and Curran 2004, IJRS 25"),
-    Index("CIRE", ("B05", "B07"), _cire, "Gitelson et al. 2003, J. Plant Physiology 160"),
-    Index("NDWI", ("B03", "B08"), _normalised_difference, "McFeeters 1996, IJRS 17"),
-    Index("NDMI", ("B08", "B11"), _normalised_difference, "Gao 1996, RSE 58"),
-    Index("NBR", ("B08", "B12"), _normalised_difference, "Key and Benson 2006, USDA RMRS-GTR-164"),
-    Index("PSRI", ("B02", "B04", "B06"), _psri, "Merzlyak et al. 1999, Physiologia Plantarum 106"),
-)
-
-INDICES: Mapping[str, Index] = {index.name: index for index in _ALL}
+_FORMULA = re.compile(r"\s*(?P<name>[A-Za-z]\w*)\s*=(?P<expression>[^=]*)", re.ASCII)
+_LONGEST_NAME = 32
 
 
 @dataclass(frozen=True)
 class WithIndices(Derived):
-    """Reflectance 0-1 and indices of a series, float32; NaN where an index divides by zero or nothing was measured."""
+    """Reflectance 0-1 and indices of a series, float32; NaN where an index has no value or nothing was measured."""
 
-    names: tuple[str, ...]
+    indices: tuple[Index, ...]
     include_reflectance: bool = True
 
     @property
     def bands(self) -> tuple[str, ...]:
-        return (*self.source.bands, *self.names) if self.include_reflectance else self.names
+        names = tuple(index.name for index in self.indices)
+        return (*self.source.bands, *names) if self.include_reflectance else names
 
     @property
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(np.float32)
 
+    @cached_property
+    def _program(self) -> Program:
+        kept = [Band(name) for name in self.source.bands] if self.include_reflectance else []
+        return compile_program([*kept, *(index.expression for index in self.indices)], self.source.bands)
+
     def read(self, window: Window) -> Block:
         block = self.source.read(window)
-        times, _, height, width = block.data.shape
-        data = np.empty((times, len(self.bands), height, width), dtype=np.float32)
-        used = sorted({band for name in self.names for band in INDICES[name].bands}, key=self.source.bands.index)
-        kept = self.source.bands if self.include_reflectance else ()
-        for time in range(times):  # date by date: the float copy is of one date only
-            missing = ~block.valid[time]
-            reflectance = {}
-            for band in dict.fromkeys((*kept, *used)):
-                values = block.data[time, self.source.bands.index(band)].astype(np.float32)
-                values *= _SCALE
-                values[missing] = np.nan
-                reflectance[band] = values
-            for channel, band in enumerate(kept):
-                data[time, channel] = reflectance[band]
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                for channel, name in enumerate(self.names, start=len(kept)):
-                    index = INDICES[name]
-                    values = index.compute(*(reflectance[band] for band in index.bands))
-                    data[time, channel] = np.where(np.isfinite(values), values, np.nan)
-        return Block(data, present(data, self.bands))
+        return Block(*self._program.run(block.data, block.valid, REFLECTANCE_SCALE))
 
 
-def with_indices(source: Series, names: Sequence[str], include_reflectance: bool = True) -> WithIndices:
+def with_indices(
+    source: Series, names: Sequence[str], include_reflectance: bool = True, formulas: Sequence[Index] = ()
+) -> WithIndices:
     """Adds indices to a series of reflectance.
 
     Args:
         source: int16 composites without SCL.
         names: Keys of `INDICES`; none is allowed when reflectance is included.
         include_reflectance: Whether the bands themselves come first.
+        formulas: Further indices, as `read_formulas` makes them.
 
     Raises:
-        JobError: An index is unknown or named twice.
+        JobError: An index is unknown or named twice, or nothing is asked for.
         SeriesError: The source is not int16 reflectance, or still carries SCL.
         MissingBandError: A band of an index is not in the source.
     """
     unknown = [name for name in names if name not in INDICES]
-    if unknown or len(set(names)) != len(names) or not (names or include_reflectance):
+    if unknown or len(set(names)) != len(names) or not (names or formulas or include_reflectance):
         raise JobError(
             f"INDICES holds {', '.join(unknown or names) or 'nothing'}.",
-            f"Choose each once from {', '.join(INDICES)}.",
+            f"Choose each once from {', '.join(SHORT_LIST)}, or one of the {len(INDICES) - len(SHORT_LIST)} others of "
+            "spyndex that docs/indices.md tells of; upper and lower case differ.",
         )
     if source.dtype.kind != "i" or SCL in source.bands:
         raise SeriesError(
             "Indices are computed from composites of reflectance.",
             "Give the output of fillgaps or compositetimeseries.",
         )
-    for name in names:
-        missing = [band for band in INDICES[name].bands if band not in source.bands]
+    indices = (*(INDICES[name] for name in names), *formulas)
+    for index in indices:
+        missing = [band for band in index.bands if band not in source.bands]
         if missing:
-            raise MissingBandError(missing, "the time series", f"{name} needs {', '.join(INDICES[name].bands)}.")
-    return WithIndices(source, tuple(names), include_reflectance)
+            raise MissingBandError(missing, "the time series", f"{index.name} needs {', '.join(index.bands)}.")
+    return WithIndices(source, indices, include_reflectance)
 
 
-def computable_indices(source: Series) -> tuple[str, ...]:
-    """Indices that a series does not hold and that its bands suffice for; none for float32 series."""
+def read_formulas(texts: Sequence[str]) -> tuple[Index, ...]:
+    """Reads what a user wrote to have computed.
+
+    Args:
+        texts: Formulas such as ``GREENNESS = 2 * B03 - B04 - B02``, several in a text separated by ``;`` or new lines.
+            Names are bands (B04), spyndex's letters for them (R) and `INDICES`.
+
+    Raises:
+        JobError: A formula is not of that form, or its name is taken.
+    """
+    formulas: dict[str, Index] = {}
+    for text in filter(str.strip, (part for whole in texts for part in re.split(r"[;\n]", whole))):
+        match = _FORMULA.fullmatch(text)
+        if match is None or len(match["name"]) > _LONGEST_NAME:
+            raise JobError(
+                f"{text.strip()[:200]!r} is not of the form NAME = expression.",
+                "Write it like GREENNESS = 2 * B03 - B04 - B02; the name starts with a letter, goes on with letters, "
+                f"digits and _, and has at most {_LONGEST_NAME} characters.",
+            )
+        name, expression = match["name"], match["expression"].strip()
+        if name in formulas or name in INDICES or name == SCL or _band(name) is not None:
+            raise JobError(f"The name {name} of a formula is taken.", "Choose another one.")
+        formulas[name] = Index(name, name, expression, "a formula of the user", parse(expression, _meaning, _KNOWN))
+    return tuple(formulas.values())
+
+
+_KNOWN = f"bands ({', '.join(LETTERS.values())}), their letters ({', '.join(LETTERS)}) and indices such as NDVI"
+
+
+def _band(name: str) -> Band | None:
+    if name in LETTERS:
+        return Band(LETTERS[name])
+    return Band(name) if name in LETTERS.values() else None
+
+
+def _meaning(name: str) -> Expression | None:
+    """What a name in a user's formula stands for."""
+    return _band(name) or (INDICES[name].expression if name in INDICES else None)
+
+
+def computable_indices(source: Series, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the names that are indices, not in a series yet, and computable from it; none for float32 series."""
     if source.dtype.kind == "f":
         return ()
-    return tuple(name for name in INDICES if name not in source.bands and set(INDICES[name].bands) <= set(source.bands))
+    return tuple(
+        name
+        for name in names
+        if name in INDICES and name not in source.bands and set(INDICES[name].bands) <= set(source.bands)
+    )
 
 
 def as_channels(source: Series, channels: Sequence[str]) -> Series:

@@ -10,11 +10,8 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from qgis.core import QgsNetworkAccessManager
-from qgis.PyQt.QtCore import QUrl
-from qgis.PyQt.QtNetwork import QNetworkProxy
-
 from ..errors import JobCancelled, JobFailed
+from ..network import proxy_settings
 from ..processes import clean_environment, run_quietly, stream
 from ..worker_client import run_job
 from .base_python import find_base_python
@@ -108,31 +105,10 @@ def pip_environment(index_url: str = "") -> dict[str, str]:
     """
     environment = clean_environment()
     environment.update({"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"})
-    proxy = _qgis_proxy()
-    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
-        if proxy and name not in environment and name.lower() not in environment:
-            environment[name] = proxy
+    environment.update(proxy_settings(environment))
     if index_url:
         environment["PIP_INDEX_URL"] = index_url
     return environment
-
-
-def _qgis_proxy() -> str:
-    """The proxy of QGIS's network options as a URL, or nothing."""
-    proxy = QgsNetworkAccessManager.instance().fallbackProxy()
-    schemes = {QNetworkProxy.ProxyType.HttpProxy: "http", QNetworkProxy.ProxyType.HttpCachingProxy: "http",
-               QNetworkProxy.ProxyType.Socks5Proxy: "socks5h"}  # fmt: skip
-    if proxy.type() not in schemes or not proxy.hostName():
-        return ""
-    url = QUrl()
-    url.setScheme(schemes[proxy.type()])
-    url.setHost(proxy.hostName())
-    if proxy.port():
-        url.setPort(proxy.port())
-    if proxy.user():
-        url.setUserName(proxy.user())
-        url.setPassword(proxy.password())
-    return url.toString(QUrl.ComponentFormattingOption.FullyEncoded)
 
 
 def _build(building: str, base: str, choices: Choices, feedback) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +18,7 @@ from jsonschema import Draft202012Validator
 from cropmap_core.commands import COMMANDS
 from cropmap_core.jobs import Job
 from cropmap_core.parameters import bind
+from cropmap_core.timeseries.files import TimeSeriesFile, open_time_series
 from tests.factories import write_parcels
 
 REPOSITORY = Path(__file__).parents[2]
@@ -74,14 +75,26 @@ def job_document(command: str, **parameters: Any) -> dict[str, Any]:
 
 def run_here(command: str, **parameters: Any) -> Outcome:
     """Runs a job as the worker does, but in this process, and checks the job and its events against the schema."""
-    document = job_document(command, **parameters)
-    validator("job").validate(document)
+    validator("job").validate(job_document(command, **parameters))
+    return run_unchecked(command, **parameters)
+
+
+def run_unchecked(command: str, **parameters: Any) -> Outcome:
+    """Runs a job that the schema may not allow, as a hand-written one or a command line can be."""
     events: list[Event] = []
     function = COMMANDS[command]
-    status = Job(JOB_ID, events.append).run(lambda job: function(job, **bind(function, document["parameters"])))
+    status = Job(JOB_ID, events.append).run(lambda job: function(job, **bind(function, as_json(parameters))))
     for event in events:
         validator("event").validate(event)
     return Outcome(status, events)
+
+
+def stack_here(scenes: Path | Sequence[Path], output: Path, **parameters: Any) -> tuple[TimeSeriesFile, Outcome]:
+    """Stacks scenes without offset, and opens what was written."""
+    paths = [scenes] if isinstance(scenes, Path) else list(scenes)
+    outcome = run_here("stackscenes", scenes=paths, output=output, **{"offset": "0", **parameters})
+    assert outcome.status == 0, outcome.last
+    return open_time_series(output), outcome
 
 
 class Worker:

@@ -63,3 +63,9 @@ def whole(series: Series) -> tuple[NDArray[Any], Mask]:
     """All values of a series and where they are valid."""
     block = series.read(series.grid.window())
     return block.data, block.valid
+
+
+def band_of(series: Series, band: str, time: int = 0) -> NDArray[Any]:
+    """One band of one date, shape (H, W)."""
+    values: NDArray[Any] = whole(series)[0][time, series.bands.index(band)]
+    return values

@@ -77,6 +77,15 @@ class TestResults:
         alone = run_here("computeindices", **parameters, include_reflectance=False)
         assert alone.outputs["bands"] == ["NDMI", "NDVI"]
 
+    def test_computeindices_of_formulas(self, files: Mapping[str, Path], tmp_path: Path) -> None:
+        target = tmp_path / "formulas.tif"
+        formulas = ["RATIO = B08 / B04; HALF = NDVI / 2", "kNDVI_ = 1"]
+        parameters = {"indices": [], "formulas": formulas, "include_reflectance": False}
+        outcome = run_here("computeindices", series=files["filled"], output=target, **parameters)
+        written = open_time_series(target)
+        assert outcome.outputs["bands"] == list(written.bands) == ["RATIO", "HALF", "kNDVI_"]
+        assert written.provenance["indices"] == {"RATIO": "B08 / B04", "HALF": "NDVI / 2", "kNDVI_": "1"}
+
     def test_a_time_series_has_a_style_where_it_can_be_shown_in_true_colour(
         self, files: Mapping[str, Path], tmp_path: Path
     ) -> None:
@@ -210,6 +219,12 @@ def index_that_is_none(files: Mapping[str, Path], folder: Path) -> Outcome:
     return run_here("computeindices", series=files["filled"], indices=["NVDI"], output=folder / "out" / "classes.tif")
 
 
+def formula_that_is_none(files: Mapping[str, Path], folder: Path) -> Outcome:
+    return run_here(
+        "computeindices", series=files["filled"], formulas=["X = B04.T"], output=folder / "out" / "classes.tif"
+    )
+
+
 def model_that_is_none(files: Mapping[str, Path], folder: Path) -> Outcome:
     return mapcrops(files, folder, model="no-such-model")
 
@@ -274,6 +289,7 @@ def outputs_in_one_file(files: Mapping[str, Path], folder: Path) -> Outcome:
         (stack_to_fill, "SeriesError", "Only composites"),
         (index_without_its_band, "MissingBandError", "B05"),
         (index_that_is_none, "JobError", "NVDI"),
+        (formula_that_is_none, "JobError", "'B04.T' cannot be read at character 4, '.'"),
         (model_that_is_none, "ModelBundleError", "no-such-model"),
         (model_with_another_band, "IncompatibleModelError", "B12"),
         (model_with_another_month, "IncompatibleModelError", "2018-08"),

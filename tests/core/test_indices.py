@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cropmap_core.errors import JobError, MissingBandError, SeriesError
-from cropmap_core.timeseries.indices import INDICES, as_channels, computable_indices, with_indices
+from cropmap_core.timeseries.formulas import SHORT_LIST
+from cropmap_core.timeseries.indices import as_channels, computable_indices, read_formulas, with_indices
 from cropmap_core.timeseries.series import NODATA
 from tests.core.series_in_memory import SeriesInMemory, pixel_series, whole
 
@@ -36,11 +37,13 @@ BY_HAND = {
     "OSAVI": 0.34 / 0.62,
     "MSAVI": (1.8 - 0.52**0.5) / 2,
     "MTCI": 0.13 / 0.06,
-    "CIRE": 1.5,
+    "CIRE": 0.28 / 0.12,
     "NDWI": -0.32 / 0.48,
     "NDMI": 0.2 / 0.6,
     "NBR": 0.3 / 0.5,
     "PSRI": 0.01 / 0.25,
+    "TCARIOSAVI": 3 * (0.06 - 0.2 * 0.04 * 2) / (1.16 * 0.34 / 0.62),
+    "LAI_PROXY": 3.618 * 0.85 / 1.385 - 0.118,
 }
 
 
@@ -53,9 +56,19 @@ def index_of(name: str, **reflectance: int) -> float:
     return float(data.item())
 
 
-@pytest.mark.parametrize("name", INDICES)
-def test_each_index_by_hand(name: str) -> None:
+def computed(formulas: str, **reflectance: int) -> list[float]:
+    data, _ = whole(with_indices(one_pixel(**reflectance), [], False, read_formulas([formulas])))
+    return [float(value) for value in data.ravel()]
+
+
+@pytest.mark.parametrize("name", SHORT_LIST)
+def test_each_index_of_the_short_list_by_hand(name: str) -> None:
     assert index_of(name) == pytest.approx(BY_HAND[name], rel=1e-5)
+
+
+def test_sums_with_constants_are_of_reflectance_and_not_of_digital_numbers() -> None:
+    assert index_of("SAVI", B04=1000, B08=5000) == pytest.approx(1.5 * 0.4 / (0.6 + 0.5))
+    assert index_of("EVI", B02=0, B04=1000, B08=5000) == pytest.approx(2.5 * 0.4 / (0.5 + 0.6 + 1))
 
 
 def test_reflectance_comes_first_as_0_to_1_and_indices_after_it() -> None:
@@ -68,7 +81,8 @@ def test_reflectance_comes_first_as_0_to_1_and_indices_after_it() -> None:
 
 def test_a_division_by_zero_is_no_value() -> None:
     assert np.isnan(index_of("NDVI", B04=0, B08=0))  # 0 / 0
-    assert np.isnan(index_of("CIRE", B05=0))  # 3000 / 0
+    assert np.isnan(index_of("CIRE", B05=0))  # 4000 / 0
+    assert np.isnan(index_of("MTCI", B04=1200))  # the difference of equal bands
 
 
 def test_a_pixel_without_an_index_is_not_valid() -> None:
@@ -83,9 +97,9 @@ def test_nodata_in_one_band_is_nodata_in_all() -> None:
     assert not valid.any()
 
 
-@pytest.mark.parametrize("names", [["NDVI", "NDVI"], ["ndvi"], ["VARI"]])
+@pytest.mark.parametrize("names", [["NDVI", "NDVI"], ["ndvi"], ["VARY"]])
 def test_unknown_or_repeated_names_are_refused_with_those_there_are(names: list[str]) -> None:
-    with pytest.raises(JobError, match=r"INDICES holds .*NDVI, GNDVI, NDVI45"):
+    with pytest.raises(JobError, match=r"INDICES holds .*NDVI, GNDVI, NDVI45.* others of spyndex"):
         with_indices(one_pixel(**REFLECTANCE), names)
 
 
@@ -112,17 +126,10 @@ def test_indices_are_made_of_composites_only(series: SeriesInMemory) -> None:
 
 
 def test_what_can_be_computed_on_the_way() -> None:
-    assert computable_indices(one_pixel(B04=1, B05=2, B08=3)) == (
-        "NDVI",
-        "NDVI45",
-        "NDRE",
-        "EVI2",
-        "SAVI",
-        "OSAVI",
-        "MSAVI",
-    )
+    wanted = ("NDMI", "NDVI", "B04", "NDRE", "VARI")
+    assert computable_indices(one_pixel(B04=1, B05=2, B08=3), wanted) == ("NDVI", "NDRE")
     floats = SeriesInMemory(np.ones((1, 2, 1, 1), np.float32), ("B04", "B08"), (date(2018, 1, 1),), "month")
-    assert computable_indices(floats) == ()
+    assert computable_indices(floats, wanted) == ()
 
 
 def test_channels_come_in_the_order_that_a_model_wants() -> None:
@@ -133,6 +140,59 @@ def test_channels_come_in_the_order_that_a_model_wants() -> None:
 def test_a_channel_that_is_not_there_is_named() -> None:
     with pytest.raises(MissingBandError, match="B12"):
         as_channels(one_pixel(B04=600, B08=4000), ["NDVI", "B12"])
+
+
+class TestFormulas:
+    def test_come_after_the_indices_by_their_names(self) -> None:
+        formulas = read_formulas(["RATIO = B08 / B04; GREENNESS = 2 * G - R - B"])
+        series = with_indices(one_pixel(**REFLECTANCE), ["NDVI"], False, formulas)
+        data, _ = whole(series)
+        assert series.bands == ("NDVI", "RATIO", "GREENNESS")
+        assert data.ravel().tolist() == pytest.approx([0.34 / 0.46, 0.4 / 0.06, 0.05])
+
+    def test_may_stand_on_lines_of_their_own(self) -> None:
+        assert computed("one = 1\n\n two = B04 ;; three=3;\n", B04=600) == pytest.approx([1, 0.06, 3])
+
+    def test_may_build_on_indices(self) -> None:
+        values = computed("DRY = NDVI - NDMI", B04=600, B08=4000, B11=2000)
+        assert values == pytest.approx([0.34 / 0.46 - 0.2 / 0.6])
+
+    def test_need_the_bands_that_they_name(self) -> None:
+        with pytest.raises(MissingBandError, match=r"Missing band B11 .*DRY needs B08, B11"):
+            computed("DRY = NDMI", B04=600, B08=4000)
+
+    def test_that_say_nothing_are_none(self) -> None:
+        assert read_formulas(["", " ; \n"]) == ()
+
+    @pytest.mark.parametrize(
+        ("text", "mistake"),
+        [
+            ("B08 / B04", "'B08 / B04' is not of the form NAME = expression"),
+            ("A = B = C", "is not of the form NAME = expression"),
+            ("2X = B04", "is not of the form NAME = expression"),
+            ("MY INDEX = B04", "is not of the form NAME = expression"),
+            ("__x = B04", "is not of the form NAME = expression"),
+            ("X" * 33 + " = B04", "at most 32 characters"),
+            ("NDVI = B04", "The name NDVI of a formula is taken"),
+            ("B04 = B08", "The name B04 of a formula is taken"),
+            ("N = B08", "The name N of a formula is taken"),
+            ("SCL = B08", "The name SCL of a formula is taken"),
+            ("X = B04; X = B08", "The name X of a formula is taken"),
+            ("X = ", "there is nothing to compute"),
+            ("X = B10", "at character 1, 'B10': this name is unknown"),
+            ("Y = B04; X = Y", "at character 1, 'Y': this name is unknown"),
+            ("X = SCL", "'SCL': this name is unknown"),
+        ],
+    )
+    def test_of_another_form_are_refused(self, text: str, mistake: str) -> None:
+        with pytest.raises(JobError, match=mistake):
+            read_formulas([text])
+
+    def test_say_what_may_be_written(self) -> None:
+        with pytest.raises(
+            JobError, match=r"bands \(B01, .*B12\), their letters \(A, B, .*\) and indices such as NDVI"
+        ):
+            read_formulas(["X = B10"])
 
 
 numbers = st.integers(-2000, 32767) | st.just(NODATA)

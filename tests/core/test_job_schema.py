@@ -19,11 +19,19 @@ from cropmap_core.errors import CropMapError
 from cropmap_core.scenes.inventory import DEFAULT_BANDS, NATIVE_RESOLUTION_M
 from cropmap_core.scenes.offset import OFFSETS
 from cropmap_core.scenes.scl import NEVER_KEPT, SCL_CLASSES
-from cropmap_core.timeseries.indices import INDICES
+from cropmap_core.timeseries.formulas import INDICES
 from tests.core.seam import SCHEMA, job_document, validator
 
 DEFINITIONS = SCHEMA["$defs"]
-JSON_TYPE = {Path: "string", date: "string", str: "string", int: "integer", bool: "boolean", tuple: "array"}
+JSON_TYPE = {
+    Path: "string",
+    date: "string",
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    tuple: "array",
+}
 
 
 def resolved(definition: Mapping[str, Any]) -> dict[str, Any]:

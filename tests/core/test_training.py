@@ -17,7 +17,7 @@ from cropmap_core.learning.signatures import make_signatures, read_quartiles
 from cropmap_core.learning.training import Recipe, Trained, cut_patches, make_channels, train
 from cropmap_core.timeseries.compositing import composite
 from cropmap_core.timeseries.filling import Filled
-from cropmap_core.timeseries.indices import WithIndices
+from cropmap_core.timeseries.indices import with_indices
 from cropmap_core.timeseries.periods import make_periods
 from tests.core.series_in_memory import SeriesInMemory, whole
 from tests.core.tiny_models import save_tiny_bundle
@@ -215,7 +215,7 @@ def test_first_season_is_that_of_the_chain() -> None:
     stack = acquisitions()
     start, end = date(2018, 1, 1), date(2018, 3, 31)
     seasons = resampled_seasons(stack, make_periods("month", start, end), KEEP, count=1, seed=0)
-    chain, _ = whole(WithIndices(Filled(composite(stack, "month", start, end, KEEP)), ("NDVI",)))
+    chain, _ = whole(with_indices(Filled(composite(stack, "month", start, end, KEEP)), ("NDVI",)))
     np.testing.assert_array_equal(make_channels(seasons[0], ("B04", "B08"), ("B04", "B08", "NDVI")), chain)
     assert np.isnan(seasons[0, :, :, 3, 4]).all()
 

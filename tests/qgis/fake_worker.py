@@ -31,7 +31,8 @@ job = json.loads(sys.stdin.readline())
 parameters = job["parameters"]
 (folder / "job.json").write_text(json.dumps(job))
 surroundings = {"environment": dict(os.environ), "arguments": sys.argv[1:], "folder": os.getcwd(), "pid": os.getpid()}
-(folder / "surroundings.json").write_text(json.dumps(surroundings))
+(folder / "surroundings.part").write_text(json.dumps(surroundings))
+(folder / "surroundings.part").replace(folder / "surroundings.json")  # whoever waits for it finds it whole
 
 
 def say(event):

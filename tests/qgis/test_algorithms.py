@@ -200,7 +200,7 @@ def jobs(monkeypatch, algorithm):
 
     caught = []
 
-    def catch(self, command, parameters, feedback, outputs=(), span=(0, 100)):
+    def catch(self, command, parameters, feedback, outputs=(), span=(0, 100), environment=None):
         caught.append({"version": 1, "id": "0123456789abcdef", "command": command, "parameters": parameters})
         return {"classes": []}
 
@@ -229,6 +229,52 @@ def test_jobs_are_of_the_documented_form(run, jobs, season, bundle, class_raster
     assert (indices["indices"], indices["include_reflectance"]) == (["NDVI", "EVI"], True)
     assert classify["output_confidence"] is None
     assert (whole["device"], whole["model"]) == ("cpu", str(bundle))
+
+
+def test_jobs_with_a_place_are_of_the_documented_form(run, jobs, season, bundle, class_raster, layer_of, tmp_path):
+    stack = {"SCENES": [str(season)], "OUTPUT": str(tmp_path / "out.tif")}
+    whole = {"SCENES": [str(season)], "MODEL": str(bundle), "OUTPUT_CLASSES": str(tmp_path / "out.tif")}
+    words = {"COVER": "intersection", "RESAMPLING": "bilinear", "MISSING_SCL": "leave_out", "CRS": "EPSG:32631"}
+    for name, needed in (("stackscenes", stack), ("mapcrops", whole)):
+        for place in ({"AREA": layer_of(square(0, 0))}, {"EXTENT": "3,4,50,51 [EPSG:4326]"}, words):
+            run(name, {**needed, **place})
+        run(name, {**needed, "TEMPLATE": str(class_raster)})
+
+    assert len(jobs) == 8
+    assert [job for job in jobs if not is_valid(job)] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "indices", "formulas"),
+    [
+        ({}, ["NDVI"], []),
+        ({"FORMULA": " X = B08 / B04; Y = 1 "}, ["NDVI"], ["X = B08 / B04; Y = 1"]),
+        ({"INDICES": [], "FORMULA": "X = B08"}, [], ["X = B08"]),
+        ({"INDICES": "", "FORMULA": "X = B08"}, [], ["X = B08"]),
+        ({"INDICES": "ndvi,BAI,kndvi"}, ["NDVI", "BAI", "kNDVI"], []),
+        ({"INDICES": ["BaI"]}, ["BaI"], []),
+    ],
+)
+def test_indices_and_formulas_reach_the_job(run, jobs, class_raster, tmp_path, given, indices, formulas):
+    run("computeindices", {"SERIES": str(class_raster), **given, "OUTPUT": str(tmp_path / "out.tif")})
+
+    assert is_valid(jobs[0])
+    assert (jobs[0]["parameters"]["indices"], jobs[0]["parameters"]["formulas"]) == (indices, formulas)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"INDICES": []}, "There is nothing to compute: choose INDICES or write a FORMULA."),
+        ({"INDICES": "bai"}, 'INDICES cannot be "bai". Choose from NDVI, GNDVI'),
+    ],
+)
+def test_indices_that_are_none_are_refused(algorithm, class_raster, tmp_path, given, message):
+    parameters = {"SERIES": str(class_raster), **given, "OUTPUT": str(tmp_path / "out.tif")}
+    fine, said = algorithm("computeindices").checkParameterValues(parameters, QgsProcessingContext())
+
+    assert not fine
+    assert message in said
 
 
 def test_words_and_dates_may_be_written_carelessly(run, jobs, season, tmp_path):

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cropmap.processing_provider.parcels import polygons_of
+from cropmap.processing_provider.polygons import polygons_of
 from qgis.core import (
     NULL,
     Qgis,
@@ -192,13 +192,13 @@ def test_heights_and_multipolygons_come_out_as_they_went_in(map_parcels, layer_o
 
 def test_an_empty_layer_is_refused(map_parcels, layer_of):
     with pytest.raises(
-        QgsProcessingException, match="PARCELS .parcels. holds no parcel. Give a layer with at least one"
+        QgsProcessingException, match="PARCELS .parcels. holds no polygon. Give a layer with at least one"
     ):
         map_parcels(layer_of(), {})
 
 
 def test_a_layer_of_parcels_without_any_area_is_refused(map_parcels, layer_of):
-    with pytest.raises(QgsProcessingException, match="holds no parcel"):
+    with pytest.raises(QgsProcessingException, match="holds no polygon"):
         map_parcels(layer_of(None, None), {})
 
 

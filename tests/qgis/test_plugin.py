@@ -3,15 +3,17 @@
 import configparser
 import json
 import re
+import subprocess
 
 import pytest
 from cropmap import plugin as plugin_module
 from cropmap.processing_provider import vocabulary
 from qgis.core import QgsApplication, QgsProcessingParameterDefinition
 
-from .conftest import ROOT, cropmap
+from .conftest import ROOT, WORKER, cropmap
 
 IDS = {
+    "searchscenes": "prepare",
     "stackscenes": "prepare",
     "compositetimeseries": "prepare",
     "fillgaps": "prepare",
@@ -19,6 +21,7 @@ IDS = {
     "classify": "map",
     "parcelattributes": "map",
     "mapcrops": "map",
+    "preparelabels": "train",
     "buildtrainingset": "train",
     "summarizesamples": "train",
     "runtimeinfo": "runtime",
@@ -26,14 +29,21 @@ IDS = {
 }
 # Optional ones in brackets, as saved models and scripts know them.
 PARAMETERS = {
-    "stackscenes": "SCENES BANDS [START_DATE] [END_DATE] RESOLUTION [MONTHS] MAX_CLOUD OFFSET OUTPUT",
+    "searchscenes": "CATALOGUE [URL] [COLLECTION] [AREA] [EXTENT] [START_DATE] [END_DATE] MAX_CLOUD BANDS RESOLUTION "
+    "OFFSET [ITEMS] [AUTH] [OUTPUT_ITEMS] [OUTPUT_SCENES] [OUTPUT]",
+    "stackscenes": "SCENES BANDS [START_DATE] [END_DATE] [AREA] [EXTENT] [TEMPLATE] COVER [CRS] RESAMPLING MISSING_SCL "
+    "RESOLUTION [MONTHS] MAX_CLOUD OFFSET OUTPUT",
     "compositetimeseries": "SERIES PERIOD [START_DATE] [END_DATE] KEEP_CLASSES OUTPUT",
     "fillgaps": "SERIES OUTPUT",
-    "computeindices": "SERIES INDICES INCLUDE_REFLECTANCE OUTPUT",
+    "computeindices": "SERIES [INDICES] [FORMULA] INCLUDE_REFLECTANCE OUTPUT",
     "classify": "SERIES MODEL DEVICE OUTPUT_CLASSES [OUTPUT_CONFIDENCE]",
     "parcelattributes": "PARCELS CLASSES [CONFIDENCE] OUTPUT",
-    "mapcrops": "SCENES [PARCELS] [START_DATE] [END_DATE] MODEL KEEP_CLASSES [MONTHS] MAX_CLOUD OFFSET DEVICE "
-    "OUTPUT_CLASSES [OUTPUT_CONFIDENCE] [OUTPUT_PARCELS]",
+    "mapcrops": "SCENES [PARCELS] [START_DATE] [END_DATE] [AREA] [EXTENT] [TEMPLATE] COVER [CRS] RESAMPLING "
+    "MISSING_SCL MODEL KEEP_CLASSES [MONTHS] MAX_CLOUD OFFSET DEVICE OUTPUT_CLASSES [OUTPUT_CONFIDENCE] "
+    "[OUTPUT_PARCELS]",
+    "preparelabels": "[SERIES] [PARCELS] [FIELD] [NAME_FIELD] [LEGEND] BUFFER MIN_PIXELS [LABEL_YEAR] [INVENTORY] "
+    "[CONFIDENCE] MIN_CONFIDENCE [LAND_COVER] CROPLAND ZONE_SIZE ZONE_COUNT MIN_CROPLAND [OUTPUT_LABELS] "
+    "[OUTPUT_PARCELS] [OUTPUT_TABLE] [OUTPUT_DRAFT] [OUTPUT_ZONES]",
     "buildtrainingset": "[TABLE] [SERIES] [SCENES] [LABELS] [PARCELS_RASTER] [START_DATE] [END_DATE] PERIOD [BANDS] "
     "REFLECTANCE [MAPPING] [LABEL_YEAR] KIND PATCH_SIZE PIXELS_PER_PARCEL PIXELS_PER_CLASS FILL [MONTHS] MAX_CLOUD "
     "KEEP_CLASSES OFFSET SPLIT FOLDS VALIDATION_FOLDS TEST_FOLDS BLOCK_SIZE_KM BUFFER_M [ZONES] [ZONE_FIELD] "
@@ -43,9 +53,13 @@ PARAMETERS = {
     "installruntime": "TORCH [INDEX_URL] [TORCH_INDEX_URL] [WHEELS] [PYTHON]",
 }
 DEFAULTS = {
+    "CATALOGUE": "earth-search",
     "BANDS": vocabulary.DEFAULT_BANDS,
     "RESOLUTION": "10",
     "MAX_CLOUD": 100,
+    "COVER": "union",
+    "RESAMPLING": "nearest",
+    "MISSING_SCL": "refuse",
     "OFFSET": "auto",
     "PERIOD": "month",
     "KEEP_CLASSES": vocabulary.DEFAULT_SCL_CLASSES,
@@ -53,6 +67,13 @@ DEFAULTS = {
     "INCLUDE_REFLECTANCE": True,
     "DEVICE": "auto",
     "TORCH": "auto",
+    "BUFFER": 10,
+    "MIN_PIXELS": 4,
+    "MIN_CONFIDENCE": 0,
+    "CROPLAND": "40",
+    "ZONE_SIZE": 10,
+    "ZONE_COUNT": 10,
+    "MIN_CROPLAND": 50,
     "REFLECTANCE": "scaled",
     "KIND": "pixel",
     "PATCH_SIZE": 32,
@@ -174,9 +195,13 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
     assert definitions["sclClass"]["enum"] == vocabulary.SCL_CLASSES
     assert definitions["keepClasses"]["default"] == vocabulary.DEFAULT_SCL_CLASSES
     assert definitions["offset"]["enum"] == vocabulary.OFFSETS
+    assert definitions["cover"]["enum"] == vocabulary.COVERS
+    assert definitions["resampling"]["enum"] == vocabulary.RESAMPLINGS
+    assert definitions["missingScl"]["enum"] == vocabulary.MISSING_SCL
     months = definitions["months"]["items"]
     assert [str(month) for month in range(months["minimum"], months["maximum"] + 1)] == vocabulary.MONTHS
     assert [str(metres) for metres in definitions["resolution"]["enum"]] == vocabulary.RESOLUTIONS_M
+    assert definitions["searchscenes"]["properties"]["catalogue"]["enum"] == vocabulary.CATALOGUES
     assert definitions["period"]["enum"] == vocabulary.PERIODS
     assert definitions["device"]["enum"] == vocabulary.DEVICES
     of_samples = definitions["buildtrainingset"]["properties"]
@@ -186,6 +211,13 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
 
 
 def test_the_indices_on_offer_are_those_that_the_worker_computes():
-    source = (ROOT / "cropmap_core" / "timeseries" / "indices.py").read_text()
+    program = "import json; from cropmap_core.timeseries.formulas import INDICES; print(json.dumps(list(INDICES)))"
+    asked = subprocess.run([str(WORKER), "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
 
-    assert re.findall(r'^    Index\("(\w+)"', source, re.MULTILINE) == vocabulary.INDICES
+    assert json.loads(asked.stdout) == vocabulary.INDICES
+
+
+def test_the_words_that_saved_models_hold_are_on_offer():
+    frozen = "NDVI GNDVI NDVI45 NDRE EVI EVI2 SAVI OSAVI MSAVI MTCI CIRE NDWI NDMI NBR PSRI"
+
+    assert " ".join(vocabulary.INDICES).startswith(frozen)

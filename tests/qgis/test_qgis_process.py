@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from qgis.core import QgsVectorLayer
+from qgis.core import QgsRasterLayer, QgsVectorLayer
 
 from .conftest import ROOT, WORKER
 
@@ -46,6 +46,7 @@ def test_the_algorithms_are_listed_and_explained(qgis_process):
     explained = qgis_process("help", "cropmap:mapcrops").stdout
 
     assert [line.split("\t")[1] for line in listed.splitlines() if "\tcropmap:" in line] == [
+        "cropmap:buildtrainingset",
         "cropmap:classify",
         "cropmap:compositetimeseries",
         "cropmap:computeindices",
@@ -53,8 +54,11 @@ def test_the_algorithms_are_listed_and_explained(qgis_process):
         "cropmap:installruntime",
         "cropmap:mapcrops",
         "cropmap:parcelattributes",
+        "cropmap:preparelabels",
         "cropmap:runtimeinfo",
+        "cropmap:searchscenes",
         "cropmap:stackscenes",
+        "cropmap:summarizesamples",
     ]
     assert "OUTPUT_PARCELS: Parcels (optional)" in explained
 
@@ -95,6 +99,21 @@ def test_words_on_the_command_line(qgis_process, season, tmp_path):
     assert (tmp_path / "stack.tif").exists()
 
 
+def test_a_place_on_the_command_line(qgis_process, season, fields, tmp_path):
+    needed = ["run", "cropmap:stackscenes", f"--SCENES={season}", "--BANDS=B04", "--OFFSET=0"]
+    extent = "--EXTENT=501381,501435,5629500,5629590 [EPSG:32631]"
+
+    runs = [
+        qgis_process(*needed, f"--AREA={fields}", "--RESAMPLING=cubic", "--OUTPUT=area.tif"),
+        qgis_process(*needed, extent, "--CRS=EPSG:32631", "--COVER=intersection", "--OUTPUT=extent.tif"),
+        qgis_process(*needed, f"--TEMPLATE={tmp_path}/extent.tif", "--MISSING_SCL=leave_out", "--OUTPUT=as.tif"),
+    ]
+
+    assert [done.returncode for done in runs] == [0, 0, 0], [done.stdout + done.stderr for done in runs]
+    sizes = [QgsRasterLayer(str(tmp_path / name), name) for name in ("extent.tif", "as.tif")]
+    assert [(layer.width(), layer.height()) for layer in sizes] == [(6, 9), (6, 9)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -104,6 +123,11 @@ def test_words_on_the_command_line(qgis_process, season, tmp_path):
         (["--SCENES=.", "--BANDS=B02,B99"], 'BANDS cannot be "B99". Choose from B01, B02'),
         (["--SCENES=.", "--RESOLUTION=15"], 'RESOLUTION cannot be "15". Choose from 10, 20, 60.'),
         (["--SCENES=.", "--START_DATE=31.5.2018"], 'START_DATE is not a date: "31.5.2018". Write it as 2018-05-31.'),
+        (["--SCENES=.", "--EXTENT=1,2,3,4"], "EXTENT has no known coordinate reference system: 1,2,3,4. Write it as"),
+        (
+            ["--SCENES=.", "--CRS=EPSG:1"],
+            "CRS is no known coordinate reference system: EPSG:1. Write it as EPSG:32631.",
+        ),
         (["--SCENES=.", "--START_DATE=2018-06-01", "--END_DATE=2018-01-01"], "is after END_DATE"),
     ],
 )

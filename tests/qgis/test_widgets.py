@@ -4,10 +4,16 @@ import gc
 
 import pytest
 from cropmap.processing_provider import model_cards
-from qgis.core import QgsProcessingContext, QgsProcessingModelAlgorithm, QgsProcessingModelChildParameterSource
-from qgis.gui import QgsProcessingModelerParameterWidget
+from qgis.core import (
+    QgsProcessingContext,
+    QgsProcessingModelAlgorithm,
+    QgsProcessingModelChildParameterSource,
+    QgsProject,
+    QgsRasterLayer,
+)
+from qgis.gui import QgsProcessingModelerParameterWidget, QgsProcessingMultipleSelectionDialog
 from qgis.PyQt.QtCore import QEvent
-from qgis.PyQt.QtWidgets import QApplication, QFileDialog, QToolButton, QVBoxLayout, QWidget
+from qgis.PyQt.QtWidgets import QApplication, QFileDialog, QListView, QToolButton, QVBoxLayout, QWidget
 
 MAIZE = model_cards.ModelCard("maize-2018", "Maize 2018", "Of Flanders.", "12 of 18 parcels right")
 
@@ -80,6 +86,15 @@ def test_scenes_come_out_as_they_were_filled_in(chooser, value):
     assert scenes.parameterValue() == ([value] if isinstance(value, str) else value)
 
 
+def test_a_layer_is_shown_by_its_id(chooser, class_raster):
+    layer = QgsRasterLayer(str(class_raster), "classes")
+    scenes = chooser("SCENES")
+
+    fill(scenes, [layer, "/scenes"])
+
+    assert scenes.parameterValue() == [layer.id(), "/scenes"]
+
+
 def test_browsing_for_scenes_adds_a_folder(chooser, monkeypatch):
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "/scenes/more")
     scenes = chooser("SCENES")
@@ -88,6 +103,43 @@ def test_browsing_for_scenes_adds_a_folder(chooser, monkeypatch):
     scenes.wrappedWidget().findChild(QToolButton).click()
 
     assert scenes.parameterValue() == ["/scenes/some", "/scenes/more"]
+
+
+def test_browsing_for_files_of_scenes_adds_them_once(chooser, monkeypatch):
+    monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *_: (["/scenes/a.tif", "/scenes/b.tif"], ""))
+    scenes = chooser("SCENES")
+    fill(scenes, ["/scenes/a.tif"])
+
+    action(scenes, "Add files…").trigger()
+
+    assert scenes.parameterValue() == ["/scenes/a.tif", "/scenes/b.tif"]
+
+
+def test_raster_layers_of_the_project_add_their_files(chooser, class_raster, monkeypatch):
+    other = class_raster.with_name("other.asc")
+    other.write_text(class_raster.read_text())
+    QgsProject.instance().addMapLayers([QgsRasterLayer(str(path), path.stem) for path in (class_raster, other)])
+    offered = []
+
+    def choose(dialog):
+        offered.extend(dialog.findChild(QListView).model().index(row, 0).data() for row in range(2))
+        dialog.accept()
+        return True
+
+    monkeypatch.setattr(QgsProcessingMultipleSelectionDialog, "exec", choose)
+    monkeypatch.setattr(QgsProcessingMultipleSelectionDialog, "selectedOptions", lambda _: [str(other)])
+    scenes = chooser("SCENES")
+
+    action(scenes, "Add raster layers of the project…").trigger()
+    QgsProject.instance().clear()
+
+    assert offered == [str(class_raster), str(other)]
+    assert scenes.parameterValue() == [str(other)]
+
+
+def action(chooser, text: str):
+    actions = chooser.wrappedWidget().findChild(QToolButton).menu().actions()
+    return next(action for action in actions if action.text() == text)
 
 
 def test_no_scenes_are_no_value(chooser, algorithm):

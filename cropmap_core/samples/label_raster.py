@@ -1,0 +1,49 @@
+"""Label rasters: what class a pixel is known to be, 0 where nothing is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rasterio.io import DatasetWriter
+
+from cropmap_core.inference.bundle_types import CropClass
+from cropmap_core.inference.classification import CLASSES_TAG
+from cropmap_core.io.grid import Grid
+from cropmap_core.io.outputs import create_raster
+from cropmap_core.samples.legend import UNLABELLED, LegendClass
+from cropmap_core.styles import class_style
+
+PROVENANCE_TAG = "CROPMAP_PROVENANCE"
+
+
+@contextmanager
+def create_label_raster(
+    path: Path, grid: Grid, classes: Sequence[LegendClass], provenance: Mapping[str, Any]
+) -> Iterator[DatasetWriter]:
+    """Creates a label raster that carries its classes: uint8, or uint16 where a value is above 255.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    dtype = "uint8" if max(each.value for each in classes) <= 255 else "uint16"
+    with create_raster(path, grid, 1, dtype, UNLABELLED) as dataset:
+        if dtype == "uint8":
+            dataset.write_colormap(1, {each.value: _rgba(each.color) for each in classes})
+        tags = {CLASSES_TAG: json.dumps([each.as_json() for each in classes])}
+        dataset.update_tags(**tags, **{PROVENANCE_TAG: json.dumps(provenance)})
+        dataset.set_band_description(1, "label")
+        yield dataset
+
+
+def label_style(classes: Sequence[LegendClass]) -> str:
+    """A QML document that paints labels in the colours of their classes."""
+    return class_style([CropClass(each.value, each.name, each.color) for each in classes])
+
+
+def _rgba(colour: str) -> tuple[int, int, int, int]:
+    red, green, blue = bytes.fromhex(colour[1:])
+    return red, green, blue, 255
