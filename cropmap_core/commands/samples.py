@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -14,7 +15,10 @@ from cropmap_core.errors import JobError
 from cropmap_core.io.outputs import write_text
 from cropmap_core.jobs import Job
 from cropmap_core.samples.building import Built, Source, build, working_folder
+from cropmap_core.samples.declarations import read_declarations
 from cropmap_core.samples.files import SampleFile
+from cropmap_core.samples.labels import burn_labels, place_labels
+from cropmap_core.samples.legend import load_legend
 from cropmap_core.samples.rasters import RastersAsked, RasterSource
 from cropmap_core.samples.report import check_layer_name, render, write_suspicious
 from cropmap_core.samples.splits import SplitAsked
@@ -39,12 +43,17 @@ def buildtrainingset(
     scenes: tuple[Path, ...] = (),
     labels: Path | None = None,
     parcels_raster: Path | None = None,
+    parcels: Path | None = None,
+    field: str | None = None,
+    name_field: str | None = None,
+    legend: str | None = None,
+    parcel_buffer_m: float = 10.0,
+    min_pixels: int = 4,
     start_date: date | None = None,
     end_date: date | None = None,
     period: str = "auto",
     bands: tuple[str, ...] = (),
     reflectance: str = "scaled",
-    mapping: Path | None = None,
     label_year: int | None = None,
     kind: str = "pixel",
     patch_size: int = 32,
@@ -77,12 +86,17 @@ def buildtrainingset(
         scenes: Folders of scenes, with labels: see docs/ingestion.md.
         labels: Label raster on the grid of the series; with scenes it is the grid.
         parcels_raster: Raster of parcel numbers on the same grid, 0 for none.
+        parcels: Polygons with crop codes, in place of labels; with scenes the grid covers them.
+        field: Field of the parcels with the crop code.
+        name_field: Field of the parcels with the name of the crop.
+        legend: Of parcels or a table: CSV file with code,value,name, or a built-in one; a table may do without.
+        parcel_buffer_m: Parcels are narrowed by so many metres on all sides.
+        min_pixels: Parcels with fewer pixels are left out.
         start_date: First day of the season, inclusive.
         end_date: Last day of the season, inclusive.
         period: A period, like month; auto for month or what a table's dates show; as_is for a table's own dates.
         bands: Reflectance bands; all that a table or series has, or the ten of 10 and 20 m of scenes, if not given.
         reflectance: Of a table: scaled (x 10000) or unit (0-1).
-        mapping: CSV of code, value, name of a table's labels; a class for each label if not given.
         label_year: Year that the labels are of, to be checked against the series.
         kind: pixel or patch.
         patch_size: Edge of a patch in pixels.
@@ -111,33 +125,41 @@ def buildtrainingset(
     )
     if sum((table is not None, series is not None, bool(scenes))) != 1:
         raise JobError("Samples come from one of TABLE, SERIES and SCENES.", "Give one of the three.")
-    if table is None and labels is None:
-        raise JobError("There are no LABELS.", "Give the label raster that preparelabels wrote.")
+    if table is None and (labels is None) == (parcels is None):
+        raise JobError("There are no LABELS.", "Give either PARCELS or the label raster that preparelabels wrote.")
     if (zones is None) != (zone_field is None) or (split == "zone" and zones is None and table is None):
         raise JobError("Zones need both ZONES and ZONE_FIELD.", "Give the polygons and the field of their names.")
     if output.suffix.lower() not in (".h5", ".hdf5"):
         raise JobError(f"OUTPUT is {output.name}.", "Give a name that ends in .h5.")
     told = {name: value for name, value in locals().items() if name not in ("job", "output", "asked")}
-    inputs = [path for path in (table, series, labels, parcels_raster, mapping, zones) if path is not None]
+    inputs = [path for path in (table, series, labels, parcels_raster, parcels, zones) if path is not None]
 
     def make_source(folder: Path) -> tuple[Source, dict[str, Any]]:
         if table is not None:
-            how = TableAsked(period, start_date, end_date, bands or None, reflectance, mapping, label_year)
+            known = load_legend(legend) if legend is not None else None
+            how = TableAsked(period, start_date, end_date, bands or None, reflectance, known, label_year)
             return TableSource(table, how, folder), {}
-        if labels is None:  # checked above
-            raise JobError("There are no LABELS.", "Give a label raster.")
         taken = RastersAsked(kind, patch_size, pixels_per_parcel, pixels_per_class, label_year, seed)
+        steps: Series
         if series is not None:
             file = open_time_series(series)
-            chosen = SelectedBands(file, bands, str(series)) if bands else file
-            origin = {"series": series.name, "source": file.provenance}
-            return RasterSource(chosen, labels, parcels_raster, taken, series.stem), origin
-        selection = (months, max_cloud_percent, missing_scl)
-        steps, origin = _composites(
-            job, scenes, labels, bands or DEFAULT_BANDS, (start_date, end_date), period, keep_classes, offset, selection
-        )
-        source = RasterSource(Filled(steps) if fill else steps, labels, parcels_raster, taken, "scenes")
-        return source, {**origin, "filled": fill}
+            steps = SelectedBands(file, bands, str(series)) if bands else file
+            origin: dict[str, Any] = {"series": series.name, "source": file.provenance}
+        else:
+            grid = ask_for_grid(10, parcels, None, labels, "union", None)
+            wanted = Asked(start_date, end_date, months, max_cloud_percent, grid, missing_scl=missing_scl)
+            steps, origin = _composites(job, scenes, bands or DEFAULT_BANDS, wanted, period, keep_classes, offset)
+            steps = Filled(steps) if fill else steps
+            origin["filled"] = fill
+        rasters = labels, parcels_raster
+        if parcels is not None:
+            rasters = _burn(
+                job, steps, folder, parcels, (field or "", name_field), legend or "", parcel_buffer_m, min_pixels
+            )
+            origin |= {"parcels": parcels.name, "legend": legend}
+        if rasters[0] is None:
+            raise JobError("There are no LABELS.", "Give PARCELS or a label raster.")
+        return RasterSource(steps, *rasters, taken, series.stem if series is not None else "scenes"), origin
 
     with job_outputs(job) as outputs:
         outputs.protect(inputs)
@@ -158,22 +180,39 @@ def buildtrainingset(
 def _composites(
     job: Job,
     scenes: tuple[Path, ...],
-    labels: Path,
     bands: tuple[str, ...],
-    span: tuple[date | None, date | None],
+    wanted: Asked,
     period: str,
     keep_classes: tuple[str, ...],
     offset: str,
-    selection: tuple[tuple[int, ...], int, str],
 ) -> tuple[Series, dict[str, Any]]:
-    """Composites of scenes on the grid of the labels, and what they are made of."""
-    months, max_cloud_percent, missing_scl = selection
-    grid = ask_for_grid(10, None, None, labels, "union", None)
-    asked = Asked(*span, months, max_cloud_percent, grid, missing_scl=missing_scl)
-    stack, _ = stack_asked(job, scenes, bands, asked, offset)
-    steps = composite(stack, "month" if period == "auto" else period, *span, keep_classes)
+    """Composites of scenes, and what they are made of."""
+    stack, _ = stack_asked(job, scenes, bands, wanted, offset)
+    steps = composite(stack, "month" if period == "auto" else period, wanted.start, wanted.end, keep_classes)
     tell_unseen(job, steps)
     return steps, {**origin_of(stack), "keep_classes": keep_classes}
+
+
+def _burn(
+    job: Job,
+    series: Series,
+    folder: Path,
+    parcels: Path,
+    fields: tuple[str, str | None],
+    legend: str,
+    buffer_m: float,
+    min_pixels: int,
+) -> tuple[Path, Path]:
+    """Label raster and raster of parcel numbers on the grid of a series."""
+    labelling = place_labels(read_declarations(parcels, *fields), load_legend(legend), series.grid, buffer_m)
+    unmapped = ", ".join(f"{code} {name} ({count})" for (code, name), count in labelling.unmapped.items())
+    if unmapped:
+        job.warning(f"Codes that the legend does not know; their parcels are not used: {unmapped[:2000]}.")
+    labels, numbers = folder / "labels.tif", folder / "numbers.tif"
+    records = burn_labels(labelling, min_pixels, labels, numbers, folder / "scratch.tif", {"parcels": parcels.name})
+    statuses = Counter(record.status for record in records)
+    job.log("Parcels: " + ", ".join(f"{count} {status}" for status, count in statuses.items()) + ".")
+    return labels, numbers
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cropmap_core.errors import OutputError, SamplesError
 from cropmap_core.io.outputs import written_whole
-from cropmap_core.samples.classes import UNLABELLED, SampleClass
+from cropmap_core.samples.classes import UNLABELLED, SampleClass, check_values
 from cropmap_core.samples.files import (
     NO_PARCEL,
     NUMBERS,
@@ -124,6 +124,7 @@ def build(
         SamplesError: There is no labelled sample, or of one class only; or see `split_samples`.
         OutputError: The file cannot be written.
     """
+    check_values(source.classes)
     parts, resumed = [], 0
     for step in range(source.steps):
         progress(0.8 * step / source.steps)

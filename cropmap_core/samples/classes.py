@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import colorsys
-import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from cropmap_core.errors import SamplesError
 
@@ -41,6 +39,20 @@ def colour_of(value: int) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in shade)
 
 
+def check_values(classes: Iterable[SampleClass]) -> None:
+    """Refuses classes that the file has no room for.
+
+    Raises:
+        SamplesError: A value is too large.
+    """
+    largest = max((each.value for each in classes), default=0)
+    if largest > LARGEST_VALUE:
+        raise SamplesError(
+            f"A class has the value {largest}.",
+            f"Give classes values from 1 to {LARGEST_VALUE}, and make labels again.",
+        )
+
+
 def classes_to_json(classes: Iterable[SampleClass]) -> str:
     """The classes as a JSON list of {value, name, color, parents}."""
     return json.dumps([asdict(each) for each in classes])
@@ -59,40 +71,3 @@ def classes_from_json(text: str, where: str) -> tuple[SampleClass, ...]:
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SamplesError(f"{where} states no proper classes: {error}.", "Make it again.") from error
-
-
-def read_mapping(path: Path) -> tuple[tuple[SampleClass, ...], Mapping[str, int]]:
-    """Reads a class mapping.
-
-    Args:
-        path: CSV with the columns `code`, `value`, `name` and, where wanted, `color`, `family` and `group`; several
-            codes may share a value.
-
-    Returns:
-        The classes by value, and the value of each code.
-
-    Raises:
-        SamplesError: The file is missing, lacks a column, or contradicts itself.
-    """
-    remedy = "Give a CSV with the columns code, value, name and, if wanted, color, family, group."
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SamplesError(f"{path} cannot be read: {error}.", remedy) from error
-    classes: dict[int, SampleClass] = {}
-    values: dict[str, int] = {}
-    for line, row in enumerate(rows, start=2):
-        try:
-            code, value, name = row["code"].strip(), int(row["value"]), row["name"].strip()
-        except (KeyError, ValueError, AttributeError, TypeError) as error:
-            raise SamplesError(f"{path}, line {line}, is not of the form code, value, name.", remedy) from error
-        if not 0 < value <= LARGEST_VALUE or not name:
-            raise SamplesError(f"{path}, line {line}: a class needs a name and a value above 0, not {value}.", remedy)
-        parents = tuple(text for text in (row.get("family"), row.get("group")) if text)
-        read = SampleClass(value, name, row.get("color") or colour_of(value), parents)
-        if classes.setdefault(value, read) != read or values.setdefault(code, value) != value:
-            raise SamplesError(f"{path}, line {line}, contradicts a line before: {code}, {value}, {name}.", remedy)
-    if not classes:
-        raise SamplesError(f"{path} holds no class.", remedy)
-    return tuple(classes[value] for value in sorted(classes)), values

@@ -13,8 +13,9 @@ import pandas
 from numpy.typing import NDArray
 
 from cropmap_core.errors import JobError, SamplesError
-from cropmap_core.samples.classes import UNLABELLED, SampleClass, name_classes, read_mapping
+from cropmap_core.samples.classes import UNLABELLED, SampleClass, name_classes
 from cropmap_core.samples.files import NO_PARCEL, PIXEL, Layout, Samples, Texts
+from cropmap_core.samples.legend import Legend
 from cropmap_core.samples.places import mgrs_tiles
 from cropmap_core.samples.rows import TableColumns, find_columns, sort_into_drawers
 from cropmap_core.samples.seasons import AUTO, make_season
@@ -38,8 +39,8 @@ class TableAsked:
     """None for all that are there."""
     reflectance: str = "scaled"
     """`scaled` (x 10000) or `unit` (0-1)."""
-    mapping: Path | None = None
-    """CSV of codes and classes; None for a class per label."""
+    legend: Legend | None = None
+    """What labels mean; None for a class per label."""
     label_year: int | None = None
     """The year that the labels hold for, where the table does not state it."""
 
@@ -69,7 +70,7 @@ class TableSource:
             )
         self._season = make_season(asked.period, overview.dates, asked.start, asked.end)
         self.layout = Layout(PIXEL, tuple(self._columns.bands), self._season.period, self._season.days)
-        self.classes, self._values, self.warnings = _classes(overview.labels, asked.mapping, path)
+        self.classes, self._values, self.warnings = _classes(overview.labels, asked.legend, path)
         self.provenance: Mapping[str, Any] = {"table": path.name, "rows": overview.rows}
 
     @property
@@ -179,22 +180,24 @@ def _with_bands(columns: TableColumns, bands: tuple[str, ...] | None, path: Path
 
 
 def _classes(
-    labels: Mapping[str, int], mapping: Path | None, path: Path
+    labels: Mapping[str, int], legend: Legend | None, path: Path
 ) -> tuple[tuple[SampleClass, ...], dict[str, int], list[str]]:
     """The classes, the value of each label, and what to warn of; counts are of rows."""
-    there = {label: rows for label, rows in labels.items() if label}
-    if mapping is None:
+    there = sorted((label for label in labels if label), key=lambda label: (-labels[label], label))
+    if legend is None:
         classes = name_classes(sorted(there))
         return classes, {each.name: each.value for each in classes}, []
-    classes, values = read_mapping(mapping)
-    unmapped = sorted((label for label in there if label not in values), key=lambda label: -there[label])
+    meant = {label: legend.class_of(label) for label in there}
+    values = {label: each.value for label, each in meant.items() if each is not None}
+    unmapped = [label for label in there if label not in values]
     warnings = []
     if unmapped:
         listed = ", ".join(unmapped[:_SHOWN]) + (" and more" if len(unmapped) > _SHOWN else "")
         warnings.append(
-            f"{len(unmapped)} codes of {path.name} are not in {mapping.name}, their samples are not used: {listed}."
+            f"{len(unmapped)} codes of {path.name} are no class of the legend, their samples are not used: {listed}."
         )
-    return classes, dict(values), warnings
+    classes = tuple(SampleClass(each.value, each.name, each.color, tuple(each.parents)) for each in legend.classes)
+    return classes, values, warnings
 
 
 def _shuffled(samples: Samples, seed: int) -> Samples:

@@ -462,6 +462,39 @@ def test_flanders_from_scenes_and_labels(flanders: Path, tmp_path: Path) -> None
         assert set(file.column("tile")) == {"31UES"}
 
 
+def test_flanders_from_scenes_and_parcels(flanders: Path, tmp_path: Path) -> None:
+    """What preparelabels makes of the same parcels."""
+    legend = tmp_path / "legend.csv"
+    legend.write_text("code,value,name\n1200,1,Maize\n9120,2,Grass\n5100,3,Potatoes\n")
+    shared = {"parcels": flanders / "parcels.gpkg", "field": "crop_code", "legend": str(legend)}
+    outcome = run_here(
+        "buildtrainingset",
+        scenes=[flanders / "scenes"],
+        start_date="2018-03-01",
+        end_date="2018-10-31",
+        split="parcel",
+        folds=3,
+        pixels_per_parcel=0,
+        bands=["B04", "B08"],
+        output=tmp_path / "set.h5",
+        **shared,
+    )
+    assert outcome.outputs["split"]["leakage"]["shared_parcels"] == 0
+    assert "their parcels are not used: 7900" in outcome.texts("warning")
+    season = {"start_date": "2018-03-01", "end_date": "2018-10-31"}
+    run_here(
+        "stackscenes",
+        scenes=[flanders / "scenes"],
+        bands=["B04"],
+        area=shared["parcels"],
+        output=tmp_path / "s.tif",
+        **season,
+    )
+    run_here("compositetimeseries", series=tmp_path / "s.tif", output=tmp_path / "m.tif", **season)
+    made = run_here("preparelabels", series=tmp_path / "m.tif", output_labels=tmp_path / "l.tif", **shared)
+    assert outcome.outputs["classes"] == made.outputs["pixels"]
+
+
 def test_us_2021_with_its_stored_folds(tmp_path: Path) -> None:
     """Counts as in its README; folds as the files hold them."""
     folder = data_folder("pixels/us_2021")

@@ -13,6 +13,7 @@ import pytest
 from cropmap_core.errors import JobError, MissingBandError, SamplesError
 from cropmap_core.samples import rows as rows_module
 from cropmap_core.samples.files import Samples
+from cropmap_core.samples.legend import load_legend
 from cropmap_core.samples.npz import write_long_table
 from cropmap_core.samples.rows import find_columns
 from cropmap_core.samples.seasons import make_season
@@ -152,30 +153,15 @@ class TestLabels:
     def test_unmapped_codes_are_listed_and_ignored(self, tmp_path: Path) -> None:
         mapping = tmp_path / "mapping.csv"
         mapping.write_text("code,value,name,color,family\nMIS,10,Maize,#f4c430,Cereals\nBTH,20,Wheat,#a0522d,Cereals\n")
-        source = source_of(tmp_path, long_table(count=6, crops=("MIS", "BTH", "XYZ")), mapping=mapping)
+        source = source_of(tmp_path, long_table(count=6, crops=("MIS", "BTH", "XYZ")), legend=load_legend(str(mapping)))
         assert samples_of(source)["label"][:, 0, 0].tolist() == [10, 20, 0, 10, 20, 0]
-        assert "1 codes of table.parquet are not in mapping.csv" in source.warnings[0]
+        assert "1 codes of table.parquet are no class of the legend" in source.warnings[0]
         assert "XYZ" in source.warnings[0]
         assert source.classes[0].parents == ("Cereals",)
 
     def test_a_sample_that_says_two_things_has_no_label(self, tmp_path: Path) -> None:
         table = pandas.concat([two_dates(label=["maize", "wheat"]), two_dates(sample_id=["b", "b"])])
         assert samples_of(source_of(tmp_path, table))["label"][:, 0, 0].tolist() == [0, 1]
-
-    @pytest.mark.parametrize(
-        ("text", "complaint"),
-        [
-            ("code,name\n1,Maize\n", "line 2"),
-            ("code,value,name\nMIS,0,Maize\n", "value above 0"),
-            ("code,value,name\nMIS,1,Maize\nBTH,1,Wheat\n", "contradicts"),
-            ("code,value,name\n", "no class"),
-        ],
-    )
-    def test_a_mapping_that_is_none(self, tmp_path: Path, text: str, complaint: str) -> None:
-        mapping = tmp_path / "mapping.csv"
-        mapping.write_text(text)
-        with pytest.raises(SamplesError, match=complaint):
-            source_of(tmp_path, long_table(), mapping=mapping)
 
     def test_labels_of_another_year_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(SamplesError, match="labels are of 2019 .LABEL_YEAR."):
