@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from qgis.core import QgsProcessingParameterFileDestination
 
-from ..processing_provider import training_parameters
+from ..processing_provider import training_parameters, vocabulary
 from ..processing_provider.algorithm import CropMapAlgorithm
 from ..processing_provider.errors import JobFailed
 from ..processing_provider.parameters import tr, with_help
+from ..processing_provider.parcels import check_parcels, declared_parcels
 
-NUMBERS = ("PATCH_SIZE", "PIXELS_PER_PARCEL", "PIXELS_PER_CLASS", "FOLDS", "BUFFER_M", "SEED")
+NUMBERS = ("PATCH_SIZE", "PIXELS_PER_PARCEL", "PIXELS_PER_CLASS", "FOLDS", "BUFFER_M", "SEED", "MIN_PIXELS")
 
 
 class BuildTrainingSet(CropMapAlgorithm):
@@ -42,8 +45,12 @@ class BuildTrainingSet(CropMapAlgorithm):
         given = [name for name in ("TABLE", "SERIES", "SCENES") if values.has(name)]
         if len(given) != 1:
             return "Give one of TABLE, SERIES and SCENES" + (f", not {' and '.join(given)}." if given else ".")
-        if given != ["TABLE"] and not values.has("LABELS"):
-            return f"{given[0]} needs LABELS: the raster of class values to learn."
+        if given != ["TABLE"] and values.has("LABELS") == values.has("PARCELS"):
+            return f"{given[0]} needs either LABELS, the raster of class values to learn, or PARCELS."
+        if values.has("PARCELS"):
+            check_parcels(values)
+            if not (values.has("FIELD") and values.has("LEGEND")):
+                return "PARCELS need FIELD, their crop codes, and LEGEND, what these mean."
         if values.choice("SPLIT") == "random" and not values.flag("CONFIRM_RANDOM"):
             return "SPLIT=random puts neighbours into training and test: choose another, or set CONFIRM_RANDOM."
         if values.has("ZONES") != values.has("ZONE_FIELD"):
@@ -63,14 +70,15 @@ class BuildTrainingSet(CropMapAlgorithm):
             **values.dates(),
             "period": values.text("PERIOD") or "auto",
             "bands": values.choices("BANDS"),
-            "mapping": values.path("MAPPING") or None,
+            "legend": values.word_or_path("LEGEND", vocabulary.LEGENDS),
+            "parcel_buffer_m": values.decimal("BUFFER"),
             "label_year": values.number("LABEL_YEAR") if values.has("LABEL_YEAR") else None,
             "months": [int(month) for month in values.choices("MONTHS")],
             "max_cloud_percent": values.number("MAX_CLOUD"),
             "keep_classes": values.choices("KEEP_CLASSES"),
             "validation_folds": values.numbers("VALIDATION_FOLDS"),
             "test_folds": values.numbers("TEST_FOLDS"),
-            "block_m": round(1000 * self.parameterAsDouble(values.parameters, "BLOCK_SIZE_KM", values.context)),
+            "block_m": round(1000 * values.decimal("BLOCK_SIZE_KM")),
             "zones": self._zones(values, feedback),
             "zone_field": values.text("ZONE_FIELD") or None,
             "split_column": values.text("SPLIT_COLUMN") or None,
@@ -79,7 +87,12 @@ class BuildTrainingSet(CropMapAlgorithm):
             **{name.lower(): values.flag(name) for name in ("FILL", "CONFIRM_RANDOM")},
             **{name.lower(): values.number(name) for name in NUMBERS},
         }
-        self.run_job(self.ID, job, feedback, [output])
+        fields = {"code": values.text("FIELD"), "name": values.text("NAME_FIELD")}
+        copied = {name: field for name, field in fields.items() if field}
+        with declared_parcels(values, copied, feedback) if values.has("PARCELS") else nullcontext() as parcels:
+            if parcels:
+                job.update(parcels=parcels, field="code", name_field="name" if "name" in copied else None)
+            self.run_job(self.ID, job, feedback, [output])
         return {"OUTPUT": output}
 
     def _zones(self, values, feedback):

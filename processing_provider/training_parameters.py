@@ -20,7 +20,7 @@ Definitions = list[QgsProcessingParameterDefinition]
 
 
 def sources() -> Definitions:
-    """TABLE, SERIES, SCENES, LABELS and PARCELS_RASTER, all optional."""
+    """TABLE, SERIES or SCENES, and what tells their labels, all optional."""
     scenes = parameters.scenes()
     scenes.setFlags(scenes.flags() | Qgis.ProcessingParameterFlag.Optional)
     return [
@@ -31,14 +31,22 @@ def sources() -> Definitions:
             "LABELS", tr("Labels"), tr("Class values on the grid of the series, 0 unlabelled; of scenes, the grid.")
         ),
         _raster("PARCELS_RASTER", tr("Parcel numbers"), tr("A raster on the same grid, 0 none.")),
+        parameters.parcels(optional=True),
+        parameters.parcel_field("FIELD", tr("Field of the crop code"), tr("Numbers or texts, as in the legend.")),
+        parameters.parcel_field("NAME_FIELD", tr("Field of the crop's name"), tr("For the legend `names`.")),
+        with_help(
+            QgsProcessingParameterString("LEGEND", tr("Legend"), optional=True),
+            tr("Of parcels or a table: a CSV file with the columns code,value,name, or one of {}.").format(
+                ", ".join(vocabulary.LEGENDS)
+            ),
+        ),
+        parameters.measure("BUFFER", tr("Inward buffer in metres"), 10, tr("Pixels nearer to a border are left out.")),
+        parameters.count("MIN_PIXELS", tr("Fewest pixels"), 4, tr("Parcels with fewer are left out.")),
     ]
 
 
 def sampling() -> Definitions:
     """What is taken of a table, a series or scenes."""
-    mapping = _file(
-        "MAPPING", tr("Class mapping"), tr("CSV with code, value and name of a table's labels; else each is a class.")
-    )
     year = _number("LABEL_YEAR", tr("Year of the labels"), None, tr("Checked against the series."), optional=True)
     period_help = tr("auto: month, or what a table's dates show; as_is: a table's own dates.")
     return [
@@ -52,7 +60,6 @@ def sampling() -> Definitions:
             advanced(words("REFLECTANCE", tr("Reflectance of the table"), vocabulary.REFLECTANCES, "scaled")),
             tr("scaled: reflectance x 10000; unit: 0 to 1."),
         ),
-        advanced(mapping),
         year,
         with_help(words("KIND", tr("Samples are"), vocabulary.SAMPLE_KINDS, "pixel"), tr("Of tables always pixels.")),
         _number("PATCH_SIZE", tr("Patch size in pixels"), 32, tr("Edge of a patch."), least=2),

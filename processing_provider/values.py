@@ -7,6 +7,7 @@ import re
 
 from qgis.core import (
     NULL,
+    Qgis,
     QgsDataSourceUri,
     QgsProcessing,
     QgsProcessingContext,
@@ -290,7 +291,8 @@ class Values:
         """The names under which the layer or files given for a parameter may be an output's target."""
         name, layer = definition.name(), None
         if isinstance(definition, QgsProcessingParameterMultipleLayers):
-            return set(self.paths(name))
+            optional = definition.flags() & Qgis.ProcessingParameterFlag.Optional
+            return set(self.paths(name)) if self.has(name) or not optional else set()
         if self.has(name) and isinstance(definition, QgsProcessingParameterRasterLayer):
             layer = self.algorithm.parameterAsRasterLayer(self.parameters, name, self.context)
         elif self.has(name) and isinstance(definition, QgsProcessingParameterFeatureSource):

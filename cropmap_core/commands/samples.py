@@ -151,15 +151,13 @@ def buildtrainingset(
             steps, origin = _composites(job, scenes, bands or DEFAULT_BANDS, wanted, period, keep_classes, offset)
             steps = Filled(steps) if fill else steps
             origin["filled"] = fill
-        rasters = labels, parcels_raster
-        if parcels is not None:
-            rasters = _burn(
-                job, steps, folder, parcels, (field or "", name_field), legend or "", parcel_buffer_m, min_pixels
-            )
-            origin |= {"parcels": parcels.name, "legend": legend}
-        if rasters[0] is None:
-            raise JobError("There are no LABELS.", "Give PARCELS or a label raster.")
-        return RasterSource(steps, *rasters, taken, series.stem if series is not None else "scenes"), origin
+        name = series.stem if series is not None else "scenes"
+        if labels is not None:
+            return RasterSource(steps, labels, parcels_raster, taken, name), origin
+        if parcels is None or field is None or legend is None:
+            raise JobError("PARCELS need FIELD and LEGEND.", "Name the field of crop codes, and what they mean.")
+        burnt = _burn(job, steps, folder, parcels, (field, name_field), legend, parcel_buffer_m, min_pixels)
+        return RasterSource(steps, *burnt, taken, name), {**origin, "parcels": parcels.name, "legend": legend}
 
     with job_outputs(job) as outputs:
         outputs.protect(inputs)

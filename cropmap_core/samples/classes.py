@@ -49,7 +49,7 @@ def check_values(classes: Iterable[SampleClass]) -> None:
     if largest > LARGEST_VALUE:
         raise SamplesError(
             f"A class has the value {largest}.",
-            f"Give classes values from 1 to {LARGEST_VALUE}, and make labels again.",
+            f"Give classes values from 1 to {LARGEST_VALUE}.",
         )
 
 

@@ -482,14 +482,8 @@ def test_flanders_from_scenes_and_parcels(flanders: Path, tmp_path: Path) -> Non
     assert outcome.outputs["split"]["leakage"]["shared_parcels"] == 0
     assert "their parcels are not used: 7900" in outcome.texts("warning")
     season = {"start_date": "2018-03-01", "end_date": "2018-10-31"}
-    run_here(
-        "stackscenes",
-        scenes=[flanders / "scenes"],
-        bands=["B04"],
-        area=shared["parcels"],
-        output=tmp_path / "s.tif",
-        **season,
-    )
+    stack = {"scenes": [flanders / "scenes"], "bands": ["B04"], "area": shared["parcels"]}
+    run_here("stackscenes", **stack, output=tmp_path / "s.tif", **season)
     run_here("compositetimeseries", series=tmp_path / "s.tif", output=tmp_path / "m.tif", **season)
     made = run_here("preparelabels", series=tmp_path / "m.tif", output_labels=tmp_path / "l.tif", **shared)
     assert outcome.outputs["classes"] == made.outputs["pixels"]

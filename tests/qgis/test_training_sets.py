@@ -59,7 +59,7 @@ def test_zones_of_any_layer_split(run, worker, table, tmp_path):
     [
         ({}, "Give one of TABLE, SERIES and SCENES."),
         ({"TABLE": "table", "SCENES": ["folder"]}, "not TABLE and SCENES"),
-        ({"SCENES": ["folder"]}, "SCENES needs LABELS"),
+        ({"SCENES": ["folder"]}, "SCENES needs either LABELS"),
         ({"TABLE": "table", "SPLIT": "random"}, "set CONFIRM_RANDOM"),
         ({"TABLE": "table", "ZONE_FIELD": "name"}, "both ZONES and ZONE_FIELD"),
         ({"TABLE": "table", "TEST_FOLDS": "one"}, 'TEST_FOLDS is "one"'),
