@@ -72,3 +72,28 @@ def test_what_does_not_go_together_is_refused_before_the_run(run, table, tmp_pat
         given["SCENES"] = [str(tmp_path)]
     with pytest.raises(QgsProcessingException, match=complaint):
         run("buildtrainingset", {**given, "OUTPUT": str(tmp_path / "set.h5")})
+
+
+def test_parcels_and_scenes_become_a_training_set(run, worker, season, fields, tmp_path):
+    legend = tmp_path / "legend.csv"
+    legend.write_text("code,value,name\nearly,1,Wheat\nlate,2,Maize\n")
+    ear = Ear()
+    run(
+        "buildtrainingset",
+        {
+            "SCENES": [str(season)],
+            "PARCELS": str(fields),
+            "FIELD": "crop_name",
+            "LEGEND": str(legend),
+            "BUFFER": 0,
+            "MIN_PIXELS": 1,
+            "BANDS": ["B04", "B08"],
+            "SPLIT": "parcel",
+            "FOLDS": 3,
+            "OUTPUT": str(tmp_path / "set.h5"),
+        },
+        ear,
+    )
+    assert (tmp_path / "set.h5").is_file()
+    assert "Parcels: 4 used." in ear.text
+    assert "shared parcels 0" in ear.text
