@@ -37,8 +37,8 @@ def main() -> None:
         said = subprocess.run(alone, capture_output=True, text=True, check=True).stdout
         seconds, processor = map(float, said.split())
         print(
-            f"  cropmap {ours.seconds:6.1f} s ({ours.processor_seconds:.0f} s of processor), {ours.peak_mib:.0f} MiB at "
-            f"most; GDAL, decoded and written {seconds:6.1f} s ({processor:.0f} s): {ours.seconds / seconds:.2f} x, "
+            f"  cropmap {ours.seconds:6.1f} s ({ours.processor_seconds:.0f} s of processor), {ours.peak_mib:.0f} MiB "
+            f"at most; GDAL, decoded and written {seconds:6.1f} s ({processor:.0f} s): {ours.seconds / seconds:.2f} x, "
             f"{ours.processor_seconds / processor:.2f} x the processor time"
         )
     for path in (output, copy):

@@ -72,6 +72,10 @@ class LegendError(CropMapError):
     """A class legend is missing, is no table of codes and classes, or contradicts itself."""
 
 
+class SamplesError(CropMapError):
+    """A training set, or what it is to be made of, is damaged, empty or contradicts itself."""
+
+
 class ModelBundleError(CropMapError):
     """A model bundle is missing, incomplete or damaged."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from qgis.core import QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
+from ..algorithms.buildtrainingset import BuildTrainingSet
 from ..algorithms.classify import Classify
 from ..algorithms.compositetimeseries import CompositeTimeSeries
 from ..algorithms.computeindices import ComputeIndices
@@ -16,6 +17,7 @@ from ..algorithms.preparelabels import PrepareLabels
 from ..algorithms.runtimeinfo import RuntimeInfo
 from ..algorithms.searchscenes import SearchScenes
 from ..algorithms.stackscenes import StackScenes
+from ..algorithms.summarizesamples import SummarizeSamples
 from .algorithm import ICON
 
 ALGORITHMS = (
@@ -28,6 +30,8 @@ ALGORITHMS = (
     ParcelAttributes,
     MapCrops,
     PrepareLabels,
+    BuildTrainingSet,
+    SummarizeSamples,
     RuntimeInfo,
     InstallRuntime,
 )

@@ -7,12 +7,14 @@ import re
 
 from qgis.core import (
     NULL,
+    Qgis,
     QgsDataSourceUri,
     QgsProcessing,
     QgsProcessingContext,
     QgsProcessingFeatureSourceDefinition,
     QgsProcessingOutputLayerDefinition,
     QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterFileDestination,
     QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterRasterLayer,
@@ -211,6 +213,17 @@ class Values:
             return os.path.abspath(self.algorithm.parameterAsOutputLayer(self.parameters, name, self.context))
         return os.path.abspath(self.algorithm.parameterAsFileOutput(self.parameters, name, self.context))
 
+    def numbers(self, name: str) -> list[int]:
+        """Whole numbers written like `0,1`.
+
+        Raises:
+            JobFailed: They are not of that form (JobError).
+        """
+        parts = [part.strip() for part in self.text(name).split(",") if part.strip()]
+        if not all(part.isdecimal() for part in parts):
+            raise JobFailed("JobError", f'{name} is "{self.text(name)}".', "Write whole numbers like 0,1.")
+        return [int(part) for part in parts]
+
     def chosen_target(self, name: str) -> str | None:
         """The file that a user chose for an output; None for one that is skipped, temporary or in a database.
 
@@ -225,10 +238,11 @@ class Values:
             return f"{os.path.abspath(uri.database())}|layername={uri.table()}" if uri.database() else None
         if _PROVIDER.match(value):
             return None
-        return os.path.abspath(value if self._is_raster(name) or _format_of(value) else f"{value}.gpkg")
+        return os.path.abspath(value if self._is_no_vector(name) or _format_of(value) else f"{value}.gpkg")
 
-    def _is_raster(self, name: str) -> bool:
-        return isinstance(self.algorithm.parameterDefinition(name), QgsProcessingParameterRasterDestination)
+    def _is_no_vector(self, name: str) -> bool:
+        kinds = (QgsProcessingParameterRasterDestination, QgsProcessingParameterFileDestination)
+        return isinstance(self.algorithm.parameterDefinition(name), kinds)
 
     def name_of_no_format(self, name: str) -> str:
         """A vector file's name that ends in what stands for no format, else nothing: QGIS would append another end."""
@@ -280,7 +294,8 @@ class Values:
         """The names under which the layer or files given for a parameter may be an output's target."""
         name, layer = definition.name(), None
         if isinstance(definition, QgsProcessingParameterMultipleLayers):
-            return set(self.paths(name))
+            optional = definition.flags() & Qgis.ProcessingParameterFlag.Optional
+            return set(self.paths(name)) if self.has(name) or not optional else set()
         if self.has(name) and isinstance(definition, QgsProcessingParameterRasterLayer):
             layer = self.algorithm.parameterAsRasterLayer(self.parameters, name, self.context)
         elif self.has(name) and isinstance(definition, QgsProcessingParameterFeatureSource):

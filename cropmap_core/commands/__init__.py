@@ -20,6 +20,8 @@ _MODULES = {
     "parcelattributes": "mapping",
     "mapcrops": "mapping",
     "preparelabels": "labels",
+    "buildtrainingset": "samples",
+    "summarizesamples": "samples",
 }
 
 

@@ -210,6 +210,19 @@ def write_text(path: Path, text: str) -> None:
         raise _cannot_write(path, error) from error
 
 
+@contextmanager
+def written_whole(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while a library writes a file into an error that names it.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
 def _tile_edge(pixels: int) -> int:
     return min(BLOCK_SIZE, -(-pixels // 16) * 16)
 

@@ -1,1 +1,1 @@
-"""Training data: labels from parcels and rasters, legends, and where to train."""
+"""Training data: labels and legends, samples and how they are split, and where to train."""

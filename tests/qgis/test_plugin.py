@@ -22,6 +22,8 @@ IDS = {
     "parcelattributes": "map",
     "mapcrops": "map",
     "preparelabels": "train",
+    "buildtrainingset": "train",
+    "summarizesamples": "train",
     "runtimeinfo": "runtime",
     "installruntime": "runtime",
 }
@@ -43,6 +45,11 @@ PARAMETERS = {
     "preparelabels": "[SERIES] [PARCELS] [FIELD] [NAME_FIELD] [LEGEND] BUFFER MIN_PIXELS [LABEL_YEAR] [INVENTORY] "
     "[CONFIDENCE] MIN_CONFIDENCE [LAND_COVER] CROPLAND ZONE_SIZE ZONE_COUNT MIN_CROPLAND [OUTPUT_LABELS] "
     "[OUTPUT_PARCELS] [OUTPUT_TABLE] [OUTPUT_DRAFT] [OUTPUT_ZONES]",
+    "buildtrainingset": "[TABLE] [SERIES] [SCENES] [LABELS] [PARCELS_RASTER] [PARCELS] [FIELD] [NAME_FIELD] [LEGEND] "
+    "BUFFER MIN_PIXELS [START_DATE] [END_DATE] PERIOD [BANDS] REFLECTANCE [LABEL_YEAR] KIND PATCH_SIZE "
+    "PIXELS_PER_PARCEL PIXELS_PER_CLASS FILL [MONTHS] MAX_CLOUD KEEP_CLASSES OFFSET SPLIT FOLDS VALIDATION_FOLDS "
+    "TEST_FOLDS BLOCK_SIZE_KM BUFFER_M [ZONES] [ZONE_FIELD] [SPLIT_COLUMN] CONFIRM_RANDOM SEED OUTPUT",
+    "summarizesamples": "SAMPLES OUTPUT_HTML [OUTPUT_SUSPICIOUS]",
     "runtimeinfo": "",
     "installruntime": "TORCH [INDEX_URL] [TORCH_INDEX_URL] [WHEELS] [PYTHON]",
 }
@@ -75,7 +82,22 @@ DEFAULTS = {
     "ZONE_SIZE": 10,
     "ZONE_COUNT": 10,
     "MIN_CROPLAND": 50,
+    "REFLECTANCE": "scaled",
+    "KIND": "pixel",
+    "PATCH_SIZE": 32,
+    "PIXELS_PER_PARCEL": 20,
+    "PIXELS_PER_CLASS": 0,
+    "FILL": False,
+    "SPLIT": "blocks",
+    "FOLDS": 5,
+    "VALIDATION_FOLDS": "1",
+    "TEST_FOLDS": "0",
+    "BLOCK_SIZE_KM": 5.0,
+    "BUFFER_M": 0,
+    "CONFIRM_RANDOM": False,
+    "SEED": 0,
 }
+OWN_DEFAULTS = {"buildtrainingset": {"BANDS": None, "PERIOD": "auto"}}
 METADATA = (
     "name qgisMinimumVersion qgisMaximumVersion description about version author email homepage repository tracker "
     "license tags category icon hasProcessingProvider server experimental deprecated changelog"
@@ -103,9 +125,10 @@ def test_ids_and_groups_are_frozen(plugin):
 @pytest.mark.parametrize("name", IDS)
 def test_parameters_and_their_defaults_are_frozen(algorithm, name):
     assert signature(algorithm(name)) == PARAMETERS[name]
+    defaults = {**DEFAULTS, **OWN_DEFAULTS.get(name, {})}
     for parameter in algorithm(name).parameterDefinitions():
-        default = DEFAULTS.get(f"{name} {parameter.name()}", DEFAULTS.get(parameter.name()))
-        assert parameter.defaultValue() == default, parameter.name()
+        own = defaults.get(f"{name} {parameter.name()}", defaults.get(parameter.name()))
+        assert parameter.defaultValue() == own, parameter.name()
 
 
 @pytest.mark.parametrize("name", IDS)
@@ -192,6 +215,10 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
     assert definitions["compositetimeseries"]["properties"]["method"]["enum"] == vocabulary.COMPOSITE_METHODS
     assert definitions["fillgaps"]["properties"]["method"]["enum"] == vocabulary.FILL_METHODS
     assert definitions["device"]["enum"] == vocabulary.DEVICES
+    of_samples = definitions["buildtrainingset"]["properties"]
+    assert of_samples["kind"]["enum"] == vocabulary.SAMPLE_KINDS
+    assert of_samples["split"]["enum"] == vocabulary.SPLITS
+    assert of_samples["reflectance"]["enum"] == vocabulary.REFLECTANCES
 
 
 def test_the_indices_on_offer_are_those_that_the_worker_computes():

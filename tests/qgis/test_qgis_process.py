@@ -46,6 +46,7 @@ def test_the_algorithms_are_listed_and_explained(qgis_process):
     explained = qgis_process("help", "cropmap:mapcrops").stdout
 
     assert [line.split("\t")[1] for line in listed.splitlines() if "\tcropmap:" in line] == [
+        "cropmap:buildtrainingset",
         "cropmap:classify",
         "cropmap:compositetimeseries",
         "cropmap:computeindices",
@@ -57,6 +58,7 @@ def test_the_algorithms_are_listed_and_explained(qgis_process):
         "cropmap:runtimeinfo",
         "cropmap:searchscenes",
         "cropmap:stackscenes",
+        "cropmap:summarizesamples",
     ]
     assert "OUTPUT_PARCELS: Parcels (optional)" in explained
 

@@ -1,0 +1,73 @@
+"""Crop classes of a training set: value, name, colour and what they belong to."""
+
+from __future__ import annotations
+
+import colorsys
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from cropmap_core.errors import SamplesError
+
+UNLABELLED = 0
+"""Label of what has no class: it is ignored, and never a class of its own."""
+LARGEST_VALUE = 32767
+_GOLDEN_SHARE = 0.618034  # of the colour circle: neighbours in the legend get hues far apart
+
+
+@dataclass(frozen=True)
+class SampleClass:
+    """A class that samples are labelled with."""
+
+    value: int
+    """Positive; 0 is no class."""
+    name: str
+    color: str
+    """#rrggbb."""
+    parents: tuple[str, ...] = ()
+    """What it belongs to, nearest first: family, group."""
+
+
+def name_classes(names: Sequence[str]) -> tuple[SampleClass, ...]:
+    """Classes of the values 1, 2, ... in the order of their names, each with a colour of its own."""
+    return tuple(SampleClass(value, name, colour_of(value)) for value, name in enumerate(names, start=1))
+
+
+def colour_of(value: int) -> str:
+    """A colour for a class that has none, #rrggbb."""
+    shade = colorsys.hsv_to_rgb(value * _GOLDEN_SHARE % 1, 0.65, 0.55 + 0.3 * (value % 2))
+    return "#" + "".join(f"{round(255 * part):02x}" for part in shade)
+
+
+def check_values(classes: Iterable[SampleClass]) -> None:
+    """Refuses classes that the file has no room for.
+
+    Raises:
+        SamplesError: A value is too large.
+    """
+    largest = max((each.value for each in classes), default=0)
+    if largest > LARGEST_VALUE:
+        raise SamplesError(
+            f"A class has the value {largest}.",
+            f"Give classes values from 1 to {LARGEST_VALUE}.",
+        )
+
+
+def classes_to_json(classes: Iterable[SampleClass]) -> str:
+    """The classes as a JSON list of {value, name, color, parents}."""
+    return json.dumps([asdict(each) for each in classes])
+
+
+def classes_from_json(text: str, where: str) -> tuple[SampleClass, ...]:
+    """Reads what `classes_to_json` or a class raster's tag states.
+
+    Raises:
+        SamplesError: It is no list of classes.
+    """
+    try:
+        return tuple(
+            SampleClass(int(each["value"]), str(each["name"]), str(each["color"]), tuple(each.get("parents", ())))
+            for each in json.loads(text)
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SamplesError(f"{where} states no proper classes: {error}.", "Make it again.") from error
