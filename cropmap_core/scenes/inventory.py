@@ -136,7 +136,7 @@ def _look_through(candidates: dict[Path, Path]) -> Found:
 def _newest_processings(found: Found) -> list[Scene]:
     """Of each acquisition the processing of the newest baseline, and of these the last; others become skipped.
 
-    Where a baseline is unknown nothing is chosen.
+    Where a baseline is unknown nothing is chosen, nor among exports of one processing.
     """
     acquisitions: dict[tuple[datetime, str], list[Scene]] = {}
     for scene in found.scenes:
@@ -147,9 +147,10 @@ def _newest_processings(found: Found) -> list[Scene]:
             kept += processings
             continue
         newest = max(processings, key=_processing)
-        kept.append(newest)
         for scene in processings:
-            if scene is not newest:
+            if scene is newest or (_is_export(scene) and _processing(scene) == _processing(newest)):
+                kept.append(scene)
+            else:
                 reason = f"baseline {scene.baseline} of an acquisition that is there with {newest.baseline} too"
                 found.skip(scene.place, f"{reason}, in {newest.place}")
     return kept
@@ -158,6 +159,11 @@ def _newest_processings(found: Found) -> list[Scene]:
 def _processing(scene: Scene) -> tuple[str, str]:
     """Orders processings of one acquisition; the name of a product ends with the time of its making."""
     return scene.baseline or "", scene.product.folder.name if scene.product else ""
+
+
+def _is_export(scene: Scene) -> bool:
+    """Whether the scene is a file of all bands: of one processing there may be several, one for each part of the area."""
+    return not any(source.alone for source in scene.files.values())
 
 
 def _path_of(skipped: Skipped) -> Path:
