@@ -144,6 +144,24 @@ class TestOneZone:
         expected = [FINE[:, :12], repeated(COARSE[:, :6]), repeated(CLASSES[:, :6])]
         np.testing.assert_array_equal(pixels(series), np.stack(expected, axis=-1))
 
+    def test_what_no_classes_tell_of_is_nodata_in_blocks_of_any_size(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """At the edge of a swath, SCL may end before the bands do."""
+        for tile, sensed, seen in ((WEST, DAY, slice(4, 6)), (EAST, "20180504T105044", slice(0, 0))):
+            numbers = plain(100, 110, 0, 24)
+            numbers["SCL"][:, seen] = 4
+            values = {band: numbers[band] for band in BANDS}
+            folder = tmp_path / "s" / tile
+            write_scene(folder, sensed, tile=tile, width=24, height=8, values=values, scl=numbers["SCL"], bands=BANDS)
+        monkeypatch.setattr("cropmap_core.timeseries.blocks.TILE_SIZE", 4)
+        for size in (32, 4):
+            monkeypatch.setattr("cropmap_core.timeseries.files.BLOCK_SIZE", size)
+            series, _ = stack_here(tmp_path / "s", tmp_path / f"{size}.tif", bands=BANDS)
+            expected = np.full((8, 24), NODATA)
+            expected[:, 8:12] = 100
+            np.testing.assert_array_equal(band_of(series, "B04"), expected)
+
 
 class TestTwoZones:
     """Near 6 degrees east: one scene of zone 31, and one of zone 32 that lies about 120 m east of it."""
