@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -36,6 +36,8 @@ class Area:
     crs: str
     name: str
     """The file or extent, for messages."""
+    _shapes: dict[str, shapely.Geometry] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """By CRS."""
 
     @cached_property
     def on_globe(self) -> shapely.Geometry:
@@ -50,6 +52,11 @@ class Area:
 
     def shape_in(self, crs: str) -> shapely.Geometry:
         """The polygons in another CRS; empty where they cannot be there."""
+        if crs not in self._shapes:  # moving the parcels of a region takes seconds, and every scene asks for it
+            self._shapes[crs] = self._moved(crs)
+        return self._shapes[crs]
+
+    def _moved(self, crs: str) -> shapely.Geometry:
         if crs_of(crs) == crs_of(self.crs):
             return self.shape
         try:

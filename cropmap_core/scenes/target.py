@@ -126,7 +126,9 @@ def within(grid: Grid, area: Area | None, scenes: Sequence[PlacedScene]) -> tupl
     Raises:
         NoValidObservationError: None has.
     """
-    there = tuple(scene for scene in scenes if _meets(grid, scene) and (area is None or area.touches(scene.grid)))
+    grids = {scene.grid for scene in scenes}  # few: those of the tiles
+    touched = {each: area is None or area.touches(each) for each in grids}
+    there = tuple(scene for scene in scenes if _meets(grid, scene) and touched[scene.grid])
     if not there:
         around = _around([bounds_in(scene.grid, grid.crs) for scene in scenes])
         raise NoValidObservationError(
@@ -152,7 +154,7 @@ def _projected(crs: str) -> str:
     remedy = "Give a projected CRS in metres, for instance EPSG:32631."
     try:
         text: str = crs_of(crs).to_string()
-    except CRSError as error:
+    except (CRSError, ValueError) as error:  # rasterio counts on digits behind "EPSG:"
         raise JobError(f"CRS is '{crs}', which is none: {error}.", remedy) from None
     if not _in_metres(text):
         raise JobError(f"CRS {text} is not in metres.", remedy)

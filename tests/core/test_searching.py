@@ -132,6 +132,14 @@ class TestUnfitCatalogues:
         with pytest.raises(CatalogueError, match="cannot be searched"):
             days_found("http://127.0.0.1:9/stac")
 
+    def test_a_token_behind_the_address_is_told_to_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(catalogue, "_RETRIES", 1)
+        with pytest.raises(CatalogueError) as caught:
+            days_found("http://127.0.0.1:9/stac?token=word")
+        assert "http://127.0.0.1:9/stac" in caught.value.message
+        assert "word" not in str(caught.value)
+        assert choose_catalogue("cdse", "https://example.com/v1?token=word", None).name == "https://example.com/v1"
+
     @pytest.mark.parametrize(
         ("page", "reason"),
         [
@@ -328,6 +336,11 @@ class TestCommand:
         outcome = searchscenes(archive, start_date="2021-01-01", output_items=tmp_path / "items.geojson")
         assert outcome.code == "NoValidObservationError"
         assert list(tmp_path.iterdir()) == []
+
+    def test_a_list_that_would_replace_itself(self, tmp_path: Path) -> None:
+        items = write_item_list(tmp_path / "items.geojson", [{"type": "Feature", "stac_version": "1.0.0"}])
+        outcome = run_here("searchscenes", items=items, extent=WHOLE, output_items=items, output=tmp_path / "s.tif")
+        assert "is an input of the job" in outcome.last["message"]
 
     def test_a_list_that_is_none(self, tmp_path: Path) -> None:
         empty = write_item_list(tmp_path / "empty.geojson", [])
