@@ -38,6 +38,7 @@ class Area:
     """The file or extent, for messages."""
     _shapes: dict[str, shapely.Geometry] = field(default_factory=dict, init=False, repr=False, compare=False)
     """By CRS."""
+    _touched: dict[Grid, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def on_globe(self) -> shapely.Geometry:
@@ -80,7 +81,10 @@ class Area:
 
     def touches(self, grid: Grid) -> bool:
         """Whether some of the area lies on a grid."""
-        return bool(shapely.area(self.shape_in(grid.crs).intersection(shapely.box(*grid.bounds))) > 0)
+        if grid not in self._touched:  # the scenes of a tile share its grid
+            here = self.shape_in(grid.crs).intersection(shapely.box(*grid.bounds))
+            self._touched[grid] = bool(shapely.area(here) > 0)
+        return self._touched[grid]
 
     def mask(self, grid: Grid) -> NDArray[np.bool_]:
         """The pixels of a grid that the area touches, shape (height, width)."""

@@ -148,7 +148,8 @@ def _newest_processings(found: Found) -> list[Scene]:
             continue
         newest = max(processings, key=_processing)
         for scene in processings:
-            if scene is newest or (_is_export(scene) and _processing(scene) == _processing(newest)):
+            twin = _is_export(scene) and _is_export(newest) and _processing(scene) == _processing(newest)
+            if scene is newest or twin:
                 kept.append(scene)
             else:
                 reason = f"baseline {scene.baseline} of an acquisition that is there with {newest.baseline} too"
@@ -162,7 +163,7 @@ def _processing(scene: Scene) -> tuple[str, str]:
 
 
 def _is_export(scene: Scene) -> bool:
-    """Whether the scene is a file of all bands: of one processing there may be several, one for each part of the area."""
+    """Whether the scene is one file of all bands: of a processing there may be several, each a part of the area."""
     return not any(source.alone for source in scene.files.values())
 
 

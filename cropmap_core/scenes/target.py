@@ -41,7 +41,7 @@ class GridAsked:
     """The grid itself."""
     cover: str = UNION
     crs: str | None = None
-    """None for that of most scenes."""
+    """None for that of most scenes that touch the area."""
 
 
 def ask_for_grid(
@@ -96,8 +96,9 @@ def choose_grid(asked: GridAsked, scenes: Sequence[PlacedScene]) -> Grid:
     """
     if asked.template is not None:
         return asked.template
-    crs = asked.crs or _most_common([scene.grid.crs for scene in scenes])
-    left, top = _anchor(crs, scenes, asked.resolution_m)
+    near = [scene for scene in scenes if asked.area is None or asked.area.touches(scene.grid)] or scenes
+    crs = asked.crs or _most_common([scene.grid.crs for scene in near])
+    left, top = _anchor(crs, near, asked.resolution_m)
     covered = [bounds_in(scene.grid, crs) for scene in scenes]
     room = max(_LARGE, _MOSTLY_EMPTY * sum(_square(bounds) for bounds in set(covered)) / asked.resolution_m**2)
     if asked.area is not None:
@@ -126,9 +127,7 @@ def within(grid: Grid, area: Area | None, scenes: Sequence[PlacedScene]) -> tupl
     Raises:
         NoValidObservationError: None has.
     """
-    grids = {scene.grid for scene in scenes}  # few: those of the tiles
-    touched = {each: area is None or area.touches(each) for each in grids}
-    there = tuple(scene for scene in scenes if _meets(grid, scene) and touched[scene.grid])
+    there = tuple(scene for scene in scenes if _meets(grid, scene) and (area is None or area.touches(scene.grid)))
     if not there:
         around = _around([bounds_in(scene.grid, grid.crs) for scene in scenes])
         raise NoValidObservationError(

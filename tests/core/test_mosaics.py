@@ -233,6 +233,19 @@ class TestTwoZones:
         series, _ = stack_here(files, tmp_path / "stack.tif", bands=["B04"])
         assert rasterio.CRS.from_string(series.grid.crs) == rasterio.CRS.from_string(crs)
 
+    def test_scenes_beside_the_area_do_not_choose_its_zone(self, tmp_path: Path) -> None:
+        for day in ("2018-05-04", "2018-05-14"):
+            write_scene(tmp_path / "beside", day, bands=("B04",))
+        values = np.arange(64).reshape(8, 8) + 1
+        write_scene(
+            tmp_path / "there", tile="33UUU", bands=("B04",), values={"B04": values}, crs="EPSG:32633",
+            origin=(399960, 5900040),
+        )  # fmt: skip
+        area = "399960,400040,5899960,5900040 [EPSG:32633]"
+        series, _ = stack_here(tmp_path, tmp_path / "stack.tif", bands=["B04"], extent=area, offset="0")
+        assert series.grid.crs == "EPSG:32633"
+        np.testing.assert_array_equal(band_of(series, "B04"), values)
+
     @pytest.mark.parametrize("resampling", ["nearest", "cubic"])
     @pytest.mark.parametrize("crs", [None, "EPSG:3035"])
     def test_neither_the_order_of_files_nor_the_size_of_blocks_matters(
