@@ -9,6 +9,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from cropmap_core.errors import NoValidObservationError, SceneError
+from cropmap_core.scenes.acquisitions import by_acquisition
 from cropmap_core.scenes.packagings import (
     band_files,
     earth_engine,
@@ -138,18 +139,19 @@ def _newest_processings(found: Found) -> list[Scene]:
 
     Where a baseline is unknown nothing is chosen, nor among exports of one processing.
     """
-    acquisitions: dict[tuple[datetime, str], list[Scene]] = {}
-    for scene in found.scenes:
-        acquisitions.setdefault((scene.acquired, scene.mgrs_tile), []).append(scene)
     kept = []
-    for processings in acquisitions.values():
+    for processings in by_acquisition(found.scenes):
         if any(scene.baseline is None for scene in processings):
             kept += processings
             continue
         newest = max(processings, key=_processing)
+        best: dict[datetime, Scene] = {}  # those of other seconds may be other parts of the tile
         for scene in processings:
-            twin = _is_export(scene) and _is_export(newest) and _processing(scene) == _processing(newest)
-            if scene is newest or twin:
+            if scene.baseline == newest.baseline:
+                best[scene.acquired] = max(best.get(scene.acquired, scene), scene, key=_processing)
+        for scene in processings:
+            rival = best.get(scene.acquired)
+            if rival is not None and (scene is rival or _are_parts(scene, rival)):
                 kept.append(scene)
             else:
                 reason = f"baseline {scene.baseline} of an acquisition that is there with {newest.baseline} too"
@@ -162,9 +164,10 @@ def _processing(scene: Scene) -> tuple[str, str]:
     return scene.baseline or "", scene.product.folder.name if scene.product else ""
 
 
-def _is_export(scene: Scene) -> bool:
-    """Whether the scene is one file of all bands: of a processing there may be several, each a part of the area."""
-    return not any(source.alone for source in scene.files.values())
+def _are_parts(one: Scene, other: Scene) -> bool:
+    """Whether two scenes are files of all bands: of a processing there may be several, each a part of the area."""
+    of_all_bands = not any(source.alone for scene in (one, other) for source in scene.files.values())
+    return of_all_bands and _processing(one) == _processing(other)
 
 
 def _path_of(skipped: Skipped) -> Path:

@@ -125,6 +125,21 @@ class TestSearch:
             "baseline 05.09 of an acquisition that S2A_05.10 has with 05.10 too",
         )
 
+    @pytest.mark.parametrize(
+        ("baselines", "kept"), [(("02.07", "05.00"), ["S2A_05.00"]), (("05.00", "05.00x"), ["S2A_05.00", "S2A_05.00x"])]
+    )
+    def test_processings_of_one_pass_may_differ_by_milliseconds(self, baselines: list[str], kept: list[str]) -> None:
+        """Of one baseline, scenes of two seconds are two parts of the tile."""
+        items = [
+            stac_item(
+                DAYS[0], {}, **{"s2:processing_baseline": baseline[:5], "datetime": f"2018-05-04T10:54:{second}Z"}
+            )
+            | {"id": f"S2A_{baseline}"}
+            for baseline, second in zip(baselines, ("18.998", "19.003"), strict=True)
+        ]
+        listing = choose_scenes(items, area_of_extent(WHOLE), None, None, 100)
+        assert [scene.id for scene in listing.scenes] == kept
+
 
 class TestUnfitCatalogues:
     def test_that_cannot_be_reached(self, monkeypatch: pytest.MonkeyPatch) -> None:
