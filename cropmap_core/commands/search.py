@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -69,14 +70,14 @@ def searchscenes(
         raise JobError(f"RESOLUTION is {resolution}.", "Choose 10, 20 or 60 metres.")
     check_cloud_limit(max_cloud_percent)
     chosen, sought = choose_catalogue(catalogue, url, collection), _area(area, extent)
-    _probe(job, output_items, output)
+    _probe(job, output_items, output, [path for path in (items, area) if path is not None])
     job.progress(0.0, "Searching")
     if items is not None:
         found = read_item_list(items)
     else:
         found = search(chosen, sought, start_date, end_date, max_cloud_percent, lambda: job.progress(0.0))
     listing = choose_scenes(found, sought, start_date, end_date, max_cloud_percent)
-    _tell(job, listing, len(found), str(items) if items is not None else f"{chosen.url}, {chosen.collection}")
+    _tell(job, listing, len(found), str(items) if items is not None else f"{chosen.name}, {chosen.collection}")
     result: dict[str, object] = {"scenes": len(listing.scenes)}
     folder = output_scenes or (output.with_suffix(".scenes") if output else None)
     if folder is not None:
@@ -85,14 +86,13 @@ def searchscenes(
         if output is not None:
             asked = Asked(start_date, end_date, (), 100, GridAsked(resolution, sought))
             stack, files = stack_asked(job, tuple(fetched.folders), bands, asked, offset)
-            origin = {"command": "searchscenes", "catalogue": chosen.url, "collection": chosen.collection}
+            origin = {"command": "searchscenes", "catalogue": chosen.name, "collection": chosen.collection}
             written = write_series(job, stack, output, {**origin, **origin_of(stack)}, files)
             result |= {**written, "offset": sorted(set(stack.offsets.values))}
         if output_scenes is None:
             remove_cut_outs(folder)
     if output_items is not None:
         with job_outputs(job) as outputs:
-            outputs.protect([path for path in (items, area) if path is not None])
             write_text(outputs.stage(output_items), item_list(listing.scenes))
             outputs.commit()
     paths = {"output_items": output_items, "output_scenes": output_scenes, "output": output}
@@ -107,9 +107,10 @@ def _area(area: Path | None, extent: str | None) -> Area:
     return sought
 
 
-def _probe(job: Job, output_items: Path | None, output: Path | None) -> None:
+def _probe(job: Job, output_items: Path | None, output: Path | None, inputs: Sequence[Path]) -> None:
     """Looks whether the outputs can be written, before anything is fetched."""
     with Outputs(job.id) as outputs:
+        outputs.protect(inputs)
         if output_items is not None:
             outputs.stage(output_items)
         if output is not None:

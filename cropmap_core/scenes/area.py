@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -36,6 +36,9 @@ class Area:
     crs: str
     name: str
     """The file or extent, for messages."""
+    _shapes: dict[str, shapely.Geometry] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """By CRS."""
+    _touched: dict[Grid, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def on_globe(self) -> shapely.Geometry:
@@ -50,6 +53,11 @@ class Area:
 
     def shape_in(self, crs: str) -> shapely.Geometry:
         """The polygons in another CRS; empty where they cannot be there."""
+        if crs not in self._shapes:  # moving the parcels of a region takes seconds, and every scene asks for it
+            self._shapes[crs] = self._moved(crs)
+        return self._shapes[crs]
+
+    def _moved(self, crs: str) -> shapely.Geometry:
         if crs_of(crs) == crs_of(self.crs):
             return self.shape
         try:
@@ -73,7 +81,10 @@ class Area:
 
     def touches(self, grid: Grid) -> bool:
         """Whether some of the area lies on a grid."""
-        return bool(shapely.area(self.shape_in(grid.crs).intersection(shapely.box(*grid.bounds))) > 0)
+        if grid not in self._touched:  # the scenes of a tile share its grid
+            here = self.shape_in(grid.crs).intersection(shapely.box(*grid.bounds))
+            self._touched[grid] = bool(shapely.area(here) > 0)
+        return self._touched[grid]
 
     def mask(self, grid: Grid) -> NDArray[np.bool_]:
         """The pixels of a grid that the area touches, shape (height, width)."""

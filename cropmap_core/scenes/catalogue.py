@@ -27,6 +27,7 @@ from urllib3.util import Retry
 from cropmap_core.errors import CatalogueError, JobError
 from cropmap_core.scenes.area import Area
 from cropmap_core.scenes.packagings.stac import Item
+from cropmap_core.scenes.remote import without_query, without_tokens
 
 CREDENTIALS = "CROPMAP_HTTP_USERPWD"
 """Environment variable with `user:password` for the host of the catalogue, and no other."""
@@ -51,6 +52,11 @@ class Catalogue:
 
     url: str
     collection: str
+
+    @property
+    def name(self) -> str:
+        """The address without what may be a token behind it, for messages and tags."""
+        return without_query(self.url)
 
     def credentials_for(self, url: str) -> str | None:
         """The `user:password` that the environment holds for this catalogue, if the URL is of its host."""
@@ -126,14 +132,14 @@ def search(
             progress()
             if len(items) > _MOST_ITEMS:
                 raise JobError(
-                    f"{catalogue.url} has more than {_MOST_ITEMS} scenes for this search.",
+                    f"{catalogue.name} has more than {_MOST_ITEMS} scenes for this search.",
                     "Choose a smaller AREA, START_DATE and END_DATE, or less MAX_CLOUD.",
                 )
     except APIError as error:
         raise _refused(catalogue, error) from error
     except (pystac.STACError, ClientTypeError, ParametersError, NotImplementedError, *_OF_ODD_JSON) as error:
         raise CatalogueError(
-            f"{catalogue.url} does not answer as a STAC API with item search does: {error}.",
+            f"{catalogue.name} does not answer as a STAC API with item search does: {without_tokens(str(error))}.",
             "Check CATALOGUE or URL: the address is that of the API's landing page.",
         ) from error
     return items
@@ -196,14 +202,15 @@ def _refused(catalogue: Catalogue, error: APIError) -> CatalogueError:
     status = getattr(error, "status_code", None)
     if status in (401, 403):
         return CatalogueError(
-            f"{catalogue.url} wants credentials (status {status}).",
+            f"{catalogue.name} wants credentials (status {status}).",
             f"Give them as AUTH in QGIS, in the environment variable {CREDENTIALS} (user:password), or in ~/.netrc.",
         )
     if status == 404:
         return CatalogueError(
-            f"{catalogue.url} does not know what was asked for (status 404).", "Check CATALOGUE or URL, and COLLECTION."
+            f"{catalogue.name} does not know what was asked for (status 404).",
+            "Check CATALOGUE or URL, and COLLECTION.",
         )
-    said = f"status {status}" if status else str(error)
+    said = f"status {status}" if status else without_tokens(str(error))
     return CatalogueError(
-        f"{catalogue.url} cannot be searched: {said}.", "Check the network and the proxy, and run it again later."
+        f"{catalogue.name} cannot be searched: {said}.", "Check the network and the proxy, and run it again later."
     )

@@ -38,7 +38,6 @@ _CHUNK = 2048
 _LONGEST_EDGE = 20_000
 """Of a source in pixels; an MGRS tile has 10980 of 10 m."""
 _TOLERANCE_M = 1e-3
-_KEPT_OF_ITEM = ("type", "stac_version", "id", "collection", "geometry", "bbox", "properties")
 _KEPT_OF_ASSET = ("title", "roles", "gsd", "eo:bands", "bands", "raster:bands", "raster:scale", "raster:offset")
 
 

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from cropmap_core.errors import NoValidObservationError, SceneError
+from cropmap_core.scenes.acquisitions import by_acquisition
 from cropmap_core.scenes.packagings import (
     band_files,
     earth_engine,
@@ -136,20 +137,23 @@ def _look_through(candidates: dict[Path, Path]) -> Found:
 def _newest_processings(found: Found) -> list[Scene]:
     """Of each acquisition the processing of the newest baseline, and of these the last; others become skipped.
 
-    Where a baseline is unknown nothing is chosen.
+    Where a baseline is unknown nothing is chosen, nor among exports of one processing.
     """
-    acquisitions: dict[tuple[datetime, str], list[Scene]] = {}
-    for scene in found.scenes:
-        acquisitions.setdefault((scene.acquired, scene.mgrs_tile), []).append(scene)
     kept = []
-    for processings in acquisitions.values():
+    for processings in by_acquisition(found.scenes):
         if any(scene.baseline is None for scene in processings):
             kept += processings
             continue
         newest = max(processings, key=_processing)
-        kept.append(newest)
+        best: dict[datetime, Scene] = {}  # those of other seconds may be other parts of the tile
         for scene in processings:
-            if scene is not newest:
+            if scene.baseline == newest.baseline:
+                best[scene.acquired] = max(best.get(scene.acquired, scene), scene, key=_processing)
+        for scene in processings:
+            rival = best.get(scene.acquired)
+            if rival is not None and (scene is rival or _are_parts(scene, rival)):
+                kept.append(scene)
+            else:
                 reason = f"baseline {scene.baseline} of an acquisition that is there with {newest.baseline} too"
                 found.skip(scene.place, f"{reason}, in {newest.place}")
     return kept
@@ -158,6 +162,12 @@ def _newest_processings(found: Found) -> list[Scene]:
 def _processing(scene: Scene) -> tuple[str, str]:
     """Orders processings of one acquisition; the name of a product ends with the time of its making."""
     return scene.baseline or "", scene.product.folder.name if scene.product else ""
+
+
+def _are_parts(one: Scene, other: Scene) -> bool:
+    """Whether two scenes are files of all bands: of a processing there may be several, each a part of the area."""
+    of_all_bands = not any(source.alone for scene in (one, other) for source in scene.files.values())
+    return of_all_bands and _processing(one) == _processing(other)
 
 
 def _path_of(skipped: Skipped) -> Path:

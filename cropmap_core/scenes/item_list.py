@@ -14,6 +14,7 @@ import shapely
 from shapely.geometry import shape
 
 from cropmap_core.errors import JobError
+from cropmap_core.scenes.acquisitions import by_acquisition
 from cropmap_core.scenes.area import Area
 from cropmap_core.scenes.packagings.stac import (
     Item,
@@ -135,21 +136,21 @@ def _meets(geometry: Any, area: Area) -> bool:
 
 def _newest_processings(scenes: Iterable[ListedScene], skipped: list[tuple[str, str]]) -> list[ListedScene]:
     """Where a tile or baseline is unknown nothing is chosen."""
-    acquisitions: dict[tuple[datetime, str], list[ListedScene]] = {}
-    for scene in scenes:
-        acquisitions.setdefault((scene.acquired, scene.mgrs_tile or scene.id), []).append(scene)
     kept = []
-    for processings in acquisitions.values():
-        if any(scene.baseline is None for scene in processings):
+    for processings in by_acquisition(scenes):
+        if any(scene.baseline is None or not scene.mgrs_tile for scene in processings):
             kept += processings
             continue
         newest = max(processings, key=_processing)
-        kept.append(newest)
-        skipped += [
-            (scene.id, f"baseline {scene.baseline} of an acquisition that {newest.id} has with {newest.baseline} too")
-            for scene in processings
-            if scene is not newest
-        ]
+        best = {  # by time: those of other seconds may be other parts of the tile
+            scene.acquired: scene for scene in sorted(processings, key=_processing) if scene.baseline == newest.baseline
+        }
+        for scene in processings:
+            if scene is best.get(scene.acquired):
+                kept.append(scene)
+            else:
+                reason = f"baseline {scene.baseline} of an acquisition that {newest.id} has with {newest.baseline} too"
+                skipped.append((scene.id, reason))
     return kept
 
 

@@ -93,6 +93,11 @@ def without_query(href: str) -> str:
     return href.partition("?")[0].partition("#")[0]
 
 
+def without_tokens(text: str) -> str:
+    """A message in which no address has a token."""
+    return re.sub(r"\?[^\s'\"]*", "", text)
+
+
 class RemoteRaster:
     """One raster on a server; to be used by one thread.
 
@@ -255,4 +260,4 @@ def _said(error: Exception) -> str:
     """What GDAL or the network said, without tokens."""
     texts = [str(error)] if error.__cause__ is None else [str(error.__cause__), str(error)]
     text = next((text for text in texts if _STATUS.search(text)), texts[0])
-    return re.sub(r"\?[^\s'\"]*", "", text).rstrip(".")
+    return without_tokens(text).rstrip(".")

@@ -93,19 +93,26 @@ class SceneStack:
             data[time, channel] = self._read_band(time, number, channel, window)
 
         in_threads(read_one, [(position, channel) for position in alone for channel in range(len(self.bands) - 1)])
+        for time, _ in alone:
+            if len(self.days[time]) > 1:  # as where they are merged: no window may give what another one does not
+                data[time, :-1, data[time, -1] == _NOT_OBSERVED] = NODATA
 
     def _merge(self, data: NDArray[np.int16], time: int, classes: dict[int, NDArray[Any]], window: Window) -> None:
         """Reads the scenes of one date that meet in a window, and takes each pixel from the best of them."""
-        channels = range(len(self.bands) - 1)
-        tasks = [(number, channel) for number in classes for channel in channels]
-        read = iter(in_threads(lambda task: self._read_band(time, *task, window), tasks))
-        bands = [np.stack([next(read) for _ in channels]) for _ in classes]
+        numbers, channels = list(classes), range(len(self.bands) - 1)
+        bands = np.empty((len(numbers), len(channels), window.height, window.width), np.int16)
+
+        def read_one(task: tuple[int, int]) -> None:
+            position, channel = task
+            bands[position, channel] = self._read_band(time, numbers[position], channel, window)
+
+        in_threads(read_one, [(position, channel) for position in range(len(numbers)) for channel in channels])
         chosen = _choice(list(classes.values()), [(values != NODATA).all(axis=0) for values in bands])
         data[-1] = _NOT_OBSERVED
-        for number, (values, scl) in enumerate(zip(bands, classes.values(), strict=True)):
-            here = chosen == number
-            data[:-1, here] = values[:, here]
-            data[-1][here] = scl[here]
+        for position, (values, scl) in enumerate(zip(bands, classes.values(), strict=True)):
+            here = chosen == position
+            np.copyto(data[:-1], values, where=here)
+            np.copyto(data[-1], scl, where=here, casting="unsafe")
 
     def _read_scl(self, time: int, number: int, window: Window) -> NDArray[Any]:
         scene = self.days[time][number]

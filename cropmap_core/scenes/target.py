@@ -41,7 +41,7 @@ class GridAsked:
     """The grid itself."""
     cover: str = UNION
     crs: str | None = None
-    """None for that of most scenes."""
+    """None for that of most scenes that touch the area."""
 
 
 def ask_for_grid(
@@ -96,8 +96,9 @@ def choose_grid(asked: GridAsked, scenes: Sequence[PlacedScene]) -> Grid:
     """
     if asked.template is not None:
         return asked.template
-    crs = asked.crs or _most_common([scene.grid.crs for scene in scenes])
-    left, top = _anchor(crs, scenes, asked.resolution_m)
+    near = [scene for scene in scenes if asked.area is None or asked.area.touches(scene.grid)] or scenes
+    crs = asked.crs or _most_common([scene.grid.crs for scene in near])
+    left, top = _anchor(crs, near, asked.resolution_m)
     covered = [bounds_in(scene.grid, crs) for scene in scenes]
     room = max(_LARGE, _MOSTLY_EMPTY * sum(_square(bounds) for bounds in set(covered)) / asked.resolution_m**2)
     if asked.area is not None:
@@ -152,7 +153,7 @@ def _projected(crs: str) -> str:
     remedy = "Give a projected CRS in metres, for instance EPSG:32631."
     try:
         text: str = crs_of(crs).to_string()
-    except CRSError as error:
+    except (CRSError, ValueError) as error:  # rasterio counts on digits behind "EPSG:"
         raise JobError(f"CRS is '{crs}', which is none: {error}.", remedy) from None
     if not _in_metres(text):
         raise JobError(f"CRS {text} is not in metres.", remedy)

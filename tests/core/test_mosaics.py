@@ -144,6 +144,24 @@ class TestOneZone:
         expected = [FINE[:, :12], repeated(COARSE[:, :6]), repeated(CLASSES[:, :6])]
         np.testing.assert_array_equal(pixels(series), np.stack(expected, axis=-1))
 
+    def test_what_no_classes_tell_of_is_nodata_in_blocks_of_any_size(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """At the edge of a swath, SCL may end before the bands do."""
+        for tile, sensed, seen in ((WEST, DAY, slice(4, 6)), (EAST, "20180504T105044", slice(0, 0))):
+            numbers = plain(100, 110, 0, 24)
+            numbers["SCL"][:, seen] = 4
+            values = {band: numbers[band] for band in BANDS}
+            folder = tmp_path / "s" / tile
+            write_scene(folder, sensed, tile=tile, width=24, height=8, values=values, scl=numbers["SCL"], bands=BANDS)
+        monkeypatch.setattr("cropmap_core.timeseries.blocks.TILE_SIZE", 4)
+        for size in (32, 4):
+            monkeypatch.setattr("cropmap_core.timeseries.files.BLOCK_SIZE", size)
+            series, _ = stack_here(tmp_path / "s", tmp_path / f"{size}.tif", bands=BANDS)
+            expected = np.full((8, 24), NODATA)
+            expected[:, 8:12] = 100
+            np.testing.assert_array_equal(band_of(series, "B04"), expected)
+
 
 class TestTwoZones:
     """Near 6 degrees east: one scene of zone 31, and one of zone 32 that lies about 120 m east of it."""
@@ -214,6 +232,19 @@ class TestTwoZones:
         files = self.write(tmp_path / "s", {"EPSG:32631": days_31, "EPSG:32632": days_32})
         series, _ = stack_here(files, tmp_path / "stack.tif", bands=["B04"])
         assert rasterio.CRS.from_string(series.grid.crs) == rasterio.CRS.from_string(crs)
+
+    def test_scenes_beside_the_area_do_not_choose_its_zone(self, tmp_path: Path) -> None:
+        for day in ("2018-05-04", "2018-05-14"):
+            write_scene(tmp_path / "beside", day, bands=("B04",))
+        values = np.arange(64).reshape(8, 8) + 1
+        write_scene(
+            tmp_path / "there", tile="33UUU", bands=("B04",), values={"B04": values}, crs="EPSG:32633",
+            origin=(399960, 5900040),
+        )  # fmt: skip
+        area = "399960,400040,5899960,5900040 [EPSG:32633]"
+        series, _ = stack_here(tmp_path, tmp_path / "stack.tif", bands=["B04"], extent=area, offset="0")
+        assert series.grid.crs == "EPSG:32633"
+        np.testing.assert_array_equal(band_of(series, "B04"), values)
 
     @pytest.mark.parametrize("resampling", ["nearest", "cubic"])
     @pytest.mark.parametrize("crs", [None, "EPSG:3035"])

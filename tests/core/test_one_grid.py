@@ -410,6 +410,7 @@ class TestTemplate:
         ({"crs": "EPSG:2263"}, "CRS.*EPSG:2263"),  # feet
         ({"crs": "UTM 31"}, "CRS.*UTM 31"),
         ({"crs": "EPSG:999999"}, "CRS.*EPSG:999999"),
+        ({"crs": "EPSG:2154x"}, "CRS.*EPSG:2154x"),
         *[
             ({"extent": text}, r"EXTENT.*\[EPSG:\d+\]")
             for text in (

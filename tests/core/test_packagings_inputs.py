@@ -287,6 +287,22 @@ class TestEarthEngine:
         assert scene.files.keys() == {("B02", 10), ("B8A", 10), ("SCL", 10)}
         assert scene.stated_offset is None
 
+    @pytest.mark.parametrize(
+        ("name", "tags"),
+        [
+            ("20220504T105029_20220504T105418_T31UDS", {"PROCESSING_BASELINE": "04.00"}),
+            ("S2A_MSIL2A_20220504T105029_N0400_R051_T31UDS_20220504T160000", {}),
+        ],
+    )
+    def test_parts_of_one_export_are_all_there_though_their_baseline_is_known(
+        self, tmp_path: Path, name: str, tags: dict[str, str]
+    ) -> None:
+        for column in (0, 8):
+            self.export(tmp_path / "gee", f"{name}-0000000000-{column:010d}.tif", tags)
+        inventory = find_scenes([tmp_path / "gee"])
+        assert len(inventory.scenes) == 2
+        assert not inventory.skipped
+
     @pytest.mark.parametrize("nodata", [0, 65535])
     def test_what_the_file_declares_missing_is_missing(self, tmp_path: Path, nodata: int) -> None:
         path = self.export(tmp_path / "gee", "S2_2018-05-04.tif", nodata=nodata)
@@ -360,6 +376,13 @@ class TestOpenEo:
         scenes = find_scenes([data_folder("cubes") / "cdse_sentinel2_l2a.nc"]).scenes
         stack = stack_scenes(scenes, ["B04", "B11"], 10, "0")
         assert (len(stack.dates), stack.bands) == (12, ("B04", "B11", "SCL"))
+
+    def test_a_cube_may_be_named_by_the_time_of_its_making(self, tmp_path: Path) -> None:
+        cube = tmp_path / "a b" / "openEO_2018-05-04T10:50:29Z.nc"
+        cube.parent.mkdir()
+        shutil.copy(data_folder("cubes") / "cdse_sentinel2_l2a.nc", cube)
+        stack = stack_scenes(find_scenes([tmp_path]).scenes, ["B04"], 10, "0")
+        assert stack.read(Window(0, 0, 1, 1)).data.shape == (12, 2, 1, 1)
 
     def test_another_netcdf_file(self, tmp_path: Path) -> None:
         assert reason(tmp_path, "weather.nc").startswith("a netCDF file that cannot be used")

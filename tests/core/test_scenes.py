@@ -132,6 +132,11 @@ class TestProcessingsOfOneAcquisition:
         assert skipped.path == older
         assert skipped.reason.startswith("baseline 02.14 of an acquisition that is there with 05.00 too, in ")
 
+    def test_the_newest_baseline_wins_though_it_states_another_second(self, tmp_path: Path) -> None:
+        write_safe(tmp_path, "20200504T105030", baseline="02.14", offset=None, bands=("B04",))
+        write_safe(tmp_path, "20200504T105029", baseline="05.00", offset=-1000, bands=("B04",))
+        assert [scene.baseline for scene in find_scenes([tmp_path]).scenes] == ["05.00"]
+
     def test_of_one_baseline_the_last_one_made_wins(self, tmp_path: Path) -> None:
         early = write_safe(tmp_path, "2020-05-04", bands=("B04",))
         late = early.with_name(early.name.replace("T160000", "T230000"))

@@ -125,12 +125,35 @@ class TestSearch:
             "baseline 05.09 of an acquisition that S2A_05.10 has with 05.10 too",
         )
 
+    @pytest.mark.parametrize(
+        ("baselines", "kept"), [(("02.07", "05.00"), ["S2A_05.00"]), (("05.00", "05.00x"), ["S2A_05.00", "S2A_05.00x"])]
+    )
+    def test_processings_of_one_pass_may_differ_by_milliseconds(self, baselines: list[str], kept: list[str]) -> None:
+        """Of one baseline, scenes of two seconds are two parts of the tile."""
+        items = [
+            stac_item(
+                DAYS[0], {}, **{"s2:processing_baseline": baseline[:5], "datetime": f"2018-05-04T10:54:{second}Z"}
+            )
+            | {"id": f"S2A_{baseline}"}
+            for baseline, second in zip(baselines, ("18.998", "19.003"), strict=True)
+        ]
+        listing = choose_scenes(items, area_of_extent(WHOLE), None, None, 100)
+        assert [scene.id for scene in listing.scenes] == kept
+
 
 class TestUnfitCatalogues:
     def test_that_cannot_be_reached(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(catalogue, "_RETRIES", 1)
         with pytest.raises(CatalogueError, match="cannot be searched"):
             days_found("http://127.0.0.1:9/stac")
+
+    def test_a_token_behind_the_address_is_told_to_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(catalogue, "_RETRIES", 1)
+        with pytest.raises(CatalogueError) as caught:
+            days_found("http://127.0.0.1:9/stac?token=word")
+        assert "http://127.0.0.1:9/stac" in caught.value.message
+        assert "word" not in str(caught.value)
+        assert choose_catalogue("cdse", "https://example.com/v1?token=word", None).name == "https://example.com/v1"
 
     @pytest.mark.parametrize(
         ("page", "reason"),
@@ -328,6 +351,11 @@ class TestCommand:
         outcome = searchscenes(archive, start_date="2021-01-01", output_items=tmp_path / "items.geojson")
         assert outcome.code == "NoValidObservationError"
         assert list(tmp_path.iterdir()) == []
+
+    def test_a_list_that_would_replace_itself(self, tmp_path: Path) -> None:
+        items = write_item_list(tmp_path / "items.geojson", [{"type": "Feature", "stac_version": "1.0.0"}])
+        outcome = run_here("searchscenes", items=items, extent=WHOLE, output_items=items, output=tmp_path / "s.tif")
+        assert "is an input of the job" in outcome.last["message"]
 
     def test_a_list_that_is_none(self, tmp_path: Path) -> None:
         empty = write_item_list(tmp_path / "empty.geojson", [])

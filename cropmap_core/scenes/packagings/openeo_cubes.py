@@ -58,7 +58,8 @@ def _subdatasets(path: Path) -> list[str]:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # the file as such has no grid, its variables have
         with open_raster(path) as dataset:
             names: list[str] = list(dataset.subdatasets)
-    return names
+    # With quotes, for a path may hold colons too.
+    return [re.sub(rf"^netcdf:{re.escape(str(path))}:", lambda _: f'netcdf:"{path}":', name) for name in names]
 
 
 def _times(dataset: DatasetReader) -> list[datetime]:
