@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
@@ -20,7 +21,9 @@ from cropmap_core.errors import SceneError
 from cropmap_core.io.grid import Window
 
 THREADS = max(1, min(8, os.cpu_count() or 1))
-_HANDLES = 384  # open files over all threads: below the usual limit of 1024 with room for the rest of the process
+_MOST_HANDLES = 4096
+"""Open files over all threads. A year of a tile has some 800 files, and each thread opens those that it reads."""
+_OTHER_FILES = 256  # what else the process may have open
 _DRIVERS = {".tif": "GTiff", ".tiff": "GTiff", ".jp2": "JP2OpenJPEG", ".nc": "netCDF"}
 
 _Item = TypeVar("_Item")
@@ -96,11 +99,29 @@ def opened(path: str | Path) -> DatasetReader:
         return handles[path][1]
     if path in handles:
         handles.pop(path)[1].close()
-    while len(handles) >= _HANDLES // THREADS:
+    while len(handles) >= max(1, _handles() // THREADS):
         handles.popitem(last=False)[1][1].close()
     dataset = open_raster(path)
     handles[path] = identity, dataset
     return dataset
+
+
+@cache
+def _handles() -> int:
+    """How many files may be open: as many as the system allows the process to allow itself."""
+    try:
+        import resource  # not on Windows, where GDAL's files have no such limit
+    except ImportError:
+        return _MOST_HANDLES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_HANDLES + _OTHER_FILES
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        with suppress(ValueError, OSError):  # what the system does not give after all
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+            soft = allowed
+    most = allowed if soft == resource.RLIM_INFINITY else min(soft, allowed)
+    return max(THREADS, most - _OTHER_FILES)
 
 
 def _identity(path: str | Path) -> _Identity:

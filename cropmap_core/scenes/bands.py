@@ -32,6 +32,7 @@ _NOTHING = -32768.0
 _CHUNK = 256
 """Edge of what is warped at once, in pixels. GDAL approximates coordinates along each row that it warps, so the same
 chunks are always warped, whatever window is read."""
+_ROWS = 64
 _DENSE = 21  # points a side when bounds are transformed
 
 
@@ -238,19 +239,22 @@ def _read(source: BandSource, window: Window) -> NDArray[Any]:
     return values
 
 
-def to_reflectance_numbers(digital_numbers: NDArray[Any], offset: int, nodata: int) -> NDArray[np.int16]:
-    """Digital numbers of an L2A file as int16 reflectance x 10000.
+def to_reflectance_numbers(digital_numbers: NDArray[Any], offset: int, nodata: int, out: NDArray[np.int16]) -> None:
+    """Digital numbers of an L2A file as int16 reflectance x 10000; what exceeds 32767 saturates there.
 
     Args:
-        digital_numbers: As stored, 0 where nothing was measured, any shape.
+        digital_numbers: As stored, 0 where nothing was measured, shape (H, W).
         offset: Added before scaling, 0 or -1000.
         nodata: Stands in the result where nothing was measured.
-
-    Returns:
-        int16 of the same shape; what exceeds 32767 saturates there.
+        out: Gets the result, same shape.
     """
-    shifted = digital_numbers.astype(np.int32)
-    shifted += offset
-    np.clip(shifted, nodata + 1, np.iinfo(np.int16).max, out=shifted)
-    shifted[digital_numbers == 0] = nodata
-    return shifted.astype(np.int16)
+    highest = np.iinfo(np.int16).max
+    for row in range(0, len(out), _ROWS):  # so few that they stay in the cache from one step to the next
+        numbers, shifted = digital_numbers[row : row + _ROWS], out[row : row + _ROWS]
+        if numbers.dtype == np.uint16:  # arithmetic of 16 bits, which wraps to the right negative numbers
+            np.minimum(numbers, np.uint16(highest - offset), out=shifted.view(np.uint16))
+            np.add(shifted, np.int16(offset), out=shifted)
+        else:
+            wide = numbers.astype(np.int32) + offset
+            np.clip(wide, nodata + 1, highest, out=shifted, casting="unsafe")
+        np.copyto(shifted, nodata, where=numbers == 0)

@@ -75,26 +75,30 @@ class SceneStack:
         return Block(data, present(data, self.bands))
 
     def _read_into(self, data: NDArray[np.int16], window: Window) -> None:
-        """Reads a window inside the grid: SCL first, which tells where scenes overlap."""
-        positions = [(time, number) for time, scenes in enumerate(self.days) for number in range(len(scenes))]
+        """Reads a window inside the grid; where a date has several scenes SCL first, which tells where they overlap."""
+        several = [time for time, scenes in enumerate(self.days) if len(scenes) > 1]
+        positions = [(time, number) for time in several for number in range(len(self.days[time]))]
         classes = dict(zip(positions, in_threads(lambda at: self._read_scl(*at, window), positions), strict=True))
-        alone = []
-        for time, scenes in enumerate(self.days):
-            seen = [number for number in range(len(scenes)) if classes[time, number].any()]
+        alone = [(time, 0) for time, scenes in enumerate(self.days) if len(scenes) == 1]
+        for time in several:
+            seen = [number for number in range(len(self.days[time])) if classes[time, number].any()]
             if len(seen) > 1:
                 self._merge(data[time], time, {number: classes[time, number] for number in seen}, window)
             else:
-                number = seen[0] if seen else 0
-                data[time, -1] = classes[time, number]
-                alone.append((time, number))
+                alone.append((time, seen[0] if seen else 0))
 
         def read_one(task: tuple[tuple[int, int], int]) -> None:
             (time, number), channel = task
-            data[time, channel] = self._read_band(time, number, channel, window)
+            if channel < len(self.bands) - 1:
+                self._read_band(time, number, channel, window, data[time, channel])
+            elif (time, number) in classes:
+                data[time, channel] = classes[time, number]
+            else:
+                data[time, channel] = self._read_scl(time, number, window)
 
-        in_threads(read_one, [(position, channel) for position in alone for channel in range(len(self.bands) - 1)])
+        in_threads(read_one, [(position, channel) for position in alone for channel in range(len(self.bands))])
         for time, _ in alone:
-            if len(self.days[time]) > 1:  # as where they are merged: no window may give what another one does not
+            if time in several:  # as where they are merged: no window may give what another one does not
                 data[time, :-1, data[time, -1] == _NOT_OBSERVED] = NODATA
 
     def _merge(self, data: NDArray[np.int16], time: int, classes: dict[int, NDArray[Any]], window: Window) -> None:
@@ -104,7 +108,7 @@ class SceneStack:
 
         def read_one(task: tuple[int, int]) -> None:
             position, channel = task
-            bands[position, channel] = self._read_band(time, numbers[position], channel, window)
+            self._read_band(time, numbers[position], channel, window, bands[position, channel])
 
         in_threads(read_one, [(position, channel) for position in range(len(numbers)) for channel in channels])
         chosen = _choice(list(classes.values()), [(values != NODATA).all(axis=0) for values in bands])
@@ -121,9 +125,9 @@ class SceneStack:
         observed = read_on(scene.bands[self.bands[0]], self.grid, window, self.resampling) > 0
         return np.where(observed, _UNKNOWN_BUT_SEEN, _NOT_OBSERVED).astype(np.int16)
 
-    def _read_band(self, time: int, number: int, channel: int, window: Window) -> NDArray[np.int16]:
+    def _read_band(self, time: int, number: int, channel: int, window: Window, out: NDArray[np.int16]) -> None:
         values = read_on(self.days[time][number].bands[self.bands[channel]], self.grid, window, self.resampling)
-        return to_reflectance_numbers(values, self.offset_of[time][number], NODATA)
+        to_reflectance_numbers(values, self.offset_of[time][number], NODATA, out)
 
 
 def stack_scenes(

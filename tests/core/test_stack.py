@@ -95,8 +95,10 @@ def test_20_m_bands_at_60_m_give_their_middle_pixel(tmp_path: Path) -> None:
     ],
 )
 def test_digital_numbers(stored: int, offset: int, reflectance: int) -> None:
-    made = to_reflectance_numbers(np.array([stored], dtype=np.uint16), offset, NODATA)
-    assert (made.dtype, made.item()) == (np.int16, reflectance)
+    for dtype in (np.uint16, np.int32):
+        made = np.zeros((1, 1), np.int16)
+        to_reflectance_numbers(np.array([[stored]], dtype), offset, NODATA, made)
+        assert made.item() == reflectance
 
 
 def test_nodata_in_one_band_makes_a_pixel_invalid_but_keeps_the_others(tmp_path: Path) -> None:
