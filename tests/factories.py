@@ -203,6 +203,8 @@ def write_safe(
     *,
     baseline: str = "05.09",
     offset: int | None = -1000,
+    made: str = "T160000",
+    strip: str | None = None,
     tile: str = TILE,
     width: int = 8,
     height: int = 8,
@@ -219,6 +221,8 @@ def write_safe(
         sensed: Day or sensing time.
         baseline: Processing baseline, as `PROCESSING_BASELINE` has it.
         offset: `BOA_ADD_OFFSET` of every band; None leaves the list out, as products before baseline 04.00 do.
+        made: Time of its making on that day, as the product's name ends.
+        strip: When its datastrip began, as `20230504T105020`; None leaves out which datastrip it is of.
         tile: MGRS tile.
         width: In 10 m pixels, even.
         height: In 10 m pixels, even.
@@ -236,7 +240,7 @@ def write_safe(
     """
     time = sensing_time(sensed)
     number = baseline.replace(".", "")
-    safe = Path(folder) / f"S2A_MSIL2A_{time}_N{number}_R051_T{tile}_{time[:8]}T160000.SAFE"
+    safe = Path(folder) / f"S2A_MSIL2A_{time}_N{number}_R051_T{tile}_{time[:8]}{made}.SAFE"
     granule = f"GRANULE/L2A_T{tile}_A041000_{time}"
     images = []
     for band, pixels in _rasters(bands, values, scl, width, height).items():
@@ -246,7 +250,7 @@ def write_safe(
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, pixels, resolution_m, crs, origin, driver="JP2OpenJPEG", QUALITY="100", REVERSIBLE="YES")
         images.append(image)
-    _write_product_metadata(safe / "MTD_MSIL2A.xml", safe.name, time, baseline, offset, images)
+    _write_product_metadata(safe / "MTD_MSIL2A.xml", safe.name, time, baseline, offset, images, strip)
     return safe
 
 
@@ -286,7 +290,7 @@ def _write(
 
 
 def _write_product_metadata(
-    path: Path, product: str, time: str, baseline: str, offset: int | None, images: Sequence[str]
+    path: Path, product: str, time: str, baseline: str, offset: int | None, images: Sequence[str], strip: str | None
 ) -> None:
     namespace = "https://psd-14.sentinel2.eo.esa.int/PSD/User_Product_Level-2A.xsd"
     ElementTree.register_namespace("n1", namespace)
@@ -305,6 +309,8 @@ def _write_product_metadata(
     organisation = ElementTree.SubElement(info, "Product_Organisation")
     granules = ElementTree.SubElement(organisation, "Granule_List")
     granule = ElementTree.SubElement(granules, "Granule", imageFormat="JPEG2000")
+    if strip is not None:
+        granule.set("datastripIdentifier", f"S2A_OPER_MSI_L2A_DS_ATOS_{time[:8]}T160000_S{strip}_N{baseline}")
     for image in images:
         ElementTree.SubElement(granule, "IMAGE_FILE").text = image
     characteristics = ElementTree.SubElement(general, "Product_Image_Characteristics")

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from cropmap_core.errors import BaselineError
+from cropmap_core.errors import BaselineError, SceneError
 from cropmap_core.jobs import Job
 from cropmap_core.scenes.clear_pixels import ClearPixels
 from cropmap_core.scenes.intake import mgrs_tiles
@@ -65,10 +65,11 @@ def scanscenes(
 def _offsets(scenes: tuple[Scene, ...], parameter: str) -> tuple[Offsets, list[str]]:
     """Reads pixels only where nothing else tells."""
     silent = [scene for scene in scenes if scene.stated_offset is None and scene.has(SCL)]
-    clear_pixels = ClearPixels(place_scenes(silent, (SCL,), NATIVE_RESOLUTION_M[SCL]) if parameter == "auto" else ())
     try:
+        placed = place_scenes(silent, (SCL,), NATIVE_RESOLUTION_M[SCL]) if parameter == "auto" else ()
+        clear_pixels = ClearPixels(placed)
         offsets = decide_offsets(scenes, parameter, clear_pixels)
-    except BaselineError as error:
+    except (BaselineError, SceneError) as error:
         return Offsets((), error.message), [str(error)]
     return offsets, list(offsets.warnings)
 

@@ -79,7 +79,7 @@ def searchscenes(
     listing = choose_scenes(found, sought, start_date, end_date, max_cloud_percent)
     _tell(job, listing, len(found), str(items) if items is not None else f"{chosen.name}, {chosen.collection}")
     result: dict[str, object] = {"scenes": len(listing.scenes)}
-    folder = output_scenes or (output.with_suffix(".scenes") if output else None)
+    folder = output_scenes or (output.with_name(f".{output.stem}.scenes") if output else None)
     if folder is not None:
         fetched = _fetch(job, listing, sought, bands, resolution, folder, chosen)
         result["scenes"] = len(fetched.folders)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cropmap_core.jobs import Job
-from cropmap_core.scenes.bands import NEAREST
+from cropmap_core.scenes.bands import NEAREST, in_same_crs
 from cropmap_core.scenes.inventory import Inventory, Scene, find_scenes
 from cropmap_core.scenes.offset import Offsets
 from cropmap_core.scenes.placing import PlacedScene, place_scenes
@@ -132,7 +132,9 @@ def _log_merged(job: Job, stack: SceneStack) -> None:
     merged = [str(day) for day, scenes in zip(stack.dates, stack.days, strict=True) if len(scenes) > 1]
     if merged:
         job.log(f"Several scenes make one date on {len(merged)} dates: {_some(merged)}.")
-    others = Counter(scene.grid.crs for scenes in stack.days for scene in scenes if scene.grid.crs != stack.grid.crs)
+    others = Counter(
+        scene.grid.crs for scenes in stack.days for scene in scenes if not in_same_crs(scene.grid, stack.grid)
+    )
     for crs, count in sorted(others.items()):
         job.log(f"{count} scenes in {crs} are brought to {stack.grid.crs}.")
 

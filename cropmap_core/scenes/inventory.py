@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from cropmap_core.errors import NoValidObservationError, SceneError
@@ -43,6 +44,8 @@ _PACKAGINGS = (
     earth_engine.find,
 )
 
+_ONE_STRIP = timedelta(seconds=5)
+"""By as much processings may differ in when a datastrip began."""
 _WHAT_IS_A_SCENE = (
     "Give a SAFE folder, zipped or not, per-band files named like T31UDS_20180504T105029_B04_10m.tif with their SCL "
     "file, a multi-band GeoTIFF per date, an openEO netCDF cube, or STAC Items with their files."
@@ -137,10 +140,10 @@ def _look_through(candidates: dict[Path, Path]) -> Found:
 def _newest_processings(found: Found) -> list[Scene]:
     """Of each acquisition the processing of the newest baseline, and of these the last; others become skipped.
 
-    Where a baseline is unknown nothing is chosen, nor among exports of one processing.
+    Where a baseline is unknown nothing is chosen, nor among exports of one processing. Datastrips are acquisitions.
     """
     kept = []
-    for processings in by_acquisition(found.scenes):
+    for processings in [strip for scenes in by_acquisition(found.scenes) for strip in _by_strip(scenes)]:
         if any(scene.baseline is None for scene in processings):
             kept += processings
             continue
@@ -157,6 +160,20 @@ def _newest_processings(found: Found) -> list[Scene]:
                 reason = f"baseline {scene.baseline} of an acquisition that is there with {newest.baseline} too"
                 found.skip(scene.place, f"{reason}, in {newest.place}")
     return kept
+
+
+def _by_strip(scenes: list[Scene]) -> list[list[Scene]]:
+    """Parts the scenes of one pass over a tile by their datastrips, where all of them tell theirs."""
+    starts = [scene.product.strip_start if scene.product else None for scene in scenes]
+    told = sorted(start for start in starts if start is not None)
+    if len(told) < len(scenes):
+        return [scenes]
+    first = [start for start, before in zip(told, [datetime.min, *told], strict=False) if start - before > _ONE_STRIP]
+    of_strip = [bisect_right(first, start) for start in starts if start is not None]
+    return [
+        [scene for scene, number in zip(scenes, of_strip, strict=True) if number == strip]
+        for strip in sorted(set(of_strip))
+    ]
 
 
 def _processing(scene: Scene) -> tuple[str, str]:

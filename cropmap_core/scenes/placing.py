@@ -68,7 +68,12 @@ def place_scenes(scenes: Sequence[Scene], bands: Sequence[str], resolution_m: in
 def _checked(source: BandSource, reflectance: bool) -> Grid:
     grid = grid_of(source, reflectance)
     north_up = grid.transform.e == -grid.transform.a and not (grid.transform.b or grid.transform.d)
-    if not grid.crs or abs(grid.resolution_m - source.resolution_m) > 1e-6 or not north_up:
+    if not grid.crs:
+        raise GridMismatchError(
+            f"{source.file} has no coordinate reference system.",
+            "The file is incomplete, or not as distributed: get it again.",
+        )
+    if abs(grid.resolution_m - source.resolution_m) > 1e-6 or not north_up:
         raise GridMismatchError(
             f"{source.file} is named as {source.resolution_m} m but its grid is {grid.describe()}.",
             "Give the files as distributed, in their UTM zone and without rotation.",

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePath
 from xml.etree import ElementTree
 
@@ -17,6 +19,7 @@ from cropmap_core.errors import SceneError
 PRODUCT_XML = "MTD_MSIL2A.xml"
 QUANTIFICATION = 10000
 
+_STRIP = re.compile(r"_S(\d{8}T\d{6})(?:_|$)")
 _PRODUCT_NAME = re.compile(r"S2[A-D]_MSIL2A_\d{8}T\d{6}_N(\d{2})(\d{2})_R\d{3}")
 
 
@@ -29,6 +32,8 @@ class Product:
     """Processing baseline, for instance 04.00."""
     offset: int
     """BOA_ADD_OFFSET, added to digital numbers before scaling; 0 before baseline 04.00."""
+    strip_start: datetime | None = None
+    """When its datastrip began: a pass that went down to two stations has two, each with a part of a tile."""
 
 
 def read_product(folder: Path) -> Product:
@@ -71,7 +76,17 @@ def parse_product(xml: bytes, path: Path, folder: Path) -> Product:
     offset = offsets.pop() if offsets else 0.0
     if not offset.is_integer():
         raise SceneError(f"{path} states an offset that is no whole number.", "Download the product again.")
-    return Product(folder, baseline, int(offset))
+    return Product(folder, baseline, int(offset), _strip_start(root))
+
+
+def _strip_start(root: ElementTree.Element) -> datetime | None:
+    """From an identifier like S2A_OPER_MSI_L2A_DS_ATOS_20221005T164454_S20221005T115407_N04.00."""
+    for element in root.iter():
+        match = _STRIP.search(element.get("datastripIdentifier", ""))
+        if match is not None:
+            with suppress(ValueError):
+                return datetime.strptime(match[1], "%Y%m%dT%H%M%S")
+    return None
 
 
 def baseline_in_name(path: PurePath) -> str | None:

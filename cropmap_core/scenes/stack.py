@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cropmap_core.errors import JobError, SceneError
 from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.rasters import in_threads
-from cropmap_core.scenes.bands import NEAREST, RESAMPLINGS, read_on, to_reflectance_numbers
+from cropmap_core.scenes.bands import NEAREST, RESAMPLINGS, in_same_crs, read_on, to_reflectance_numbers
 from cropmap_core.scenes.clear_pixels import ClearPixels
 from cropmap_core.scenes.offset import Offsets, decide_offsets, doubts
 from cropmap_core.scenes.placing import PlacedScene, place_scenes
@@ -185,7 +185,7 @@ def stack_placed(
     """
     if resampling not in RESAMPLINGS:
         raise JobError(f"RESAMPLING is '{resampling}'.", f"Choose one of {', '.join(RESAMPLINGS)}.")
-    ordered = sorted(scenes, key=lambda scene: (scene.date, scene.grid.crs != grid.crs, *_identity(scene)))
+    ordered = sorted(scenes, key=lambda scene: (scene.date, not in_same_crs(scene.grid, grid), *_identity(scene)))
     _refuse_twins(ordered)
     clear_pixels = ClearPixels(ordered)
     plain = [placed.scene for placed in ordered]
@@ -249,7 +249,8 @@ def _refuse_twins(scenes: Sequence[PlacedScene]) -> None:
     known: dict[tuple[Any, ...], PlacedScene] = {}
     for scene in scenes:
         time, tile, bounds, _ = _identity(scene)
-        twin = known.setdefault((time, tile, scene.grid.crs, bounds), scene)
+        strip = scene.scene.product.strip_start if scene.scene.product else None
+        twin = known.setdefault((time, tile, scene.grid.crs, bounds, strip), scene)
         if twin is not scene:
             raise SceneError(
                 f"Two scenes are of the same time and area, {scene.scene.name}: {twin.scene.place} and "

@@ -140,6 +140,8 @@ def within(grid: Grid, area: Area | None, scenes: Sequence[PlacedScene]) -> tupl
 
 def _template(path: Path) -> Grid:
     remedy = "Give a raster of 10, 20 or 60 m in a projected CRS, north up, such as a time series of CropMap."
+    if not path.exists():
+        raise JobError(f"There is no file {path}.", "Check the path given as TEMPLATE.")
     with open_raster(path) as dataset:
         grid, transform = Grid.of(dataset), dataset.transform
     fits = any(abs(grid.resolution_m - size) < _ON_A_PIXEL for size in RESOLUTIONS_M)

@@ -6,6 +6,7 @@ import shutil
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from cropmap_core.errors import MissingBandError, NoValidObservationError, Scene
 from cropmap_core.scenes.inventory import Scene, find_scenes
 from cropmap_core.scenes.stack import stack_scenes
 from tests.core.repackaged import zipped
+from tests.core.series_in_memory import whole
 from tests.factories import TILE, write_safe, write_scene, write_season
 
 
@@ -147,6 +149,24 @@ class TestProcessingsOfOneAcquisition:
         safe = write_safe(tmp_path, "2020-05-04", bands=("B04",))
         zipped(safe, tmp_path / "product.zip")
         assert [scene.place for scene in find_scenes([tmp_path]).scenes] == [safe]
+
+    def test_two_datastrips_of_a_pass_are_two_parts_of_its_tile(self, tmp_path: Path) -> None:
+        """A pass that goes down to two stations: each product holds a part of the tile, and is made on its own."""
+        left, right = np.zeros((8, 8)), np.zeros((8, 8))
+        left[:, :4], right[:, 4:] = 2000, 3000
+        for made, strip, values in (("T143000", "20230504T104511", left), ("T160500", "20230504T105019", right)):
+            scl = np.where(values[::2, ::2] > 0, 4, 0)
+            write_safe(tmp_path, "2023-05-04", made=made, strip=strip, bands=("B04",), values={"B04": values}, scl=scl)
+        stack = stack_scenes(find_scenes([tmp_path]).scenes, ["B04"], 10, "0")
+        data, valid = whole(stack)
+        assert (data.shape, valid.all()) == ((1, 2, 8, 8), True)
+        assert data[0, 0, 0].tolist() == [1000] * 4 + [2000] * 4
+
+    def test_of_a_datastrip_the_newest_baseline_wins(self, tmp_path: Path) -> None:
+        """Processings may differ by seconds in when it began."""
+        for baseline, strip in (("04.00", "20230504T104511"), ("05.09", "20230504T104512")):
+            write_safe(tmp_path, "2023-05-04", baseline=baseline, strip=strip, bands=("B04",))
+        assert [scene.baseline for scene in find_scenes([tmp_path]).scenes] == ["05.09"]
 
     def test_an_unknown_baseline_is_neither_newer_nor_older(self, tmp_path: Path) -> None:
         write_safe(tmp_path, "2020-05-04", bands=("B04",))

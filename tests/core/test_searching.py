@@ -324,7 +324,7 @@ class TestCommand:
         archive.files.faults.clear()
         assert outcome.code == "CatalogueError"
         assert "3 of 5 scenes are there" in outcome.last["message"]
-        assert [path.name for path in tmp_path.iterdir()] == ["series.scenes"]
+        assert [path.name for path in tmp_path.iterdir()] == [".series.scenes"]
         assert unfinished_files(tmp_path) == []
         again = searchscenes(archive, bands=["B04"], **outputs)
         assert "files were there from an earlier run" in again.texts("log")
