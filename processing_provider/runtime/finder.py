@@ -23,7 +23,7 @@ _LOCK_FOLDER = os.path.dirname(os.path.abspath(__file__))
 _PROBE_TIMEOUT_S = 60
 _MODULES = (
     "torch", "numpy", "numba", "rasterio", "pyproj", "pyogrio", "geopandas", "shapely", "exactextract",
-    "safetensors", "sklearn", "pystac_client", "planetary_computer",
+    "safetensors", "sklearn", "pystac_client", "planetary_computer", "spyndex", "h5py", "pyarrow",
 )  # fmt: skip
 _PROBE = (
     "import importlib.util, json, sys; "
