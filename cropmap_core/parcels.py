@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -21,9 +20,10 @@ from pyogrio.errors import DataSourceError
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
-from cropmap_core.errors import GridMismatchError, OutputError, ParcelError, SeriesError
-from cropmap_core.inference.classification import CLASSES_TAG
+from cropmap_core.classes import CLASSES_TAG
+from cropmap_core.errors import GridMismatchError, ParcelError, SeriesError
 from cropmap_core.io.grid import Grid
+from cropmap_core.io.outputs import write_table
 
 PARCEL_FIELD = "parcel"
 RECORD_FIELDS = (PARCEL_FIELD, "pred_code", "pred_crop", "pred_prob", "n_pixels")
@@ -138,13 +138,7 @@ def write_records(records: list[ParcelRecord], path: Path) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    try:
-        with path.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(RECORD_FIELDS)
-            writer.writerows([getattr(record, field) for field in RECORD_FIELDS] for record in records)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}.", "Make room on its disk.") from error
+    write_table(RECORD_FIELDS, ([getattr(record, field) for field in RECORD_FIELDS] for record in records), path)
 
 
 def legend_of(dataset: DatasetReader) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 if TYPE_CHECKING:  # torch takes a second to import, and time series need none
-    from cropmap_core.inference.bundle_types import CropClass
+    from cropmap_core.classes import CropClass
 
 CONFIDENCE_COLOURS = ((0, "#7f3b08"), (40, "#e08214"), (60, "#fee0b6"), (80, "#b2abd2"), (100, "#2d004b"))
 """Percent and colour: low confidence stands out."""

@@ -17,7 +17,6 @@ from cropmap_core.jobs import Job
 from cropmap_core.samples.declarations import Declarations, read_declarations
 from cropmap_core.samples.drafts import write_draft
 from cropmap_core.samples.inventory import write_inventory_labels
-from cropmap_core.samples.label_raster import label_style
 from cropmap_core.samples.labels import (
     CONFLICT,
     STATUSES,
@@ -29,6 +28,7 @@ from cropmap_core.samples.labels import (
 )
 from cropmap_core.samples.legend import Legend, load_legend
 from cropmap_core.samples.zones import Zones, propose_zones, write_zones
+from cropmap_core.styles import class_style
 from cropmap_core.timeseries.files import TimeSeriesFile, open_time_series
 
 _SHOWN = 30
@@ -110,7 +110,7 @@ def preparelabels(
             result |= _draft(job, declared, outputs.stage(output_draft))
         if output_labels is not None and known is not None and source is not None:
             labels = outputs.stage_raster(output_labels)
-            write_text(outputs.stage(output_labels.with_suffix(".qml")), label_style(known.classes))
+            write_text(outputs.stage(output_labels.with_suffix(".qml")), class_style(known.classes))
             if declared is not None and parcels is not None:
                 numbers = outputs.stage_raster(output_parcels) if output_parcels is not None else None
                 table = outputs.stage(output_table) if output_table is not None else None

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 import models
+from cropmap_core.classes import CropClass
 from cropmap_core.errors import ModelBundleError
 from cropmap_core.timeseries.formulas import INDICES
 from cropmap_core.timeseries.series import REFLECTANCE_SCALE, Values
@@ -25,19 +26,6 @@ WEIGHTS = "weights.safetensors"
 SIGNATURES = "signatures.json"
 CARD = "README.md"
 RESTORE = "Copy the whole bundle again from where it came from, or train it anew."
-
-
-@dataclass(frozen=True)
-class CropClass:
-    """A class that a model tells apart."""
-
-    value: int
-    """Its value in class rasters, 1-255."""
-    name: str
-    """As users read it."""
-    color: str
-    """#rrggbb."""
-    description: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 import models
+from cropmap_core.classes import CropClass
 from cropmap_core.errors import IncompatibleModelError, ModelBundleError, OutputError
 from cropmap_core.inference.bundle_types import (
     CARD,
@@ -23,7 +24,6 @@ from cropmap_core.inference.bundle_types import (
     SIGNATURES,
     WEIGHTS,
     Bundle,
-    CropClass,
     build_network,
 )
 from cropmap_core.inference.seasons import in_words, last_day, nearest_season, same_season

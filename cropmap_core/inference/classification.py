@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cropmap_core.classes import CLASSES_TAG
 from cropmap_core.errors import IncompatibleModelError, JobError, ModelBundleError, NoValidObservationError
 from cropmap_core.inference.bundles import Bundle, check_fits
 from cropmap_core.io.grid import Window
@@ -26,7 +27,6 @@ NO_CLASS = 0
 """Class value of pixels that were never observed."""
 NO_CONFIDENCE = 255
 PATCHES_AT_ONCE = 1024
-CLASSES_TAG = "CROPMAP_CLASSES"
 """Dataset tag that holds the legend, a JSON list of {value, name, color}."""
 
 Progress = Callable[[float], None]

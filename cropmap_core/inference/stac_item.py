@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import torch
 
 import models
+from cropmap_core.classes import CropClass
 from cropmap_core.errors import JobError, ModelBundleError
-from cropmap_core.inference.bundle_types import CARD, ITEM, RESTORE, SIGNATURES, WEIGHTS, Bundle, CropClass
+from cropmap_core.inference.bundle_types import CARD, ITEM, RESTORE, SIGNATURES, WEIGHTS, Bundle
 from cropmap_core.inference.seasons import check_first_days
 from cropmap_core.timeseries.formulas import INDICES
 from cropmap_core.timeseries.periods import make_periods

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -196,6 +197,21 @@ def create_raster(
         _check_complete(path)
     except (RasterioError, OSError) as error:
         raise _cannot_write(path, error) from error
+
+
+def write_table(header: Sequence[str], rows: Iterable[Sequence[Any]], path: Path) -> None:
+    """Writes a table as CSV; None makes an empty cell.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    try:
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(header)
+            writer.writerows(rows)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error}.", "Make room on its disk.") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,9 +14,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from cropmap_core.classes import CropClass
 from cropmap_core.errors import OutputError, SamplesError
 from cropmap_core.io.outputs import written_whole
-from cropmap_core.samples.classes import UNLABELLED, SampleClass, check_values
+from cropmap_core.samples.classes import UNLABELLED, check_values
 from cropmap_core.samples.files import (
     NO_PARCEL,
     NUMBERS,
@@ -43,7 +44,7 @@ class Source(Protocol):
         ...
 
     @property
-    def classes(self) -> tuple[SampleClass, ...]:
+    def classes(self) -> tuple[CropClass, ...]:
         """What they are labelled with."""
         ...
 

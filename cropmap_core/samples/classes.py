@@ -5,8 +5,8 @@ from __future__ import annotations
 import colorsys
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 
+from cropmap_core.classes import CropClass
 from cropmap_core.errors import SamplesError
 
 UNLABELLED = 0
@@ -15,22 +15,9 @@ LARGEST_VALUE = 32767
 _GOLDEN_SHARE = 0.618034  # of the colour circle: neighbours in the legend get hues far apart
 
 
-@dataclass(frozen=True)
-class SampleClass:
-    """A class that samples are labelled with."""
-
-    value: int
-    """Positive; 0 is no class."""
-    name: str
-    color: str
-    """#rrggbb."""
-    parents: tuple[str, ...] = ()
-    """What it belongs to, nearest first: family, group."""
-
-
-def name_classes(names: Sequence[str]) -> tuple[SampleClass, ...]:
+def name_classes(names: Sequence[str]) -> tuple[CropClass, ...]:
     """Classes of the values 1, 2, ... in the order of their names, each with a colour of its own."""
-    return tuple(SampleClass(value, name, colour_of(value)) for value, name in enumerate(names, start=1))
+    return tuple(CropClass(value, name, colour_of(value)) for value, name in enumerate(names, start=1))
 
 
 def colour_of(value: int) -> str:
@@ -39,7 +26,7 @@ def colour_of(value: int) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in shade)
 
 
-def check_values(classes: Iterable[SampleClass]) -> None:
+def check_values(classes: Iterable[CropClass]) -> None:
     """Refuses classes that the file has no room for.
 
     Raises:
@@ -53,12 +40,12 @@ def check_values(classes: Iterable[SampleClass]) -> None:
         )
 
 
-def classes_to_json(classes: Iterable[SampleClass]) -> str:
+def classes_to_json(classes: Iterable[CropClass]) -> str:
     """The classes as a JSON list of {value, name, color, parents}."""
-    return json.dumps([asdict(each) for each in classes])
+    return json.dumps([each.as_json() for each in classes])
 
 
-def classes_from_json(text: str, where: str) -> tuple[SampleClass, ...]:
+def classes_from_json(text: str, where: str) -> tuple[CropClass, ...]:
     """Reads what `classes_to_json` or a class raster's tag states.
 
     Raises:
@@ -66,7 +53,7 @@ def classes_from_json(text: str, where: str) -> tuple[SampleClass, ...]:
     """
     try:
         return tuple(
-            SampleClass(int(each["value"]), str(each["name"]), str(each["color"]), tuple(each.get("parents", ())))
+            CropClass(int(each["value"]), str(each["name"]), str(each["color"]), parents=tuple(each.get("parents", ())))
             for each in json.loads(text)
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:

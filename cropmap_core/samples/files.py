@@ -18,9 +18,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from cropmap_core.classes import CropClass
 from cropmap_core.errors import SamplesError
 from cropmap_core.io.outputs import written_whole
-from cropmap_core.samples.classes import SampleClass, classes_from_json, classes_to_json
+from cropmap_core.samples.classes import classes_from_json, classes_to_json
 
 FORMAT = "cropmap-samples"
 VERSION = 1
@@ -164,7 +165,7 @@ class SampleWriter:
 
 @contextmanager
 def create_sample_file(
-    path: Path, count: int, layout: Layout, classes: tuple[SampleClass, ...], provenance: Mapping[str, Any]
+    path: Path, count: int, layout: Layout, classes: tuple[CropClass, ...], provenance: Mapping[str, Any]
 ) -> Iterator[SampleWriter]:
     """Creates a training set file.
 

@@ -10,19 +10,17 @@ from typing import Any
 
 from rasterio.io import DatasetWriter
 
-from cropmap_core.inference.bundle_types import CropClass
-from cropmap_core.inference.classification import CLASSES_TAG
+from cropmap_core.classes import CLASSES_TAG, CropClass
 from cropmap_core.io.grid import Grid
 from cropmap_core.io.outputs import create_raster
-from cropmap_core.samples.legend import UNLABELLED, LegendClass
-from cropmap_core.styles import class_style
+from cropmap_core.samples.legend import UNLABELLED
 
 PROVENANCE_TAG = "CROPMAP_PROVENANCE"
 
 
 @contextmanager
 def create_label_raster(
-    path: Path, grid: Grid, classes: Sequence[LegendClass], provenance: Mapping[str, Any]
+    path: Path, grid: Grid, classes: Sequence[CropClass], provenance: Mapping[str, Any]
 ) -> Iterator[DatasetWriter]:
     """Creates a label raster that carries its classes: uint8, or uint16 where a value is above 255.
 
@@ -37,11 +35,6 @@ def create_label_raster(
         dataset.update_tags(**tags, **{PROVENANCE_TAG: json.dumps(provenance)})
         dataset.set_band_description(1, "label")
         yield dataset
-
-
-def label_style(classes: Sequence[LegendClass]) -> str:
-    """A QML document that paints labels in the colours of their classes."""
-    return class_style([CropClass(each.value, each.name, each.color) for each in classes])
 
 
 def _rgba(colour: str) -> tuple[int, int, int, int]:

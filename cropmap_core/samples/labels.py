@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -16,12 +15,13 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 
-from cropmap_core.errors import OutputError, ParcelError
+from cropmap_core.classes import CropClass
+from cropmap_core.errors import ParcelError
 from cropmap_core.io.grid import Grid, Window
-from cropmap_core.io.outputs import create_raster
+from cropmap_core.io.outputs import create_raster, write_table
 from cropmap_core.samples.declarations import Declarations, place_shapes, polygons_of
 from cropmap_core.samples.label_raster import create_label_raster
-from cropmap_core.samples.legend import Legend, LegendClass
+from cropmap_core.samples.legend import Legend
 
 USED, UNMAPPED, TOO_SMALL = "used", "unmapped", "too_small"
 CONFLICT, OUTSIDE, INVALID = "overlap_conflict", "outside", "invalid"
@@ -58,8 +58,8 @@ class Labelling:
 
     declarations: Declarations
     grid: Grid
-    classes: tuple[LegendClass, ...]
-    meant: tuple[LegendClass | None, ...]
+    classes: tuple[CropClass, ...]
+    meant: tuple[CropClass | None, ...]
     """The class of each parcel."""
     status: NDArray[np.str_]
     """Of each parcel, as far as it is known before a pixel is looked at."""
@@ -159,13 +159,7 @@ def write_records(records: list[LabelRecord], path: Path) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    try:
-        with path.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(RECORD_FIELDS)
-            writer.writerows([getattr(record, field) for field in RECORD_FIELDS] for record in records)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}.", "Make room on its disk.") from error
+    write_table(RECORD_FIELDS, ([getattr(record, field) for field in RECORD_FIELDS] for record in records), path)
 
 
 def _burn_positions(

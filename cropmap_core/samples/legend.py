@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
+from cropmap_core.classes import CropClass
 from cropmap_core.errors import LegendError
 from cropmap_core.samples.names import match_name, read_names
 
@@ -31,29 +31,12 @@ _REMEDY = "Write the table with the columns code,value,name, as docs/labels.md d
 
 
 @dataclass(frozen=True)
-class LegendClass:
-    """A class to learn."""
-
-    value: int
-    """In label and class rasters, 1-65535."""
-    name: str
-    color: str
-    """#rrggbb."""
-    parents: tuple[str, ...] = ()
-    """What it belongs to, the nearest first: family, group."""
-
-    def as_json(self) -> dict[str, Any]:
-        """As it stands in a raster's tag."""
-        return {"value": self.value, "name": self.name, "color": self.color, "parents": list(self.parents)}
-
-
-@dataclass(frozen=True)
 class Legend:
     """Ordered classes, and a source's codes for them."""
 
     id: str
     """A built-in legend's id, or the file's name."""
-    classes: tuple[LegendClass, ...]
+    classes: tuple[CropClass, ...]
     codes: Mapping[str, int | None]
     """Class value of each code; None for one that is known and is no class."""
     find: Callable[[str], tuple[str, ...]] | None = None
@@ -65,7 +48,7 @@ class Legend:
         match = re.search(r"(?<!\d)(?:19|20)\d\d(?!\d)", self.id)
         return int(match[0]) if match else None
 
-    def candidates(self, code: str) -> tuple[LegendClass, ...]:
+    def candidates(self, code: str) -> tuple[CropClass, ...]:
         """The classes that a code may mean: one where it is clear, several where it is not, or none."""
         if self.find is not None:
             meant = self.find(code)
@@ -73,7 +56,7 @@ class Legend:
         value = self.codes.get(code)
         return tuple(each for each in self.classes if each.value == value)
 
-    def class_of(self, code: str) -> LegendClass | None:
+    def class_of(self, code: str) -> CropClass | None:
         """The one class that a code means, or None: such a code is unmapped."""
         candidates = self.candidates(code)
         return candidates[0] if len(candidates) == 1 else None
@@ -115,7 +98,7 @@ def _rpg_legend(legend_id: str) -> Legend:
 
 
 @cache
-def _hierarchy(level: str) -> tuple[LegendClass, ...]:
+def _hierarchy(level: str) -> tuple[CropClass, ...]:
     """Our classes of one level: crops belong to families, families to groups.
 
     References:
@@ -129,7 +112,7 @@ def _hierarchy(level: str) -> tuple[LegendClass, ...]:
             at, name = _ABOVE[at], above
 
     return tuple(
-        LegendClass(int(row["value"]), name, row["color"], tuple(parents(level, name)))
+        CropClass(int(row["value"]), name, row["color"], parents=tuple(parents(level, name)))
         for (at, name), row in rows.items()
         if at == level
     )
@@ -143,7 +126,7 @@ def _built_in(name: str) -> tuple[Mapping[str, str], ...]:
 
 def _legend_of_file(path: Path) -> Legend:
     codes: dict[str, int | None] = {}
-    classes: dict[int, LegendClass] = {}
+    classes: dict[int, CropClass] = {}
     for line, row in _rows(path):
         where = f"{path}, line {line}"
         code = row["code"]
@@ -199,7 +182,7 @@ def _value(text: str, where: str) -> int | None:
     return int(text)
 
 
-def _add_class(classes: dict[int, LegendClass], value: int, row: Mapping[str, str], where: str) -> None:
+def _add_class(classes: dict[int, CropClass], value: int, row: Mapping[str, str], where: str) -> None:
     name, color = row["name"], row.get("color", "").lower()
     if not name:
         raise LegendError(f"{where}: the class {value} has no name.", "Name it.")
@@ -207,7 +190,7 @@ def _add_class(classes: dict[int, LegendClass], value: int, row: Mapping[str, st
         raise LegendError(f"{where}: the color '{color}' is none.", "Write it as #rrggbb, or leave it empty.")
     parents = tuple(filter(None, (row.get("family", ""), row.get("group", ""))))
     known = classes.get(value)
-    added = LegendClass(value, name, color or (known.color if known else _colour_of(value)), parents)
+    added = CropClass(value, name, color or (known.color if known else _colour_of(value)), parents=parents)
     if known is not None and known != added:
         raise LegendError(
             f"{where}: the class {value} is '{name}' here and '{known.name}' above, or its color or parents differ.",

@@ -14,15 +14,15 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 
+from cropmap_core.classes import CLASSES_TAG, CropClass
 from cropmap_core.errors import GridMismatchError, JobError, SamplesError, SeriesError
 from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.rasters import read_bands, reason_of
-from cropmap_core.samples.classes import LARGEST_VALUE, UNLABELLED, SampleClass, classes_from_json, colour_of
+from cropmap_core.samples.classes import LARGEST_VALUE, UNLABELLED, classes_from_json, colour_of
 from cropmap_core.samples.files import NO_PARCEL, PATCH, PIXEL, Layout, Samples
 from cropmap_core.samples.places import mgrs_tiles
 from cropmap_core.timeseries.series import NODATA, SCL, Series
 
-LABEL_TAG = "CROPMAP_CLASSES"
 """Dataset tag that holds the classes as JSON, as in class rasters."""
 YEAR_TAG = "CROPMAP_LABEL_YEAR"
 """Dataset tag that holds the year that the labels are of."""
@@ -192,7 +192,7 @@ class RasterSource:
 
     def _look_at_labels(
         self,
-    ) -> tuple[tuple[SampleClass, ...], NDArray[np.int64], NDArray[np.int64] | None, list[str]]:
+    ) -> tuple[tuple[CropClass, ...], NDArray[np.int64], NDArray[np.int64] | None, list[str]]:
         """One pass over the labels: which classes there are, and which pixels are taken."""
         stated = _stated_classes(self._labels)
         limit = self._asked.pixels_per_parcel if self._parcels else 0
@@ -211,8 +211,10 @@ class RasterSource:
                 drawn.append(_at_most(found, 1, limit))
         there = np.flatnonzero(counts[1:]) + 1
         values = [each.value for each in stated] if stated else there.tolist()
-        classes = stated or tuple(SampleClass(int(value), f"class {value}", colour_of(int(value))) for value in there)
-        warnings = [] if stated else [f"{self._labels.name} names no classes ({LABEL_TAG}): they are called by value."]
+        classes = stated or tuple(CropClass(int(value), f"class {value}", colour_of(int(value))) for value in there)
+        warnings = (
+            [] if stated else [f"{self._labels.name} names no classes ({CLASSES_TAG}): they are called by value."]
+        )
         unmapped = sorted(set(there.tolist()) - set(values))
         if unmapped:
             listed = ", ".join(f"{value} ({counts[value]} pixels)" for value in unmapped[:20])
@@ -252,9 +254,9 @@ def _at_most(found: NDArray[np.int64], column: int, limit: int) -> NDArray[np.in
     return kept
 
 
-def _stated_classes(labels: Path) -> tuple[SampleClass, ...]:
+def _stated_classes(labels: Path) -> tuple[CropClass, ...]:
     with rasterio.open(labels) as dataset:
-        text = dataset.tags().get(LABEL_TAG, "[]")
+        text = dataset.tags().get(CLASSES_TAG, "[]")
     return tuple(each for each in classes_from_json(text, str(labels)) if each.value != UNLABELLED)
 
 

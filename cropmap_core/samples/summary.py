@@ -11,7 +11,7 @@ import numpy as np
 import pandas
 from numpy.typing import NDArray
 
-from cropmap_core.samples.classes import SampleClass
+from cropmap_core.classes import CropClass
 from cropmap_core.samples.files import ROLES, SampleFile
 from cropmap_core.samples.pixel_series import PixelSeries, Progress, draw_pixels, longest_gaps
 from cropmap_core.samples.separability import jeffries_matusita
@@ -25,7 +25,7 @@ LABEL_ERROR, OUTLIER = "label", "outlier"
 class Profile:
     """A class over the season: lower quartile, median and upper quartile."""
 
-    crop: SampleClass
+    crop: CropClass
     pixels: int
     """Series that it is made of."""
     bands: NDArray[np.float32]
@@ -47,7 +47,7 @@ class Summary:
     samples: int
     drawn: int
     """Pixel series that profiles and what follows is made of."""
-    classes: tuple[SampleClass, ...]
+    classes: tuple[CropClass, ...]
     counts: Mapping[str, Mapping[str, int]]
     """Labelled pixels by class name and role; `unused` besides the roles."""
     split: Mapping[str, Any]
@@ -124,7 +124,7 @@ def _by_role(counts: NDArray[np.int64], file: SampleFile) -> dict[str, dict[str,
     return table
 
 
-def _profile(series: PixelSeries, ndvi: NDArray[np.float32] | None, crop: SampleClass) -> Profile:
+def _profile(series: PixelSeries, ndvi: NDArray[np.float32] | None, crop: CropClass) -> Profile:
     own = series.label == crop.value
     bands = np.percentile(series.reflectance[own], QUARTILES, axis=0).astype(np.float32)
     of_index = None if ndvi is None else np.percentile(ndvi[own], QUARTILES, axis=0).astype(np.float32)
@@ -138,7 +138,7 @@ def _suspicious(
     profiles: NDArray[np.float32],
     probability: NDArray[np.float64] | None,
     values: NDArray[np.int16],
-    named: Mapping[int, SampleClass],
+    named: Mapping[int, CropClass],
 ) -> pandas.DataFrame:
     """Doubtful samples, one row each: where, what its label is, what it looks like, how sure, and why."""
     outlier = find_outliers(profiles, series.label)

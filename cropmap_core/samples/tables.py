@@ -12,8 +12,9 @@ import numpy as np
 import pandas
 from numpy.typing import NDArray
 
+from cropmap_core.classes import CropClass
 from cropmap_core.errors import JobError, SamplesError
-from cropmap_core.samples.classes import UNLABELLED, SampleClass, name_classes
+from cropmap_core.samples.classes import UNLABELLED, name_classes
 from cropmap_core.samples.files import NO_PARCEL, PIXEL, Layout, Samples, Texts
 from cropmap_core.samples.legend import Legend
 from cropmap_core.samples.places import mgrs_tiles
@@ -181,7 +182,7 @@ def _with_bands(columns: TableColumns, bands: tuple[str, ...] | None, path: Path
 
 def _classes(
     labels: Mapping[str, int], legend: Legend | None, path: Path
-) -> tuple[tuple[SampleClass, ...], dict[str, int], list[str]]:
+) -> tuple[tuple[CropClass, ...], dict[str, int], list[str]]:
     """The classes, the value of each label, and what to warn of; counts are of rows."""
     there = sorted((label for label in labels if label), key=lambda label: (-labels[label], label))
     if legend is None:
@@ -196,7 +197,7 @@ def _classes(
         warnings.append(
             f"{len(unmapped)} codes of {path.name} are no class of the legend, their samples are not used: {listed}."
         )
-    classes = tuple(SampleClass(each.value, each.name, each.color, tuple(each.parents)) for each in legend.classes)
+    classes = legend.classes
     return classes, values, warnings
 
 

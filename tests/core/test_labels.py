@@ -16,9 +16,9 @@ from affine import Affine
 from numpy.typing import ArrayLike
 from shapely.geometry import LineString, MultiPolygon, Polygon
 
+from cropmap_core.classes import CLASSES_TAG
 from cropmap_core.commands import COMMANDS
 from cropmap_core.errors import JobError
-from cropmap_core.inference.classification import CLASSES_TAG
 from cropmap_core.parameters import bind
 from cropmap_core.samples.legend import load_legend
 from tests.core.label_cases import label, on_pixels, pixel_box, pixels, write_layer, write_series

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from cropmap_core.classes import CropClass
 from cropmap_core.errors import LegendError
-from cropmap_core.samples.legend import BUILT_IN, NAMES, LegendClass, load_legend
+from cropmap_core.samples.legend import BUILT_IN, NAMES, load_legend
 from tests.core.conftest import data_folder
 
 CROPS, FAMILIES, GROUPS = "rpg-2023-crops", "rpg-2023-families", "rpg-2023-groups"
@@ -141,7 +142,7 @@ class TestOwnLegend:
         )
         legend = load_legend(write(tmp_path / "mine.csv", text))
         maize, hay = legend.classes
-        assert maize == LegendClass(2, "Maize", "#ffcc00", ("Cereals",))
+        assert maize == CropClass(2, "Maize", "#ffcc00", parents=("Cereals",))
         assert (hay.value, hay.name, hay.parents) == (300, "Hay", ())
         assert [legend.class_of(code) for code in ("1", "2", "3", "4", "5")] == [maize, maize, None, hay, None]
 

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
+from cropmap_core.classes import CLASSES_TAG
 from cropmap_core.errors import GridMismatchError, OutputError, ParcelError, SeriesError
-from cropmap_core.inference.classification import CLASSES_TAG
 from cropmap_core.io.outputs import create_raster
 from cropmap_core.parcels import (
     ParcelRecord,
