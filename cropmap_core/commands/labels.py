@@ -115,10 +115,12 @@ def preparelabels(
                 numbers = outputs.stage_raster(output_parcels) if output_parcels is not None else None
                 table = outputs.stage(output_table) if output_table is not None else None
                 rasters = labels, numbers, outputs.scratch(output_labels)
-                result |= _label_parcels(job, declared, known, source, buffer_m, min_pixels, rasters, table)
+                result |= _label_parcels(job, declared, known, source, buffer_m, min_pixels, rasters, table, label_year)
             elif inventory is not None:
                 sureness = (confidence, 1) if confidence else (inventory, 2) if min_confidence > 0 else None
-                result |= _label_by_inventory(job, inventory, sureness, min_confidence, known, source, labels)
+                result |= _label_by_inventory(
+                    job, inventory, sureness, min_confidence, known, source, labels, label_year
+                )
             else:
                 raise JobError("There is nothing to make labels of.", "Give PARCELS or an INVENTORY.")
             result["classes"] = [each.as_json() for each in known.classes]
@@ -201,6 +203,7 @@ def _label_parcels(
     min_pixels: int,
     rasters: tuple[Path, Path | None, Path],
     table: Path | None,
+    label_year: int | None,
 ) -> dict[str, Any]:
     job.progress(0.05, f"Placing {len(declared)} parcels")
     labelling = place_labels(declared, legend, source.grid, buffer_m)
@@ -212,7 +215,7 @@ def _label_parcels(
     if known:
         job.log(f"{known} of the unmapped parcels have a code that the legend knows as no class.")
     _list_unmapped(job, unmapped, "parcels")
-    provenance = {**_origin(source, legend), "parcels": declared.path.name}
+    provenance = {**_origin(source, legend, label_year), "parcels": declared.path.name}
     provenance |= {"buffer_m": buffer_m, "min_pixels": min_pixels}
     records = burn_labels(labelling, min_pixels, *rasters, provenance, job.part(0.1, _LABELS))
     if table is not None:
@@ -228,9 +231,10 @@ def _label_by_inventory(
     legend: Legend,
     source: TimeSeriesFile,
     labels: Path,
+    label_year: int | None,
 ) -> dict[str, Any]:
     job.progress(0.0, "Labelling by the crop inventory")
-    provenance = {**_origin(source, legend), "inventory": inventory.name, "min_confidence": min_confidence}
+    provenance = {**_origin(source, legend, label_year), "inventory": inventory.name, "min_confidence": min_confidence}
     part = job.part(0.0, _LABELS)
     made = write_inventory_labels(inventory, sureness, min_confidence, legend, source.grid, labels, provenance, part)
     _list_unmapped(job, made.unmapped, "pixels of the inventory")
@@ -244,8 +248,8 @@ def _label_by_inventory(
     }
 
 
-def _origin(source: TimeSeriesFile, legend: Legend) -> dict[str, Any]:
-    return {"command": "preparelabels", "series": source.path.name, "legend": legend.id}
+def _origin(source: TimeSeriesFile, legend: Legend, label_year: int | None) -> dict[str, Any]:
+    return {"command": "preparelabels", "series": source.path.name, "legend": legend.id, "label_year": label_year}
 
 
 def _list_unmapped(job: Job, unmapped: Mapping[str, int], what: str) -> None:

@@ -16,6 +16,8 @@ from cropmap_core.io.outputs import create_raster
 from cropmap_core.samples.legend import UNLABELLED
 
 PROVENANCE_TAG = "CROPMAP_PROVENANCE"
+YEAR_TAG = "CROPMAP_LABEL_YEAR"
+"""Tag of label rasters: the year that the labels are of, where it is known."""
 
 
 @contextmanager
@@ -32,6 +34,8 @@ def create_label_raster(
         if dtype == "uint8":
             dataset.write_colormap(1, {each.value: _rgba(each.color) for each in classes})
         tags = {CLASSES_TAG: json.dumps([each.as_json() for each in classes])}
+        if provenance.get("label_year") is not None:
+            tags[YEAR_TAG] = str(provenance["label_year"])
         dataset.update_tags(**tags, **{PROVENANCE_TAG: json.dumps(provenance)})
         dataset.set_band_description(1, "label")
         yield dataset

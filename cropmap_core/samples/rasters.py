@@ -20,12 +20,10 @@ from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.rasters import read_bands, reason_of
 from cropmap_core.samples.classes import LARGEST_VALUE, UNLABELLED, classes_from_json, colour_of
 from cropmap_core.samples.files import NO_PARCEL, PATCH, PIXEL, Layout, Samples
+from cropmap_core.samples.label_raster import YEAR_TAG
 from cropmap_core.samples.places import mgrs_tiles
 from cropmap_core.timeseries.series import NODATA, SCL, Series
 
-"""Dataset tag that holds the classes as JSON, as in class rasters."""
-YEAR_TAG = "CROPMAP_LABEL_YEAR"
-"""Dataset tag that holds the year that the labels are of."""
 _BLOCK = 512
 _REMEDY = "Give a label raster that preparelabels wrote on the grid of the time series."
 

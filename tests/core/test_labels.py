@@ -300,7 +300,10 @@ class TestRefusals:
         assert "The legend rpg-2023-families is of 2023, the time series of 2018" in said
         assert label(tmp_path, shapes, legend="rpg-2023-families", label_year=2018).texts("warning") == ""
         write_series(tmp_path / "series.tif", years=(2022, 2023))
-        assert label(tmp_path, shapes, legend="rpg-2023-families", label_year=2023).texts("warning") == ""
+        outcome = label(tmp_path, shapes, legend="rpg-2023-families", label_year=2023)
+        assert outcome.texts("warning") == ""
+        with rasterio.open(outcome.outputs["output_labels"]) as dataset:
+            assert dataset.tags()["CROPMAP_LABEL_YEAR"] == "2023"
 
     @pytest.mark.parametrize("buffer_m", ["wide", "nan", True, None])
     def test_a_buffer_that_is_no_number(self, buffer_m: Any) -> None:
