@@ -52,6 +52,8 @@ class Bundle:
     period: str = "month"
     stride_pixels: int = 1
     """Edge of the cells that a patch network maps, in pixels; 1 for dense networks."""
+    temperature: float = 1.0
+    """What its logits are divided by, so that probabilities are as often right as they say."""
     properties: Mapping[str, Any] | None = None
     """`properties` of item.json as they stand there: description, training data, accuracy, ..."""
 
@@ -76,10 +78,10 @@ class Bundle:
 
         Args:
             data: Its channels in its order: int16 reflectance x 10000, or float32 reflectance and indices,
-                shape (T, C, H, W).
+                shape (..., C, H, W).
 
         Returns:
-            float32, shape (T, C, H, W); of no meaning where the data are not valid.
+            float32, of the same shape; of no meaning where the data are not valid.
         """
         scale = REFLECTANCE_SCALE if data.dtype.kind == "i" else 1.0
         factor = (scale / np.array(self.std)).astype(np.float32)[:, None, None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from cropmap_core.classes import CLASSES_TAG
-from cropmap_core.errors import IncompatibleModelError, JobError, ModelBundleError, NoValidObservationError
+from cropmap_core.errors import JobError, NoValidObservationError
 from cropmap_core.inference.bundles import Bundle, check_fits
+from cropmap_core.inference.predictor import Predictor, Progress, check_period
 from cropmap_core.io.grid import Window
 from cropmap_core.io.outputs import BLOCK_SIZE, create_raster
 from cropmap_core.timeseries.indices import as_channels, computable_indices
@@ -26,10 +27,6 @@ from cropmap_core.timeseries.series import Block, Series
 NO_CLASS = 0
 """Class value of pixels that were never observed."""
 NO_CONFIDENCE = 255
-PATCHES_AT_ONCE = 1024
-"""Dataset tag that holds the legend, a JSON list of {value, name, color}."""
-
-Progress = Callable[[float], None]
 Percent = NDArray[np.uint8]
 ClassValues = NDArray[np.uint8]
 
@@ -62,38 +59,8 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-class Classifier:
-    """A bundle's network on a device, applied to windows of a series.
-
-    Args:
-        bundle: The model.
-        device: Where to compute.
-
-    Raises:
-        ModelBundleError: The weights cannot be read, or the cells of a patch network are larger than its patches.
-    """
-
-    def __init__(self, bundle: Bundle, device: torch.device) -> None:
-        self.bundle = bundle
-        self.device = device
-        self._network = bundle.network(device)
-        if self._network.kind == "patch" and bundle.stride_pixels > int(self._network.patch_size):
-            raise ModelBundleError(
-                f"The model bundle {bundle.folder} maps cells of {bundle.stride_pixels} pixels from patches of "
-                f"{self._network.patch_size}, so that pixels of a cell would not be looked at.",
-                "Set cropmap:stride_pixels in its item.json to the patch size or less.",
-            )
-        self._values = np.asarray([crop.value for crop in bundle.classes], dtype=np.uint8)
-
-    @property
-    def step(self) -> int:
-        """Windows start and end on multiples of this many pixels, or at the raster's edge."""
-        return self.bundle.stride_pixels if self._network.kind == "patch" else int(self._network.stride)
-
-    @property
-    def halo(self) -> int:
-        """Pixels around a window that its result depends on, in whole strides of the network."""
-        return int(self._network.patch_size if self._network.kind == "patch" else self._network.halo)
+class Classifier(Predictor):
+    """A bundle's network on a device, applied to windows of a series."""
 
     def classify(
         self, block: Block, days: NDArray[np.float32], progress: Progress = lambda fraction: None
@@ -113,65 +80,11 @@ class Classifier:
         classes = np.full(observed.shape, NO_CLASS, dtype=np.uint8)
         confidence = np.full(observed.shape, NO_CONFIDENCE, dtype=np.uint8)
         if observed.any():
-            values = self.bundle.normalise(block.data)
-            if self._network.kind == "patch":
-                best, probability = self._patches(values, block.valid, days, observed.shape, progress)
-            else:
-                best, probability = self._dense(values, block.valid, days)
-            classes[observed] = self._values[best[observed]]
-            confidence[observed] = np.rint(100 * probability[observed]).astype(np.uint8)
+            top = self.of_window(block.data, block.valid, days, progress).max(dim=0)
+            values = np.asarray([crop.value for crop in self.bundle.classes], dtype=np.uint8)
+            classes[observed] = values[top.indices.cpu().numpy()[observed]]
+            confidence[observed] = np.rint(100 * top.values.cpu().numpy()[observed]).astype(np.uint8)
         return classes, confidence
-
-    def _dense(
-        self, values: NDArray[np.float32], valid: NDArray[np.bool_], days: NDArray[np.float32]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        logits = self._forward(values[None], valid[None], days)[0]
-        inside = slice(self.halo, -self.halo) if self.halo else slice(None)
-        probability, best = torch.softmax(logits[:, inside, inside], dim=0).max(dim=0)
-        return best.cpu().numpy(), probability.cpu().numpy()
-
-    def _patches(
-        self,
-        values: NDArray[np.float32],
-        valid: NDArray[np.bool_],
-        days: NDArray[np.float32],
-        shape: tuple[int, int],
-        progress: Progress,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """One class for every cell of `stride_pixels`, from the patch around its middle."""
-        cell, patch = self.bundle.stride_pixels, int(self._network.patch_size)
-        rows = range(0, shape[0], cell)
-        cols = range(0, shape[1], cell)
-        first = self.halo + cell // 2 - patch // 2
-        corners = [(first + row, first + col) for row in rows for col in cols]
-        best = np.empty(len(corners), dtype=np.int64)
-        probability = np.empty(len(corners), dtype=np.float32)
-        for start in range(0, len(corners), PATCHES_AT_ONCE):
-            progress(start / len(corners))
-            some = corners[start : start + PATCHES_AT_ONCE]
-            patches = np.stack([values[:, :, row : row + patch, col : col + patch] for row, col in some])
-            masks = np.stack([valid[:, row : row + patch, col : col + patch] for row, col in some])
-            top = torch.softmax(self._forward(patches, masks, days), dim=1).max(dim=1)
-            best[start : start + len(some)] = top.indices.cpu().numpy()
-            probability[start : start + len(some)] = top.values.cpu().numpy()
-
-        def spread(of_cells: NDArray[Any]) -> NDArray[Any]:
-            cells = of_cells.reshape(len(rows), len(cols))
-            return cells.repeat(cell, axis=0).repeat(cell, axis=1)[: shape[0], : shape[1]]
-
-        return spread(best), spread(probability)
-
-    def _forward(
-        self, values: NDArray[np.float32], valid: NDArray[np.bool_], days: NDArray[np.float32]
-    ) -> torch.Tensor:
-        batch = values.shape[0]
-        with torch.inference_mode():
-            logits: torch.Tensor = self._network(
-                torch.from_numpy(values).to(self.device),
-                torch.from_numpy(days).to(self.device).expand(batch, -1),
-                torch.from_numpy(valid).to(self.device),
-            )
-        return logits
 
 
 def write_class_map(
@@ -231,12 +144,7 @@ def write_class_map(
 
 def _channels(series: Series, bundle: Bundle) -> Series:
     """The series as the bundle's network takes it, with the indices that can be computed on the way."""
-    if series.period != bundle.period:
-        raise IncompatibleModelError(
-            f"The model {bundle.id} takes one composite per {bundle.period}; the time series has "
-            f"{f'one per {series.period}' if series.period else 'single acquisitions'}.",
-            f"Make composites with PERIOD={bundle.period} first.",
-        )
+    check_period(bundle, series.period, "the time series has")
     computable = computable_indices(series, bundle.channels)
     check_fits(bundle, (*series.bands, *computable), series.dates)
     return as_channels(series, bundle.channels)

@@ -57,6 +57,7 @@ def item_of_bundle(bundle: Bundle, parameters: int) -> dict[str, Any]:
             "cropmap:period": bundle.period,
             "cropmap:first_days": list(bundle.first_days),
             "cropmap:stride_pixels": bundle.stride_pixels,
+            "cropmap:temperature": bundle.temperature,
         },
         "assets": {
             "model": {
@@ -149,6 +150,8 @@ def bundle_from_item(item: Mapping[str, Any], folder: Path) -> Bundle:
     _require(_is_period(period), path, f"cropmap:period is '{period}', which this CropMap does not know")
     stride = _field(properties, "cropmap:stride_pixels", int, path)
     _require(stride >= 1, path, f"cropmap:stride_pixels is {stride}")
+    temperature = properties.get("cropmap:temperature", 1.0)
+    _require(_is_number(temperature) and temperature > 0, path, f"cropmap:temperature is {temperature!r}")
     return Bundle(
         id=_field(item, "id", str, path),
         title=_field(properties, "title", str, path),
@@ -163,6 +166,7 @@ def bundle_from_item(item: Mapping[str, Any], folder: Path) -> Bundle:
         bbox=(bbox[0], bbox[1], bbox[2], bbox[3]),
         period=period,
         stride_pixels=stride,
+        temperature=float(temperature),
         properties=properties,
     )
 
