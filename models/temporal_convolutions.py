@@ -53,7 +53,10 @@ class TemporalConvolutions(nn.Module):
 
     def forward(self, series: Tensor, valid: Tensor) -> Tensor:
         """Shapes (N, T, C) and (N, T), valid dates first, to (N, widths[-1], T); zero where not valid."""
-        features = series.transpose(1, 2)  # (N, C, T)
+        # As images one pixel high with the channels last in memory: about twice as fast on processors.
+        features, observed = series.transpose(1, 2).unsqueeze(2), valid.unsqueeze(1)  # (N, C, 1, T), (N, 1, T)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            features = self.drop(norm(convolution(features), valid).relu())
-        return features
+            weight, margin = convolution.weight.unsqueeze(2), convolution.padding[0]
+            features = functional.conv2d(features, weight, padding=(0, margin))
+            features = self.drop(norm(features, observed).relu())
+        return features.squeeze(2)
