@@ -22,6 +22,7 @@ _MODULES = {
     "preparelabels": "labels",
     "buildtrainingset": "samples",
     "summarizesamples": "samples",
+    "trainmodel": "training",
 }
 
 

@@ -32,7 +32,17 @@ from cropmap_core.io.outputs import write_text
 from cropmap_core.timeseries.formulas import INDICES
 from models.network import Network
 
-__all__ = ["BUNDLED", "Bundle", "CropClass", "bundled_ids", "check_fits", "check_free", "list_bundles", "load_bundle", "save_bundle"]
+__all__ = [
+    "BUNDLED",
+    "Bundle",
+    "CropClass",
+    "bundled_ids",
+    "check_fits",
+    "check_free",
+    "list_bundles",
+    "load_bundle",
+    "save_bundle",
+]
 
 BUNDLED = Path(models.__path__[0]) / "bundled"
 """Folder of the bundles that come with CropMap."""

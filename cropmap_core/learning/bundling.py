@@ -38,8 +38,8 @@ Channels: {channels}.
 |---|---|---|
 {classes}
 
-Sources: {sources}. Split by {method}{random}: {training} samples to learn from, {steering} to be steered by. Least distance between
-training and validation: {distance}.
+Sources: {sources}. Split by {method}{random}: {training} samples to learn from, {steering} to be steered by.
+Least distance between training and validation: {distance}.
 
 ## Accuracy
 | on | macro F1 | overall accuracy |
@@ -47,12 +47,12 @@ training and validation: {distance}.
 {accuracy}
 
 The validation samples chose the epoch and the temperature, so their figures are a little too good. What counts is what
-`evaluatemodel` says of the test samples, which this model has not seen. Labels are declarations, surveys or maps: agreement with
-them is what is measured.
+`evaluatemodel` says of the test samples, which this model has not seen. Labels are declarations, surveys or maps:
+agreement with them is what is measured.
 
 ## Limits
-It knows the classes above and no others: whatever else grows is given one of them. It was trained on the seasons {seasons}, within
-{bbox}; elsewhere and in other years it has to be tried before it is trusted.
+It knows the classes above and no others: whatever else grows is given one of them. It was trained on the seasons
+{seasons}, within {bbox}; elsewhere and in other years it has to be tried before it is trusted.
 
 ## Recipe
 {recipe}
@@ -61,9 +61,7 @@ Ended after {epochs} epochs ({ended}); the best was epoch {best}. Temperature {t
 """
 
 
-def write_bundle(
-    file: SampleFile, made: Made, judged: CrossValidation | None, folder: Path, title: str
-) -> Bundle:
+def write_bundle(file: SampleFile, made: Made, judged: CrossValidation | None, folder: Path, title: str) -> Bundle:
     """Writes a trained model as a bundle, with what it has seen (`seen.safetensors`) and `training.json` beside.
 
     Args:
@@ -86,7 +84,9 @@ def write_bundle(
         write_seen(seen, part)
         write_text(part / TRAINING, told)
 
-    return save_bundle(bundle, made.network, _signatures(file, made, bundle), _card(file, made, judged, bundle), write_more)
+    return save_bundle(
+        bundle, made.network, _signatures(file, made, bundle), _card(file, made, judged, bundle), write_more
+    )
 
 
 def check_period(file: SampleFile) -> str:
@@ -107,8 +107,6 @@ def _describe(file: SampleFile, made: Made, judged: CrossValidation | None, fold
     seasons = _seasons(file, made)
     days = [timedelta(days=int(day)) for day in file.layout.days]
     first_days = tuple(f"{_in_common_year(seasons[0]) + day:%m-%d}" for day in days)
-    settings = {**made.recipe.hyper_parameters, "channels": len(made.channels), "classes": len(made.classes)}
-    recipe = made.recipe
     sources = _sources(file, made)
     properties = {
         "description": f"Trained on {len(made.training)} samples of {file.path.name}.",
@@ -127,8 +125,8 @@ def _describe(file: SampleFile, made: Made, judged: CrossValidation | None, fold
         id=folder.name,
         title=title or f"{', '.join(each.name for each in made.classes[:4])}{', ...' * (len(made.classes) > 4)}",
         folder=folder,
-        architecture="tree_ensemble" if recipe.grows_trees else recipe.architecture,
-        hyper_parameters=made.hyper_parameters if made.hyper_parameters is not None else settings,
+        architecture="tree_ensemble" if made.recipe.grows_trees else made.recipe.architecture,
+        hyper_parameters=made.hyper_parameters,
         channels=made.channels,
         mean=made.mean,
         std=made.std,

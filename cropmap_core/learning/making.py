@@ -39,6 +39,8 @@ class Made:
 
     recipe: Recipe
     network: Network
+    hyper_parameters: Mapping[str, Any]
+    """All of the network's, as `models.build` takes them."""
     channels: tuple[str, ...]
     classes: tuple[CropClass, ...]
     mean: tuple[float, ...]
@@ -168,6 +170,7 @@ class Maker:
         return Made(
             recipe,
             fitted.network,
+            self._settings(len(classes)),
             self.channels,
             classes,
             tuple(map(float, feed.mean)),
@@ -230,11 +233,13 @@ class Maker:
 
     def _network(self, classes: Sequence[CropClass]) -> Network:
         torch.manual_seed(self._recipe.seed)
-        settings = {**self._recipe.hyper_parameters, "channels": len(self.channels), "classes": len(classes)}
-        network = models.build(self._recipe.architecture, **settings)
+        network = models.build(self._recipe.architecture, **self._settings(len(classes)))
         if self._base is not None:
             take_over(network, classes, self._base)
         return network
+
+    def _settings(self, classes: int) -> dict[str, Any]:
+        return {**self._recipe.hyper_parameters, "channels": len(self.channels), "classes": classes}
 
     @property
     def _by_pixel(self) -> bool:

@@ -93,8 +93,7 @@ class Variation:
         if self.noise:
             values = random.standard_normal(reflectance.shape, np.float32)
             reflectance = reflectance * (np.float32(1) + np.float32(self.noise) * values)
-        varied: Floats = reflectance.astype(np.float32, copy=False)
-        return varied
+        return np.asarray(reflectance, np.float32)
 
     def place(
         self, values: Floats, valid: Mask, target: Labels, random: np.random.Generator
