@@ -7,6 +7,7 @@ from qgis.PyQt.QtGui import QIcon
 
 from ..algorithms.buildtrainingset import BuildTrainingSet
 from ..algorithms.classify import Classify
+from ..algorithms.classifysamples import ClassifySamples
 from ..algorithms.compositetimeseries import CompositeTimeSeries
 from ..algorithms.computeindices import ComputeIndices
 from ..algorithms.fillgaps import FillGaps
@@ -27,6 +28,7 @@ ALGORITHMS = (
     FillGaps,
     ComputeIndices,
     Classify,
+    ClassifySamples,
     ParcelAttributes,
     MapCrops,
     PrepareLabels,

@@ -17,6 +17,7 @@ _MODULES = {
     "fillgaps": "prepare",
     "computeindices": "prepare",
     "classify": "mapping",
+    "classifysamples": "tables",
     "parcelattributes": "mapping",
     "mapcrops": "mapping",
     "preparelabels": "labels",

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from cropmap_core.commands.writing import Result, job_outputs, tell_unseen
+from cropmap_core.commands.writing import Result, job_outputs, kept_if_killed, tell_unseen
 from cropmap_core.errors import JobError
 from cropmap_core.io.outputs import write_text
 from cropmap_core.jobs import Job
@@ -162,7 +159,7 @@ def buildtrainingset(
     with job_outputs(job) as outputs:
         outputs.protect(inputs)
         part = outputs.stage(output)
-        with _kept_if_killed(job, working_folder(output, [*inputs, *scenes], told), outputs.discard) as folder:
+        with kept_if_killed(job, working_folder(output, [*inputs, *scenes], told), outputs) as folder:
             job.progress(READING, "Looking at the labels")
             source, origin = make_source(folder)
             for warning in source.warnings:
@@ -211,21 +208,6 @@ def _burn(
     statuses = Counter(record.status for record in records)
     job.log("Parcels: " + ", ".join(f"{count} {status}" for status, count in statuses.items()) + ".")
     return labels, numbers
-
-
-@contextmanager
-def _kept_if_killed(job: Job, folder: Path, discard: Callable[[], bool]) -> Iterator[Path]:
-    """A folder that only a killed process leaves behind, for the next run to go on from."""
-
-    def undo() -> bool:
-        shutil.rmtree(folder, ignore_errors=True)
-        return discard()
-
-    job.undo_with(undo)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _tell(job: Job, built: Built, output: Path) -> Result:

@@ -345,7 +345,7 @@ class TestBuilding:
 
 class TestKilledBuilds:
     CODE = (
-        "import os, sys; from cropmap_core.samples import building, rows; rows.ROWS_A_DRAWER = 60;"
+        "import os, sys; from cropmap_core.samples import building, drawers; drawers.ROWS_A_DRAWER = 60;"
         "write, done = building._write_part, []\n"
         "def write_part(samples, part):\n"
         "    if len(done) == 3: os.kill(os.getpid(), 9)\n"
@@ -365,7 +365,7 @@ class TestKilledBuilds:
         left = [path for path in tmp_path.iterdir() if path.name.endswith(".building")]
         assert len(left) == 1
         assert len(list(left[0].glob("*.h5"))) == 3
-        monkeypatch.setattr("cropmap_core.samples.rows.ROWS_A_DRAWER", 60)
+        monkeypatch.setattr("cropmap_core.samples.drawers.ROWS_A_DRAWER", 60)
         again = run_here("buildtrainingset", **parameters)
         assert "3 steps were done by a run that was killed." in again.texts("log")
         assert not [path for path in tmp_path.iterdir() if path.name.endswith(".building")]

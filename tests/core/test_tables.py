@@ -11,12 +11,13 @@ import pandas
 import pytest
 
 from cropmap_core.errors import JobError, MissingBandError, SamplesError
+from cropmap_core.samples import drawers as drawers_module
 from cropmap_core.samples import rows as rows_module
 from cropmap_core.samples.files import Samples
 from cropmap_core.samples.legend import load_legend
 from cropmap_core.samples.npz import write_long_table
-from cropmap_core.samples.rows import find_columns
 from cropmap_core.samples.seasons import make_season
+from cropmap_core.samples.table_columns import find_columns
 from cropmap_core.samples.tables import TableAsked, TableSource
 from cropmap_core.timeseries.series import NODATA
 from tests.core.conftest import data_folder
@@ -72,7 +73,7 @@ class TestValues:
 
     def test_drawers_hold_whole_samples(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         one = samples_of(source_of(tmp_path, long_table()))
-        monkeypatch.setattr(rows_module, "ROWS_A_DRAWER", 50)
+        monkeypatch.setattr(drawers_module, "ROWS_A_DRAWER", 50)
         monkeypatch.setattr(rows_module, "ROWS_AT_ONCE", 70)
         source = source_of(tmp_path, long_table())
         assert source.steps > 3
