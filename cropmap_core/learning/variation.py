@@ -81,7 +81,7 @@ class Variation:
         """Another calendar, light and noise of filled reflectance 0-1, shape (N, T, C, H, W)."""
         count, _, channels = reflectance.shape[:3]
         if self.shift:
-            by = random.uniform(-self.shift, self.shift, count).astype(np.float32)[:, None, None, None, None]
+            by = np.asarray(random.uniform(-self.shift, self.shift, (count, 1, 1, 1, 1)), np.float32)
             later = np.concatenate([reflectance[:, 1:], reflectance[:, -1:]], axis=1)
             earlier = np.concatenate([reflectance[:, :1], reflectance[:, :-1]], axis=1)
             moved = reflectance + by.clip(0) * (later - reflectance) + (-by).clip(0) * (earlier - reflectance)
