@@ -195,4 +195,5 @@ def expected_calibration_error(confidence: NDArray[Any], correct: NDArray[np.boo
 
 def _share(part: Any, whole: Any, of_nothing: float = 0.0) -> Floats:
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    return np.divide(part, whole, out=np.full(np.broadcast(part, whole).shape, of_nothing), where=whole > 0)
+    share: Floats = np.divide(part, whole, out=np.full(np.broadcast(part, whole).shape, of_nothing), where=whole > 0)
+    return share
