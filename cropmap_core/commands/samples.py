@@ -11,13 +11,14 @@ from cropmap_core.commands.writing import Result, job_outputs, kept_if_killed, t
 from cropmap_core.errors import JobError
 from cropmap_core.io.outputs import write_text
 from cropmap_core.jobs import Job
+from cropmap_core.reports.points import check_layer_name, write_points
 from cropmap_core.samples.building import Built, Source, build, working_folder
 from cropmap_core.samples.declarations import read_declarations
 from cropmap_core.samples.files import SampleFile
 from cropmap_core.samples.labels import burn_labels, place_labels
 from cropmap_core.samples.legend import load_legend
 from cropmap_core.samples.rasters import RastersAsked, RasterSource
-from cropmap_core.samples.report import check_layer_name, render, write_suspicious
+from cropmap_core.samples.report import render
 from cropmap_core.samples.splits import SplitAsked
 from cropmap_core.samples.summary import Summary, summarize
 from cropmap_core.samples.tables import TableAsked, TableSource
@@ -258,7 +259,7 @@ def summarizesamples(
         job.progress(0.9, "Drawing")
         write_text(page, render(summary, samples.stem))
         if layer is not None and output_suspicious is not None:
-            write_suspicious(summary.suspicious, layer, output_suspicious.stem)
+            write_points(summary.suspicious, layer, output_suspicious.stem)
         outputs.commit()
     reasons = summary.suspicious["reason"].value_counts().to_dict()
     job.log(f"{len(summary.suspicious)} suspicious samples: {reasons}.")
