@@ -92,6 +92,10 @@ class ConvLSTM(Network):
         self.classify = nn.Linear(parameters.hidden[-1], parameters.classes)
 
     def logits(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
+        logits: Tensor = self.classify(self.dropout(self.embed(x, dates, valid)))
+        return logits
+
+    def embed(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
         batch, times, _, height, width = x.shape
         valid = valid.unsqueeze(2)  # (B, T, 1, H, W)
         if self.date_harmonics:
@@ -110,9 +114,7 @@ class ConvLSTM(Network):
                 states[layer] = cell(features, states[layer], observed)
                 features = states[layer][0]
         seen = valid.any(dim=1)  # (B, 1, H, W)
-        pooled = (states[-1][0] * seen).sum(dim=(2, 3)) / seen.sum(dim=(2, 3)).clamp(min=1)  # (B, hidden)
-        logits: Tensor = self.classify(self.dropout(pooled))
-        return logits
+        return (states[-1][0] * seen).sum(dim=(2, 3)) / seen.sum(dim=(2, 3)).clamp(min=1)  # (B, hidden)
 
     def _cells(self) -> list[ConvLSTMCell]:
         return [cell for cell in self.cells if isinstance(cell, ConvLSTMCell)]

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.network import Network, date_channels, require_fraction, require_integers
-
-PIXELS_AT_ONCE = 4096
-"""Pixels encoded together outside training: few enough for the processor's caches, and memory stays bounded."""
+from models.network import Network, require_fraction, require_integers
+from models.pixel_series import PixelSeries, pixel_image
+from models.temporal_convolutions import ObservedBatchNorm, TemporalConvolutions
 
 
 @dataclass(frozen=True)
@@ -52,44 +51,15 @@ class HybridCNNParameters:
             raise ValueError("widths is empty; expected the channels of at least one level")
 
 
-class ObservedBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation that sees observed positions only and is zero at all others.
-
-    Zero is also what padding puts beyond the edge, so that an unobserved pixel and no pixel are the same.
-    """
-
-    def forward(self, features: Tensor, observed: Tensor) -> Tensor:  # type: ignore[override]
-        """Normalises `features` of shape (N, C, ...) where `observed`, of shape (N, ...), is True."""
-        if observed.all() and (not self.training or observed.numel() > 1):
-            return super().forward(features)
-        if not self.training or int(observed.sum()) < 2:  # a single value has no variance
-            normalised = functional.batch_norm(
-                features, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
-            return normalised * observed.unsqueeze(1)
-        rows = features.movedim(1, -1)  # (N, ..., C)
-        result = torch.zeros_like(rows)
-        result[observed] = super().forward(rows[observed])
-        return result.movedim(-1, 1)
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of dimensions after the channels is fine."""
-
-
-class TemporalCNN(nn.Module):
+class TemporalCNN(TemporalConvolutions):
     """Two convolutions over the valid dates of each pixel, then their maximum over time."""
 
     def __init__(self, channels: int, embedding: int, kernel: int, date_harmonics: int) -> None:
-        super().__init__()
+        super().__init__((channels + 2 * date_harmonics, embedding, embedding), kernel)
         self.embedding = embedding
         self.date_harmonics = date_harmonics
-        inputs = (channels + 2 * date_harmonics, embedding)
-        self.convolutions = nn.ModuleList(
-            nn.Conv1d(below, embedding, kernel, padding=kernel // 2, bias=False) for below in inputs
-        )
-        self.norms = nn.ModuleList(ObservedBatchNorm(embedding) for _ in inputs)
 
-    def forward(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
+    def image(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
         """Embeds each pixel; one that was never observed is zero.
 
         Args:
@@ -100,30 +70,10 @@ class TemporalCNN(nn.Module):
         Returns:
             Shape (B, embedding, H, W).
         """
-        batch, _, _, height, width = x.shape
-        season = date_channels(dates, self.date_harmonics)  # (B, T, 2n)
-        image = x.new_zeros(batch, height * width, self.embedding)
-        sample, pixel = valid.any(dim=1).flatten(1).nonzero(as_tuple=True)
-        # In training the batch statistics need all pixels together.
-        at_once = max(len(pixel), 1) if self.training else PIXELS_AT_ONCE
-        for start in range(0, len(pixel), at_once):
-            b, p = sample[start : start + at_once], pixel[start : start + at_once]
-            series = torch.cat([x.flatten(3)[b, :, :, p], season[b]], dim=-1)  # (N, T, C + 2n)
-            image[b, p] = self.embed(series, valid.flatten(2)[b, :, p])
-        return image.view(batch, height, width, -1).permute(0, 3, 1, 2)
+        return pixel_image(self._embed, x.new_zeros(self.embedding), x, dates, valid, together=self.training)
 
-    def embed(self, series: Tensor, valid: Tensor) -> Tensor:
-        """Embeds series of shape (N, T, C) with validity (N, T) as (N, embedding)."""
-        if not valid.all():
-            order = torch.argsort(~valid, dim=1, stable=True)  # valid dates first, still in order of time
-            longest = int(valid.sum(dim=1).max())
-            order = order[:, :longest]
-            valid = valid.gather(1, order)
-            series = series.gather(1, order.unsqueeze(-1).expand(-1, -1, series.shape[2]))
-            series = series * valid.unsqueeze(-1)
-        features = series.transpose(1, 2)  # (N, C, T)
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            features = norm(convolution(features), valid).relu()
+    def _embed(self, series: PixelSeries) -> Tensor:
+        features: Tensor = self(series.with_date_channels(self.date_harmonics), series.valid)  # (N, D, T)
         return features.amax(dim=2)
 
 
@@ -190,12 +140,21 @@ class HybridCNN(Network):
 
     def logits(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
         height, width = x.shape[-2:]
+        logits: Tensor = self.classify(self.dropout(self._features(x, dates, valid)))
+        return logits[..., :height, :width]
+
+    def embed(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        return self._features(x, dates, valid)[..., :height, :width]
+
+    def _features(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
+        """The pixel's own embedding and its context, shape (B, E, H', W'), H' and W' multiples of the stride."""
+        height, width = x.shape[-2:]
         edges = (0, -width % self.stride, 0, -height % self.stride)
         observed = functional.pad(valid.any(dim=1), edges)  # (B, H', W'), False beyond the edge
-        embedding = functional.pad(self.temporal(x, dates, valid), edges)  # (B, D, H', W')
+        embedding = functional.pad(self.temporal.image(x, dates, valid), edges)  # (B, D, H', W')
         context = self.unet(torch.cat([embedding, observed.unsqueeze(1).to(x.dtype)], dim=1), observed)
-        logits: Tensor = self.classify(self.dropout(torch.cat([embedding, context], dim=1)))
-        return logits[..., :height, :width]
+        return torch.cat([embedding, context], dim=1)
 
 
 def receptive_radius(levels: int, convolutions: int) -> int:

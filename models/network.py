@@ -46,6 +46,10 @@ class Network(nn.Module, ABC):
     def logits(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
         """`forward` without the check of its arguments; `x` is zero where `valid` is False."""
 
+    @abstractmethod
+    def embed(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
+        """`features` without the check of its arguments; `x` is zero where `valid` is False."""
+
     def forward(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
         """Classifies pixel series.
 
@@ -62,6 +66,23 @@ class Network(nn.Module, ABC):
         """
         self._check(x, dates, valid)
         return self.logits(x.masked_fill(~valid.unsqueeze(2), 0.0), dates, valid)
+
+    def features(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
+        """The embedding that the last layer classifies.
+
+        Args:
+            x: As in `forward`.
+            dates: As in `forward`.
+            valid: As in `forward`.
+
+        Returns:
+            (B, E, H, W) of a dense network, (B, E) of a patch network.
+
+        Raises:
+            ValueError: The shapes do not belong together, or `valid` is not boolean.
+        """
+        self._check(x, dates, valid)
+        return self.embed(x.masked_fill(~valid.unsqueeze(2), 0.0), dates, valid)
 
     def _check(self, x: Tensor, dates: Tensor, valid: Tensor) -> None:
         if x.ndim != 5 or x.shape[2] != self.channels:

@@ -8,10 +8,12 @@ from typing import Any
 from models.convlstm import ConvLSTM, ConvLSTMParameters
 from models.hybrid_cnn import HybridCNN, HybridCNNParameters
 from models.network import Network
+from models.tempcnn import TempCNN, TempCNNParameters
 
 ARCHITECTURES: dict[str, tuple[type[Any], type[Network]]] = {
     "convlstm": (ConvLSTMParameters, ConvLSTM),
     "hybrid_cnn": (HybridCNNParameters, HybridCNN),
+    "tempcnn": (TempCNNParameters, TempCNN),
 }
 """Name to the dataclass of its hyper-parameters and the network itself."""
 

@@ -23,6 +23,7 @@ _MODULES = {
     "preparelabels": "labels",
     "buildtrainingset": "samples",
     "summarizesamples": "samples",
+    "trainmodel": "training",
 }
 
 

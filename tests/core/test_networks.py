@@ -11,10 +11,11 @@ from models.hybrid_cnn import receptive_radius
 from models.network import Network
 
 CHANNELS, CLASSES = 3, 4
-ARCHITECTURES = ("hybrid_cnn", "convlstm")
+ARCHITECTURES = ("hybrid_cnn", "convlstm", "tempcnn")
 SMALL = {
     "hybrid_cnn": {"embedding": 8, "widths": (6, 8, 10)},
     "convlstm": {"hidden": (6, 8), "patch_size": 7},
+    "tempcnn": {"hidden": (8, 8, 8), "dense": 12, "heads": 2},
 }
 
 
@@ -172,7 +173,7 @@ def test_encoding_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     cnn = network("hybrid_cnn")
     season_with_holes = with_holes()
     at_once = cnn(*season_with_holes)
-    monkeypatch.setattr("models.hybrid_cnn.PIXELS_AT_ONCE", 5)
+    monkeypatch.setattr("models.pixel_series.PIXELS_AT_ONCE", 5)
     assert_same(cnn(*season_with_holes), at_once)
 
 
