@@ -24,6 +24,7 @@ from cropmap_core.samples import building
 from cropmap_core.samples.files import SampleFile
 from cropmap_core.samples.npz import write_long_table
 from cropmap_core.samples.rasters import RastersAsked, RasterSource
+from cropmap_core.samples.splits import SplitAsked
 from cropmap_core.timeseries.series import NODATA
 from tests.core.conftest import data_folder
 from tests.core.sample_tables import long_table, write_table
@@ -190,13 +191,58 @@ class TestRasters:
         assert found_counts == {-1: 20 * 60 - 2, 7: 5, 8: 2, 9: 5}
 
     def test_a_class_gives_so_many_pixels_at_most(self, tmp_path: Path) -> None:
+        """Of the class with more, pixels are drawn from all over it; the pixel that was never seen has no label."""
         values = np.full((40, 60), 3, np.uint8)
         values[39, :3] = 4
+        values[0, 0] = 0
         given = label_raster(tmp_path / "l.tif", values)
-        found = RasterSource(series(40, 60), given, None, RastersAsked(pixels_per_class=50), "s").read(0)
+        drawn = []
+        for seed in (0, 1):
+            found = RasterSource(series(40, 60), given, None, RastersAsked(pixels_per_class=50, seed=seed), "s").read(0)
+            assert found is not None
+            assert np.bincount(found.label.ravel()).tolist() == [0, 0, 0, 50, 3]
+            place = found.data[found.label[:, 0, 0] == 3, 0, 0, 0, 0]
+            assert len(set(place.tolist())) == 50
+            assert 800 < place.mean() < 1600  # of 2400 pixels, by their number
+            drawn.append(place.tolist())
+        assert drawn[0] != drawn[1]
+
+    def test_pixels_tell_how_large_their_parcel_is(self, tmp_path: Path) -> None:
+        """All labelled pixels count, whether they were drawn or not; number 8 has some without a label."""
+        values = np.full((40, 60), 3, np.uint8)
+        values[20:] = 4
+        values[10, 1] = 0
+        parcels = np.zeros((40, 60), np.int32)
+        parcels[1:3], parcels[10, :5] = 7, 8
+        given = label_raster(tmp_path / "l.tif", values), raster(tmp_path / "p.tif", parcels)
+        found = RasterSource(series(40, 60), *given, RastersAsked(pixels_per_parcel=3), "s").read(0)
         assert found is not None
-        never_seen = int("s_r0c0" not in found.sample_id and len(found) < 53)
-        assert np.bincount(found.label.ravel())[3:].tolist() == [50 - never_seen, 3]
+        told = zip(found.parcel.tolist(), found.columns["parcel_pixels"].tolist(), strict=True)
+        assert set(told) == {(-1, ""), (7, "120"), (8, "4")}
+        patches = RasterSource(series(40, 60), *given, RastersAsked(kind="patch", patch_size=2), "s").read(0)
+        assert patches is not None
+        assert patches.columns == {}
+
+    def test_large_values_that_nobody_named_are_numbered_anew(self, tmp_path: Path) -> None:
+        values = np.zeros((4, 6), np.uint16)
+        values[1, 2], values[3, 3:] = 60000, 1200
+        source = RasterSource(series(), raster(tmp_path / "l.tif", values), None, RastersAsked(), "s")
+        assert [(each.value, each.name) for each in source.classes] == [(1, "class 1200"), (2, "class 60000")]
+        found = source.read(0)
+        assert found is not None
+        assert found.label[:, 0, 0].tolist() == [2, 1, 1, 1]
+        assert "called by value and numbered from 1" in source.warnings[0]
+
+    def test_large_values_of_a_legend_are_refused(self, tmp_path: Path) -> None:
+        """Before anything is read: no model could map them."""
+        classes = [
+            {"value": 3, "name": "Maize", "color": "#f4c430"},
+            {"value": 256, "name": "Grass", "color": "#66aa33"},
+        ]
+        given = raster(tmp_path / "l.tif", np.full((4, 6), 3, np.uint8), CROPMAP_CLASSES=json.dumps(classes))
+        source = RasterSource(series(), given, None, RastersAsked(), "s")
+        with pytest.raises(SamplesError, match="class Grass has the value 256; class rasters hold values up to 255"):
+            building.build(source, tmp_path / "set.h5", tmp_path, SplitAsked(), None, {})
 
     def test_patches(self, tmp_path: Path) -> None:
         values = np.zeros((4, 6), np.uint8)
