@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def buildtrainingset(
     fill: bool = False,
     months: tuple[int, ...] = (),
     max_cloud_percent: int = 100,
+    area: Path | None = None,
+    extent: str | None = None,
     missing_scl: str = "refuse",
     keep_classes: tuple[str, ...] = DEFAULT_KEEP_CLASSES,
     offset: str = "auto",
@@ -102,6 +105,8 @@ def buildtrainingset(
         fill: Whether gaps of composites made of scenes are filled.
         months: Months of acquisition of scenes, 1 to 12; none for all.
         max_cloud_percent: Scenes with more cloud over the area, from their SCL, are left out.
+        area: Vector file of polygons: with scenes and parcels the grid covers it instead of the parcels.
+        extent: The same as a rectangle: xmin,xmax,ymin,ymax [CRS].
         missing_scl: Scenes without SCL: refuse, leave_out or as_clear.
         keep_classes: SCL classes that count as clear.
         offset: Radiometric offset of scenes: auto, 0 or -1000.
@@ -124,12 +129,13 @@ def buildtrainingset(
         raise JobError("Samples come from one of TABLE, SERIES and SCENES.", "Give one of the three.")
     if table is None and (labels is None) == (parcels is None):
         raise JobError("There are no LABELS.", "Give either PARCELS or the label raster that preparelabels wrote.")
+    _check_place(area, extent, scenes, labels)
     if (zones is None) != (zone_field is None) or (split == "zone" and zones is None and table is None):
         raise JobError("Zones need both ZONES and ZONE_FIELD.", "Give the polygons and the field of their names.")
     if output.suffix.lower() not in (".h5", ".hdf5"):
         raise JobError(f"OUTPUT is {output.name}.", "Give a name that ends in .h5.")
     told = {name: value for name, value in locals().items() if name not in ("job", "output", "asked")}
-    inputs = [path for path in (table, series, labels, parcels_raster, parcels, zones) if path is not None]
+    inputs = [path for path in (table, series, labels, parcels_raster, parcels, area, zones) if path is not None]
 
     def make_source(folder: Path) -> tuple[Source, dict[str, Any]]:
         if table is not None:
@@ -143,7 +149,7 @@ def buildtrainingset(
             steps = SelectedBands(file, bands, str(series)) if bands else file
             origin: dict[str, Any] = {"series": series.name, "source": file.provenance}
         else:
-            grid = ask_for_grid(10, parcels, None, labels, "union", None)
+            grid = ask_for_grid(10, area or (None if extent else parcels), extent, labels)
             wanted = Asked(start_date, end_date, months, max_cloud_percent, grid, missing_scl=missing_scl)
             steps, origin = _composites(job, scenes, bands or DEFAULT_BANDS, wanted, period, keep_classes, offset)
             steps = Filled(steps) if fill else steps
@@ -170,6 +176,20 @@ def buildtrainingset(
             built = build(source, part, folder, asked, named, provenance, job.part(2 * READING, 0.99))
             outputs.commit()
     return _tell(job, built, output)
+
+
+def _check_place(area: Path | None, extent: str | None, scenes: Sequence[Path], labels: Path | None) -> None:
+    """Refuses a place where something else says already what the grid is.
+
+    Raises:
+        JobError: There are no scenes, or their grid is the label raster's.
+    """
+    if area is None and extent is None:
+        return
+    if not scenes:
+        raise JobError("AREA and EXTENT are of SCENES, and there are none.", "Leave them out.")
+    if labels is not None:
+        raise JobError("AREA or EXTENT and LABELS both say what the grid covers.", "Leave AREA and EXTENT out.")
 
 
 def _composites(

@@ -30,6 +30,7 @@ from tests.core.conftest import data_folder
 from tests.core.sample_tables import long_table, write_table
 from tests.core.seam import Outcome, run_here, unfinished_files, worker
 from tests.core.series_in_memory import SeriesInMemory, grid
+from tests.factories import CRS, ORIGIN, write_parcels
 
 CLASSES = [{"value": 3, "name": "Maize", "color": "#f4c430"}, {"value": 4, "name": "Grass", "color": "#66aa33"}]
 DAYS = (date(2021, 4, 1), date(2021, 5, 1))
@@ -307,6 +308,36 @@ class TestBuilding:
             np.testing.assert_array_equal(file.read(index).data, second.read(index).data)
             np.testing.assert_array_equal(file.column("fold"), second.column("fold"))
 
+    @pytest.mark.parametrize("given", ["extent", "area"])
+    def test_a_place_takes_the_parcels_within_it(self, season: Path, tmp_path: Path, given: str) -> None:
+        """The two western ones of four."""
+        left, top = ORIGIN
+        west = box(left, top - 240, left + 160, top)
+        geopandas.GeoDataFrame(geometry=[west], crs=CRS).to_file(tmp_path / "west.gpkg")
+        place = {"extent": f"{left},{left + 160},{top - 240},{top} [{CRS}]", "area": tmp_path / "west.gpkg"}
+        legend = tmp_path / "legend.csv"
+        legend.write_text("code,value,name\nearly,1,Wheat\nlate,2,Maize\n")
+        outcome = run_here(
+            "buildtrainingset",
+            scenes=[season],
+            parcels=write_parcels(tmp_path / "parcels.gpkg"),
+            field="crop_name",
+            legend=str(legend),
+            parcel_buffer_m=0,
+            pixels_per_parcel=0,
+            bands=["B04", "B08"],
+            split="random",
+            confirm_random=True,
+            folds=3,
+            output=tmp_path / "set.h5",
+            **{given: place[given]},
+        )
+        assert "Parcels: 2 used, 2 outside." in outcome.texts("log")
+        assert "10 m, 16 x 24 pixels" in outcome.texts("log")
+        with SampleFile(tmp_path / "set.h5") as file:
+            assert set(file.column("parcel").tolist()) == {1, 3}
+            assert set(file.column("parcel_pixels").tolist()) == {"140"}  # 14 x 10
+
     def test_tells_of_the_split_and_its_leaks(self, tmp_path: Path) -> None:
         outcome = build(tmp_path, long_table().assign(parcel=1), split="column", split_column="label", folds=2)
         assert outcome.code == "SamplesError"  # two groups for three sets
@@ -352,6 +383,8 @@ class TestBuilding:
         [
             ({"table": None}, "one of TABLE, SERIES and SCENES"),
             ({"table": None, "scenes": ["/none"]}, "no LABELS"),
+            ({"extent": "0,1,0,1"}, "AREA and EXTENT are of SCENES"),
+            ({"table": None, "scenes": ["/none"], "labels": "/l", "area": "/a"}, "both say what the grid covers"),
             ({"split": "zone", "zones": "/none.gpkg"}, "both ZONES and ZONE_FIELD"),
             ({"output": "/tmp/set.tif"}, "ends in .h5"),
             ({"test_folds": [1], "validation_folds": [1]}, "both test and validation"),

@@ -60,6 +60,7 @@ def test_zones_of_any_layer_split(run, worker, table, tmp_path):
         ({}, "Give one of TABLE, SERIES and SCENES."),
         ({"TABLE": "table", "SCENES": ["folder"]}, "not TABLE and SCENES"),
         ({"SCENES": ["folder"]}, "SCENES needs either LABELS"),
+        ({"TABLE": "table", "EXTENT": "0,1,0,1 [EPSG:4326]"}, "AREA and EXTENT are of SCENES with PARCELS"),
         ({"TABLE": "table", "SPLIT": "random"}, "set CONFIRM_RANDOM"),
         ({"TABLE": "table", "ZONE_FIELD": "name"}, "both ZONES and ZONE_FIELD"),
         ({"TABLE": "table", "TEST_FOLDS": "one"}, 'TEST_FOLDS is "one"'),
@@ -72,6 +73,18 @@ def test_what_does_not_go_together_is_refused_before_the_run(run, table, tmp_pat
         given["SCENES"] = [str(tmp_path)]
     with pytest.raises(QgsProcessingException, match=complaint):
         run("buildtrainingset", {**given, "OUTPUT": str(tmp_path / "set.h5")})
+
+
+def test_the_place_of_scenes_reaches_the_job(run, fake_worker, season, fields, tmp_path):
+    fake_worker.plays(["result", {}])
+    parameters = {"SCENES": [str(season)], "PARCELS": str(fields), "FIELD": "crop_name", "LEGEND": "names"}
+    parameters.update(AREA=str(fields), MISSING_SCL="leave_out", OUTPUT=str(tmp_path / "set.h5"))
+    run("buildtrainingset", parameters)
+    job = fake_worker.job["parameters"]
+    assert job["area"].endswith("area.gpkg")
+    assert (job["extent"], job["missing_scl"]) == (None, "leave_out")
+    run("buildtrainingset", {**parameters, "AREA": None, "EXTENT": "3,4,51,52 [EPSG:4326]"})
+    assert fake_worker.job["parameters"]["extent"] == "3.0,4.0,51.0,52.0 [EPSG:4326]"
 
 
 def test_parcels_and_scenes_become_a_training_set(run, worker, season, fields, tmp_path):
