@@ -1,4 +1,4 @@
-"""The commands that make training sets and look at them."""
+"""The command that makes training sets."""
 
 from __future__ import annotations
 
@@ -10,17 +10,13 @@ from typing import Any
 
 from cropmap_core.commands.writing import Result, job_outputs, kept_if_killed, tell_unseen
 from cropmap_core.errors import JobError
-from cropmap_core.io.outputs import write_text
 from cropmap_core.jobs import Job
 from cropmap_core.samples.building import Built, Source, build, working_folder
 from cropmap_core.samples.declarations import read_declarations
-from cropmap_core.samples.files import SampleFile
 from cropmap_core.samples.labels import burn_labels, place_labels
 from cropmap_core.samples.legend import load_legend
 from cropmap_core.samples.rasters import RastersAsked, RasterSource
-from cropmap_core.samples.report import check_layer_name, render, write_suspicious
 from cropmap_core.samples.splits import SplitAsked
-from cropmap_core.samples.summary import Summary, summarize
 from cropmap_core.samples.tables import TableAsked, TableSource
 from cropmap_core.scenes.intake import READING, Asked, origin_of, stack_asked
 from cropmap_core.scenes.inventory import DEFAULT_BANDS
@@ -251,47 +247,3 @@ def _tell(job: Job, built: Built, output: Path) -> Result:
         "classes": dict(built.counts),
         "split": dict(description),
     }
-
-
-def summarizesamples(
-    job: Job, *, samples: Path, output_html: Path, output_suspicious: Path | None = None, seed: int = 0
-) -> Result:
-    """Describes a training set: its classes, profiles, gaps, separability and suspicious samples.
-
-    Args:
-        samples: Training set, .h5.
-        output_html: Report to write, HTML.
-        output_suspicious: Points of suspicious samples to write, GeoPackage or GeoJSON.
-        seed: Of what is drawn at random.
-    """
-    if output_html.suffix.lower() not in (".html", ".htm"):
-        raise JobError(f"OUTPUT_HTML is {output_html.name}.", "Give a name that ends in .html.")
-    if output_suspicious is not None:
-        check_layer_name(output_suspicious)
-    with job_outputs(job) as outputs, SampleFile(samples) as file:
-        outputs.protect([samples])
-        page = outputs.stage(output_html)
-        layer = None if output_suspicious is None else outputs.stage(output_suspicious)
-        job.progress(0.0, f"Looking at {len(file)} samples")
-        summary = summarize(file, seed, job.part(0.0, 0.9))
-        _warn_of_split(job, summary)
-        job.progress(0.9, "Drawing")
-        write_text(page, render(summary, samples.stem))
-        if layer is not None and output_suspicious is not None:
-            write_suspicious(summary.suspicious, layer, output_suspicious.stem)
-        outputs.commit()
-    reasons = summary.suspicious["reason"].value_counts().to_dict()
-    job.log(f"{len(summary.suspicious)} suspicious samples: {reasons}.")
-    return {
-        "output_html": str(output_html),
-        "output_suspicious": str(output_suspicious) if output_suspicious else None,
-        "samples": summary.samples,
-        "suspicious": len(summary.suspicious),
-    }
-
-
-def _warn_of_split(job: Job, summary: Summary) -> None:
-    if summary.accuracy is None:
-        job.warning("Labels are not judged: that needs samples of two classes in two folds.")
-    if summary.split.get("random"):
-        job.warning("The split is random: what is measured on it is too good for places that were not sampled.")

@@ -506,6 +506,56 @@ class TestSummary:
         assert "Random split." in (tmp_path / "set.html").read_text(encoding="utf-8")
         assert "The split is random" in outcome.texts("warning")
 
+    def test_suspicious_parcels_are_polygons_with_their_share(self, training_set: Path, tmp_path: Path) -> None:
+        """Squares around two samples each; one of the first square's is labelled wrongly. What they say is kept."""
+        west = [3.0 + 0.06 * (number % 5) for number in range(10)]
+        squares = [
+            box(x - 0.01, y - 0.005, x + 0.04, y + 0.005) for x, y in zip(west, [51.0] * 5 + [51.018] * 5, strict=True)
+        ]
+        given = {"farm": [f"farm {number}" for number in range(10)], "share": ["theirs"] * 10}
+        parcels = geopandas.GeoDataFrame(given, geometry=squares, crs=4326).to_crs(31370)
+        parcels.to_file(tmp_path / "parcels.gpkg")
+        outcome = run_here(
+            "summarizesamples",
+            samples=training_set,
+            parcels=tmp_path / "parcels.gpkg",
+            output_html=tmp_path / "set.html",
+            output_parcels=tmp_path / "suspicious.gpkg",
+        )
+        layer = geopandas.read_file(outcome.outputs["output_parcels"])
+        first = layer.iloc[0]
+        told = [first[name] for name in ("parcel", "farm", "pixels", "suspicious", "share", "looks_name")]
+        assert told == [1, "farm 0", 2, 1, 0.5, "maize"]
+        assert (layer["share"] >= 0.25).all()
+        assert len(layer) == outcome.outputs["suspicious_parcels"] < 5
+        assert layer.crs.to_epsg() == 31370
+        assert first.geometry.symmetric_difference(parcels.geometry[0]).area < 1e-3
+        assert f"{len(layer)} of 10 parcels are suspicious." in outcome.texts("log")
+
+    def test_samples_that_know_their_parcels_need_no_polygons(self, tmp_path: Path) -> None:
+        table = long_table(count=120)
+        table.loc[table["sample_id"] == "s000", "label"] = "wheat"
+        table["parcel"] = table["sample_id"].str[1:].astype(int) // 2
+        build(tmp_path, table)
+        run_here("summarizesamples", samples=tmp_path / "set.h5", output_html=tmp_path / "set.html")
+        page = (tmp_path / "set.html").read_text(encoding="utf-8")
+        listed = page.partition("<h2>Suspicious parcels</h2>")[2]
+        assert (
+            '<td class="number">0</td><td>wheat</td><td>maize</td><td class="number">1</td><td class="number">2</td>'
+            in listed
+        )
+
+    def test_parcels_elsewhere_are_refused(self, training_set: Path, tmp_path: Path) -> None:
+        geopandas.GeoDataFrame(geometry=[box(5, 45, 6, 46)], crs=4326).to_file(tmp_path / "parcels.gpkg")
+        outcome = run_here(
+            "summarizesamples",
+            samples=training_set,
+            parcels=tmp_path / "parcels.gpkg",
+            output_html=tmp_path / "set.html",
+        )
+        assert outcome.code == "ParcelError"
+        assert "No sample is in a parcel" in outcome.last["message"]
+
     @pytest.mark.parametrize("name", ["set.txt", "set.h5"])
     def test_names_that_are_no_page(self, training_set: Path, tmp_path: Path, name: str) -> None:
         assert run_here("summarizesamples", samples=training_set, output_html=tmp_path / name).code == "JobError"

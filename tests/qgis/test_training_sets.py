@@ -5,7 +5,7 @@ import csv
 import pytest
 from qgis.core import QgsFeature, QgsGeometry, QgsProcessingException, QgsRectangle, QgsVectorLayer
 
-from .conftest import Ear
+from .conftest import Ear, square
 
 SPLIT = {"SPLIT": "blocks", "BLOCK_SIZE_KM": 2, "FOLDS": 3}
 
@@ -38,6 +38,32 @@ def test_a_table_becomes_a_training_set_and_a_page_and_a_layer_tell_of_it(run, w
     assert outputs == {"OUTPUT_HTML": page, "OUTPUT_SUSPICIOUS": layer}
     assert "maize" in (tmp_path / "set.html").read_text()
     assert QgsVectorLayer(layer, "suspicious").isValid()
+
+
+def test_parcels_of_any_layer_are_judged(run, worker, table, layer_of, tmp_path):
+    """The first of forty samples is labelled wrongly."""
+    lines = table.read_text().replace("maize,3.0,51.0", "wheat,3.0,51.0")
+    table.write_text(lines)
+    samples, layer = str(tmp_path / "set.h5"), str(tmp_path / "parcels.gpkg")
+    run("buildtrainingset", {"TABLE": str(table), **SPLIT, "OUTPUT": samples})
+    squares = [square(2.99 + 0.03 * number, 50.99, 0.02) for number in range(8)]
+    parameters = {
+        "SAMPLES": samples,
+        "PARCELS": layer_of(*squares, crs="EPSG:4326"),
+        "OUTPUT_HTML": str(tmp_path / "set.html"),
+        "OUTPUT_PARCELS": layer,
+    }
+    assert run("summarizesamples", parameters)["OUTPUT_PARCELS"] == layer
+    first = next(QgsVectorLayer(layer, "suspicious").getFeatures())
+    assert (first["farmer"], first["share"], first["looks_name"]) == ("farmer 1", 1.0, "maize")
+
+
+def test_parcels_to_write_need_parcels(run, tmp_path):
+    samples = tmp_path / "set.h5"
+    samples.touch()
+    parameters = {"SAMPLES": str(samples), "OUTPUT_HTML": "set.html", "OUTPUT_PARCELS": str(tmp_path / "p.gpkg")}
+    with pytest.raises(QgsProcessingException, match="OUTPUT_PARCELS needs PARCELS"):
+        run("summarizesamples", parameters)
 
 
 def test_zones_of_any_layer_split(run, worker, table, tmp_path):
