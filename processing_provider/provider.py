@@ -19,6 +19,7 @@ from ..algorithms.runtimeinfo import RuntimeInfo
 from ..algorithms.searchscenes import SearchScenes
 from ..algorithms.stackscenes import StackScenes
 from ..algorithms.summarizesamples import SummarizeSamples
+from ..algorithms.trainmodel import TrainModel
 from .algorithm import ICON
 
 ALGORITHMS = (
@@ -34,6 +35,7 @@ ALGORITHMS = (
     PrepareLabels,
     BuildTrainingSet,
     SummarizeSamples,
+    TrainModel,
     RuntimeInfo,
     InstallRuntime,
 )

@@ -85,7 +85,7 @@ def trainmodel(
     settings = read_settings(hyper_parameters)
     base = None if from_model is None else load_bundle(from_model)
     if base is None:
-        check_architecture(architecture, settings)
+        settings = check_architecture(architecture, settings)
     recipe = Recipe(
         architecture if base is None else base.architecture,
         settings,
@@ -186,8 +186,8 @@ def _tell(job: Job, made: Made, judged: CrossValidation | None, output: Path, mo
     scores = made.validation
     job.log(
         f"{made.recipe.architecture}: {made.ended}; best epoch {made.best_epoch} of {len(made.history)}. On the "
-        f"validation samples, which chose it: macro F1 {scores.macro_f1:.3f}, OA {scores.overall_accuracy:.3f}. Temperature "
-        f"{made.temperature:.2f}. The network waited for samples {made.loader_share:.0%} of the time."
+        f"validation samples, which chose it: macro F1 {scores.macro_f1:.3f}, OA {scores.overall_accuracy:.3f}. "
+        f"Temperature {made.temperature:.2f}. The network waited for samples {made.loader_share:.0%} of the time."
     )
     if (made.counts < 3).any():
         few = [each.name for each, count in zip(made.classes, made.counts, strict=True) if count < 3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 import models
 from cropmap_core.classes import CropClass
-from cropmap_core.errors import IncompatibleModelError, JobError, TrainingError
+from cropmap_core.errors import IncompatibleModelError, JobError, MissingBandError, TrainingError
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.learning.calibration import find_temperature
 from cropmap_core.learning.feeding import Feed, Indices
@@ -23,10 +24,12 @@ from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.scores import Scores, confusion_matrix
 from cropmap_core.learning.validating import predict
 from cropmap_core.samples.files import PIXEL, UNUSED, SampleFile
+from cropmap_core.timeseries.formulas import INDICES
 from models.network import Network
 
 LARGEST_VALUE = 255
 """Class rasters are of bytes, and 0 is no class."""
+_BAND = re.compile("B([0-9]{2}|8A)")
 _PREDICTED_AT_ONCE = 1024
 _FEWEST_FOLDS = 3  # one to learn from, one to be steered by, one to be judged on
 
@@ -111,6 +114,7 @@ class Maker:
             raise IncompatibleModelError(
                 f"FROM_MODEL {base.id} takes the channels {', '.join(base.channels)}.", "Leave CHANNELS empty."
             )
+        check_channels(self.channels, file.layout.bands, str(file.path))
         too_large = [each for each in file.classes if each.value > LARGEST_VALUE]
         if too_large:
             raise TrainingError(
@@ -260,6 +264,26 @@ class Maker:
                 f"{self._recipe.architecture} looks at the pixels around, and {self._file.path} holds single pixels.",
                 "Make the training set with KIND=patch, or choose an architecture that works by pixel, like tempcnn.",
             )
+
+
+def check_channels(channels: Sequence[str], bands: Sequence[str], where: str) -> None:
+    """Refuses channels that cannot be made of some bands.
+
+    Raises:
+        JobError: One is neither a band nor an index, or is named twice.
+        MissingBandError: A band that one is made of is not there.
+    """
+    for name in channels:
+        if name not in bands and name not in INDICES and not _BAND.fullmatch(name):
+            raise JobError(
+                f"CHANNELS holds {name!r}.", f"Name bands ({', '.join(bands)}) and indices like NDVI: docs/indices.md."
+            )
+        needed = INDICES[name].bands if name in INDICES else (name,)
+        missing = [band for band in needed if band not in bands]
+        if missing:
+            raise MissingBandError(missing, where, f"Make the training set with it, or leave {name} out.")
+    if len(set(channels)) < len(channels):
+        raise JobError(f"CHANNELS names one twice: {', '.join(channels)}.", "Name each once.")
 
 
 def take_over(network: Network, classes: Sequence[CropClass], base: Bundle) -> None:

@@ -97,8 +97,11 @@ def read_settings(texts: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def check_architecture(architecture: str, hyper_parameters: Mapping[str, Any]) -> None:
+def check_architecture(architecture: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Refuses an architecture or a hyper-parameter that there is not, before anything is read.
+
+    Returns:
+        The settings, a single value of a list as a list of one.
 
     Raises:
         JobError: Lists those that there are.
@@ -106,16 +109,27 @@ def check_architecture(architecture: str, hyper_parameters: Mapping[str, Any]) -
     known = (*offered_architectures(), *TREES)
     _require(architecture in known, f"ARCHITECTURE is '{architecture}'.", f"Choose one of {', '.join(known)}.")
     if architecture in TREES:
-        return
+        return dict(settings)
+    defaults = {
+        each.name: each.default
+        for each in fields(models.ARCHITECTURES[architecture][0])
+        if each.name not in ("channels", "classes")
+    }
+    checked = {
+        name: [value] if isinstance(defaults.get(name), tuple) and not isinstance(value, list) else value
+        for name, value in settings.items()
+    }
     try:
-        models.build(architecture, **{"channels": 1, "classes": 2, **hyper_parameters})
+        models.build(architecture, **{"channels": 1, "classes": 2, **checked})
     except (TypeError, ValueError) as error:
-        settings = ", ".join(
-            f"{each.name}={each.default if each.default is not MISSING else '...'}"
-            for each in fields(models.ARCHITECTURES[architecture][0])
-            if each.name not in ("channels", "classes")
-        )
-        raise JobError(f"HYPER_PARAMETERS do not fit: {error}.", f"{architecture} takes {settings}.") from error
+        shown = {name: ",".join(map(str, v)) if isinstance(v, tuple) else v for name, v in defaults.items()}
+        raise JobError(
+            f"HYPER_PARAMETERS do not fit: {error}.",
+            "The defaults are "
+            + "; ".join(f"{name}={value}" for name, value in shown.items() if value is not MISSING)
+            + ".",
+        ) from error
+    return checked
 
 
 def offered_architectures() -> tuple[str, ...]:
