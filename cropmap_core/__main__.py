@@ -74,8 +74,14 @@ def _run_command_line(arguments: Sequence[str]) -> int:
     from cropmap_core.commands import COMMANDS
     from cropmap_core.parameters import add_arguments, bind
 
-    parser = argparse.ArgumentParser(prog="python -m cropmap_core", description="Crop maps from Sentinel-2.")
+    parser = argparse.ArgumentParser(
+        prog="python -m cropmap_core",
+        description="Crop maps from Sentinel-2.",
+        epilog="Commands may be written with dashes, such as classify-samples.",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
+    if arguments and arguments[0].replace("-", "") in COMMANDS:
+        arguments = [arguments[0].replace("-", ""), *arguments[1:]]
     named = [name for name in arguments[:1] if name in COMMANDS]
     for name in named or COMMANDS:  # of a command that is named, only its own imports
         function = COMMANDS[name]

@@ -76,6 +76,10 @@ class SamplesError(CropMapError):
     """A training set, or what it is to be made of, is damaged, empty or contradicts itself."""
 
 
+class TrainingError(CropMapError):
+    """A model cannot be trained: its samples do not suffice, or its loss is no number any more."""
+
+
 class ModelBundleError(CropMapError):
     """A model bundle is missing, incomplete or damaged."""
 

@@ -87,6 +87,7 @@ class TreeEnsemble(Network):
 
     def __init__(self, parameters: TreeEnsembleParameters) -> None:
         super().__init__()
+        self.sizes = parameters
         self.channels = parameters.channels
         self.classes = parameters.classes
         self.times = parameters.times

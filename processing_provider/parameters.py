@@ -181,6 +181,13 @@ def model() -> QgsProcessingParameterDefinition:
     )
 
 
+def own_model(name: str, description: str, text: str) -> QgsProcessingParameterDefinition:
+    """A model that may be left out."""
+    parameter = QgsProcessingParameterString(name, description, optional=True)
+    parameter.setMetadata(_chooser("ModelWidget"))
+    return with_help(parameter, text)
+
+
 def device() -> QgsProcessingParameterDefinition:
     """DEVICE: what the network runs on."""
     return with_help(

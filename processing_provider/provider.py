@@ -7,6 +7,7 @@ from qgis.PyQt.QtGui import QIcon
 
 from ..algorithms.buildtrainingset import BuildTrainingSet
 from ..algorithms.classify import Classify
+from ..algorithms.classifysamples import ClassifySamples
 from ..algorithms.compositetimeseries import CompositeTimeSeries
 from ..algorithms.computeindices import ComputeIndices
 from ..algorithms.fillgaps import FillGaps
@@ -18,6 +19,7 @@ from ..algorithms.runtimeinfo import RuntimeInfo
 from ..algorithms.searchscenes import SearchScenes
 from ..algorithms.stackscenes import StackScenes
 from ..algorithms.summarizesamples import SummarizeSamples
+from ..algorithms.trainmodel import TrainModel
 from .algorithm import ICON
 
 ALGORITHMS = (
@@ -27,11 +29,13 @@ ALGORITHMS = (
     FillGaps,
     ComputeIndices,
     Classify,
+    ClassifySamples,
     ParcelAttributes,
     MapCrops,
     PrepareLabels,
     BuildTrainingSet,
     SummarizeSamples,
+    TrainModel,
     RuntimeInfo,
     InstallRuntime,
 )

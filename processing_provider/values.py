@@ -184,13 +184,17 @@ class Values:
             )
         return os.path.abspath(path)
 
-    def model(self) -> str:
-        """The model as a job's parameter.
+    def model(self, name: str = "MODEL") -> str:
+        """A model as a job's parameter.
 
         Raises:
             JobFailed: It is unknown (ModelBundleError).
         """
-        return model_cards.resolve(self.text("MODEL"))
+        return model_cards.resolve(self.text(name))
+
+    def texts(self, name: str) -> list[str]:
+        """Texts separated by commas, semicolons or line breaks."""
+        return [part.strip() for part in re.split(r"[,;\n]", self.text(name)) if part.strip()]
 
     def target(self, name: str, beneath: str | None = None) -> str | None:
         """The file of a raster output, None where it is skipped.

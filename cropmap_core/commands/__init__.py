@@ -17,11 +17,13 @@ _MODULES = {
     "fillgaps": "prepare",
     "computeindices": "prepare",
     "classify": "mapping",
+    "classifysamples": "tables",
     "parcelattributes": "mapping",
     "mapcrops": "mapping",
     "preparelabels": "labels",
     "buildtrainingset": "samples",
-    "summarizesamples": "samples",
+    "summarizesamples": "summary",
+    "trainmodel": "training",
 }
 
 

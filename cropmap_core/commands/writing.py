@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import glob
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from cropmap_core.errors import NoValidObservationError
-from cropmap_core.io.outputs import Outputs, write_text
+from cropmap_core.io.outputs import Outputs, write_text, written_whole
 from cropmap_core.jobs import Job
 from cropmap_core.scenes.intake import READING
 from cropmap_core.styles import true_colour_style
@@ -25,6 +27,37 @@ def job_outputs(job: Job) -> Outputs:
     outputs = Outputs(job.id)
     job.undo_with(outputs.discard)
     return outputs
+
+
+@contextmanager
+def kept_if_killed(job: Job, folder: Path, outputs: Outputs) -> Iterator[Path]:
+    """A folder of a job that only a killed process leaves behind."""
+
+    def undo() -> bool:
+        shutil.rmtree(folder, ignore_errors=True)
+        return outputs.discard()
+
+    job.undo_with(undo)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def job_folder(job: Job, output: Path, outputs: Outputs) -> Iterator[Path]:
+    """A hidden folder beside an output for a job's own files; what killed jobs left of theirs is removed.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    folder = output.absolute().parent / f".{output.name}.{job.id}.working"
+    for left in folder.parent.glob(f".{glob.escape(output.name)}.*.working"):
+        shutil.rmtree(left, ignore_errors=True)
+    with written_whole(output):
+        folder.mkdir()
+    with kept_if_killed(job, folder, outputs):
+        yield folder
 
 
 def write_step(

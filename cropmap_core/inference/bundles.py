@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -32,7 +32,17 @@ from cropmap_core.io.outputs import write_text
 from cropmap_core.timeseries.formulas import INDICES
 from models.network import Network
 
-__all__ = ["BUNDLED", "Bundle", "CropClass", "bundled_ids", "check_fits", "list_bundles", "load_bundle", "save_bundle"]
+__all__ = [
+    "BUNDLED",
+    "Bundle",
+    "CropClass",
+    "bundled_ids",
+    "check_fits",
+    "check_free",
+    "list_bundles",
+    "load_bundle",
+    "save_bundle",
+]
 
 BUNDLED = Path(models.__path__[0]) / "bundled"
 """Folder of the bundles that come with CropMap."""
@@ -81,7 +91,13 @@ def load_bundle(id_or_folder: str | Path) -> Bundle:
     return bundle
 
 
-def save_bundle(bundle: Bundle, network: Network, signatures: Mapping[str, Any], card: str) -> Bundle:
+def save_bundle(
+    bundle: Bundle,
+    network: Network,
+    signatures: Mapping[str, Any],
+    card: str,
+    write_more: Callable[[Path], None] = lambda folder: None,
+) -> Bundle:
     """Writes a bundle whole, in place of what stood in its folder.
 
     Args:
@@ -89,14 +105,16 @@ def save_bundle(bundle: Bundle, network: Network, signatures: Mapping[str, Any],
         network: The trained network.
         signatures: What `cropmap_core.learning.signatures` made of the training pixels.
         card: The model card, Markdown.
+        write_more: Writes further files into the folder that it is given.
 
     Returns:
         The bundle as it reads from its folder.
 
     Raises:
         ModelBundleError: The parts do not fit each other.
-        OutputError: The folder cannot be written.
+        OutputError: The folder cannot be written, or holds something else than a bundle.
     """
+    check_free(bundle.folder)
     try:
         bundle.folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".", dir=bundle.folder.parent) as scratch:
@@ -109,6 +127,7 @@ def save_bundle(bundle: Bundle, network: Network, signatures: Mapping[str, Any],
             _write_json(part / ITEM, item_of_bundle(bundle, parameters))
             _write_json(part / SIGNATURES, signatures)
             write_text(part / CARD, card)
+            write_more(part)
             loaded = load_bundle(part)
             if bundle.folder.exists():
                 bundle.folder.rename(Path(scratch) / "old")
@@ -118,6 +137,20 @@ def save_bundle(bundle: Bundle, network: Network, signatures: Mapping[str, Any],
             f"The model bundle {bundle.folder} cannot be written: {error}.", "Choose another folder, or make room."
         ) from error
     return replace(loaded, folder=bundle.folder)
+
+
+def check_free(folder: Path) -> None:
+    """Refuses a folder for a bundle that holds something else, which would be lost.
+
+    Raises:
+        OutputError: It does, or it is a file.
+    """
+    if folder.is_dir() and ((folder / ITEM).is_file() or not any(folder.iterdir())):
+        return
+    if folder.exists():
+        raise OutputError(
+            f"{folder} is there already and is no model bundle.", "Give a new folder, or that of a model to replace."
+        )
 
 
 def check_fits(bundle: Bundle, bands: Sequence[str], dates: Sequence[date]) -> None:

@@ -22,6 +22,7 @@ def make_signatures(
     channels: Sequence[str],
     months: Sequence[int],
     classes: Sequence[CropClass],
+    period: str = "month",
 ) -> dict[str, Any]:
     """Quartiles of the training pixels by class, channel and month.
 
@@ -30,8 +31,9 @@ def make_signatures(
         labels: Position of the class among `classes`, -1 where there is none, shape (H, W).
         parcels: Parcel number, shape (H, W).
         channels: Names of the C channels.
-        months: Calendar months of the T composites.
+        months: Calendar months in which the T composites begin.
         classes: The model's classes.
+        period: Of the composites.
 
     Returns:
         What `signatures.json` holds.
@@ -39,7 +41,8 @@ def make_signatures(
     entries = []
     for position, crop in enumerate(classes):
         here = labels == position
-        found = np.percentile(season[..., here], list(QUARTILES.values()), axis=2)  # (3, T, C)
+        pixels = season[..., here] if here.any() else np.full((*season.shape[:2], 1), np.nan)
+        found = np.percentile(pixels, list(QUARTILES.values()), axis=2)  # (3, T, C)
         entries.append(
             {
                 "value": crop.value,
@@ -48,7 +51,9 @@ def make_signatures(
                 "parcels": int(np.unique(parcels[here]).size),
                 "quartiles": {
                     name: {
-                        quartile: [round(float(value), 4) for value in found[row, :, channel]]
+                        quartile: [
+                            round(float(value), 4) if np.isfinite(value) else None for value in found[row, :, channel]
+                        ]
                         for row, quartile in enumerate(QUARTILES)
                     }
                     for channel, name in enumerate(channels)
@@ -57,7 +62,7 @@ def make_signatures(
         )
     return {
         "version": 1,
-        "statistic": "quartiles over training pixels of filled monthly median composites",
+        "statistic": f"quartiles over training pixels of filled median composites, PERIOD={period}",
         "months": list(months),
         "channels": list(channels),
         "classes": entries,

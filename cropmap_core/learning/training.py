@@ -14,6 +14,7 @@ from torch.nn import functional
 
 import models
 from cropmap_core.learning.augmentation import Augmentation, Labelled, Landscape, LandscapeMaker, Reflectance
+from cropmap_core.learning.patches import patches_at_random
 from cropmap_core.timeseries.formulas import INDICES
 from models.network import Network
 
@@ -118,7 +119,7 @@ def _fit(trained: Trained, maker: LandscapeMaker, recipe: Recipe) -> None:
         landscapes = [maker.make() for _ in range(recipe.landscapes)]
         x, valid, target = _batch(trained, landscapes)
         if network.kind == "patch":
-            x, valid, target = _patches_at_random(x, valid, target, network.patch_size, recipe.patches, rng)
+            x, valid, target = patches_at_random(x, valid, target, network.patch_size, recipe.patches, rng)
         logits = network(x, days.expand(len(x), -1), valid)
         loss = functional.cross_entropy(logits, target, ignore_index=-1, label_smoothing=recipe.label_smoothing)
         optimiser.zero_grad()
@@ -140,40 +141,3 @@ def _batch(trained: Trained, landscapes: Sequence[Landscape]) -> tuple[Tensor, T
     x = trained.tensor(np.stack([landscape.reflectance for landscape in landscapes]))
     valid = torch.from_numpy(np.stack([landscape.valid for landscape in landscapes]))
     return x, valid, torch.from_numpy(np.stack([landscape.classes for landscape in landscapes]))
-
-
-def _patches_at_random(
-    x: Tensor, valid: Tensor, target: Tensor, size: int, count: int, rng: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`count` patches per landscape, each around a pixel with a class."""
-    chosen = []
-    for sample in target:
-        labelled = (sample >= 0).flatten().nonzero().flatten()
-        chosen.append(labelled[torch.from_numpy(rng.integers(len(labelled), size=count))])
-    sample = torch.arange(len(target)).repeat_interleave(count)
-    pixel = torch.cat(chosen)
-    x, valid = cut_patches(x, valid, sample, pixel, size)
-    return x, valid, target.flatten(1)[sample, pixel]
-
-
-def cut_patches(x: Tensor, valid: Tensor, sample: Tensor, pixel: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Patches around pixels; beyond the edge nothing is valid.
-
-    Args:
-        x: Shape (B, T, C, H, W).
-        valid: Shape (B, T, H, W).
-        sample: Which of the B, shape (N,).
-        pixel: Position among its H * W pixels, shape (N,).
-        size: Edge of the patches, odd.
-
-    Returns:
-        Shapes (N, T, C, size, size) and (N, T, size, size).
-    """
-    margin, width = size // 2, x.shape[-1]
-    x, valid = functional.pad(x, (margin,) * 4), functional.pad(valid, (margin,) * 4)
-    offset = torch.arange(size)
-    rows = (pixel // width)[:, None, None] + offset[:, None]  # (N, size, 1)
-    cols = (pixel % width)[:, None, None] + offset  # (N, 1, size)
-    at = sample[:, None, None]
-    patches = x[at, :, :, rows, cols].permute(0, 3, 4, 1, 2)  # (N, size, size, T, C) before
-    return patches, valid[at, :, rows, cols].permute(0, 3, 1, 2)

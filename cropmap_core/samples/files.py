@@ -307,6 +307,19 @@ class SampleFile:
                 self._read_sorted(name, index[order], found[name], order)
         return Batch(index, **found)
 
+    def read_labels(self, index: NDArray[np.int64]) -> NDArray[np.int16]:
+        """Class values of samples in any order, 0 unlabelled, shape (N, H, W).
+
+        Raises:
+            SamplesError: The file is damaged where they are.
+        """
+        index = np.asarray(index, np.int64)
+        order = np.argsort(index, kind="stable")
+        label = np.empty((len(index), *self._file["label"].shape[1:]), np.int16)
+        with self._reading():
+            self._read_sorted("label", index[order], label, order)
+        return label
+
     def batches(
         self, index: NDArray[np.int64], size: int, seed: int | None = None, chunks_at_once: int = 64
     ) -> Iterator[Batch]:

@@ -13,18 +13,16 @@ import pandas
 from numpy.typing import NDArray
 
 from cropmap_core.classes import CropClass
-from cropmap_core.errors import JobError, SamplesError
+from cropmap_core.errors import SamplesError
 from cropmap_core.samples.classes import UNLABELLED, name_classes
+from cropmap_core.samples.drawers import sort_into_drawers
 from cropmap_core.samples.files import NO_PARCEL, PIXEL, Layout, Samples, Texts
 from cropmap_core.samples.legend import Legend
 from cropmap_core.samples.places import mgrs_tiles
-from cropmap_core.samples.rows import TableColumns, find_columns, sort_into_drawers
+from cropmap_core.samples.row_composites import REFLECTANCE, check_magnitude, check_reflectance, composite_rows
 from cropmap_core.samples.seasons import AUTO, make_season
-from cropmap_core.timeseries.series import NODATA
+from cropmap_core.samples.table_columns import TableColumns, find_columns
 
-REFLECTANCE = {"scaled": 1.0, "unit": 10000.0}
-"""What values are to be multiplied with to be reflectance x 10000."""
-_SMALLEST_SCALED = 2.0  # reflectance x 10000 with no value above it can only be meant as 0-1
 _YEAR_COLUMNS = ("year", "season")
 _SHOWN = 20
 
@@ -59,16 +57,11 @@ class TableSource:
     """
 
     def __init__(self, path: Path, asked: TableAsked, folder: Path) -> None:
-        if asked.reflectance not in REFLECTANCE:
-            raise JobError(f"REFLECTANCE is '{asked.reflectance}'.", f"Choose one of {', '.join(REFLECTANCE)}.")
+        check_reflectance(asked.reflectance)
         self._path, self._asked = path, asked
         self._columns = _with_bands(find_columns(path), asked.bands, path)
         self._drawers, overview = sort_into_drawers(path, self._columns, folder)
-        if asked.reflectance == "scaled" and overview.largest <= _SMALLEST_SCALED:
-            raise SamplesError(
-                f"{path} holds no value above {overview.largest:g}: that is no reflectance x 10000.",
-                "Set REFLECTANCE to unit.",
-            )
+        check_magnitude(path, overview.largest, asked.reflectance)
         self._season = make_season(asked.period, overview.dates, asked.start, asked.end)
         self.layout = Layout(PIXEL, tuple(self._columns.bands), self._season.period, self._season.days)
         self.classes, self._values, self.warnings = _classes(overview.labels, asked.legend, path)
@@ -89,7 +82,14 @@ class TableSource:
             return None
         key = pandas.MultiIndex.from_arrays([rows["sample_id"], year])
         sample, keys = pandas.factorize(key, sort=True)
-        data, valid = self._pivot(rows, sample, time, len(keys))
+        observed = rows["valid"].to_numpy()
+        values = rows.loc[observed, list(self._columns.bands)].to_numpy(np.float64)
+        data, valid = composite_rows(
+            values * REFLECTANCE[self._asked.reflectance],
+            sample[observed],
+            time[observed],
+            (len(keys), len(self._season.dates)),
+        )
         first = pandas.Series(np.arange(len(rows))).groupby(sample).first().to_numpy()
         ids, years = keys.get_level_values(0).to_numpy(str), keys.get_level_values(1).to_numpy(np.int64)
         several = pandas.Series(ids).duplicated(keep=False).to_numpy()
@@ -118,26 +118,6 @@ class TableSource:
             **texts,
         )
         return _shuffled(samples, step)
-
-    def _pivot(
-        self, rows: pandas.DataFrame, sample: NDArray[np.int64], time: NDArray[np.int64], count: int
-    ) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
-        """Rows to (N, T, C, 1, 1): the median of what was observed in a period, as compositing takes it."""
-        bands = list(self._columns.bands)
-        cell = sample * len(self._season.dates) + time
-        observed = rows["valid"].to_numpy()
-        values = rows.loc[observed, bands].to_numpy(np.float64) * REFLECTANCE[self._asked.reflectance]
-        places = cell[observed]
-        if len(np.unique(places)) < len(places):
-            medians = pandas.DataFrame(values).groupby(places).median()
-            values, places = medians.to_numpy(), medians.index.to_numpy()
-        limits = np.iinfo(np.int16)
-        data = np.full((count * len(self._season.dates), len(bands)), NODATA, np.int16)
-        data[places] = np.clip(np.rint(values), limits.min + 1, limits.max)
-        valid = np.zeros(len(data), dtype=bool)
-        valid[places] = True
-        times = len(self._season.dates)
-        return data.reshape(count, times, len(bands), 1, 1), valid.reshape(count, times, 1, 1)
 
     def _labels(self, rows: pandas.DataFrame, sample: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int16]:
         values = rows["label"].map(self._values).fillna(UNLABELLED).to_numpy(np.int16)
@@ -176,8 +156,7 @@ def _with_bands(columns: TableColumns, bands: tuple[str, ...] | None, path: Path
         raise SamplesError(
             f"{path} lacks {', '.join(missing)}: it has {', '.join(columns.bands)}.", "Choose BANDS that it has."
         )
-    chosen = {band: theirs for band, theirs in columns.bands.items() if band in bands}
-    return TableColumns(columns.named, chosen, columns.further)
+    return columns.with_bands(bands)
 
 
 def _classes(

@@ -13,8 +13,9 @@ import torch
 from cropmap_core.errors import ModelBundleError
 from cropmap_core.inference.bundles import CropClass, load_bundle, save_bundle
 from cropmap_core.learning.augmentation import Augmentation, Labelled, LandscapeMaker, resampled_seasons
+from cropmap_core.learning.patches import cut_patches
 from cropmap_core.learning.signatures import make_signatures, read_quartiles
-from cropmap_core.learning.training import Recipe, Trained, cut_patches, make_channels, train
+from cropmap_core.learning.training import Recipe, Trained, make_channels, train
 from cropmap_core.timeseries.compositing import composite
 from cropmap_core.timeseries.filling import Filled
 from cropmap_core.timeseries.indices import with_indices

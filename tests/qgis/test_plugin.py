@@ -19,6 +19,7 @@ IDS = {
     "fillgaps": "prepare",
     "computeindices": "prepare",
     "classify": "map",
+    "classifysamples": "map",
     "parcelattributes": "map",
     "mapcrops": "map",
     "preparelabels": "train",
@@ -38,6 +39,7 @@ PARAMETERS = {
     "fillgaps": "SERIES METHOD [MAX_GAP] WINDOW ORDER SMOOTHNESS OUTPUT [OUTPUT_PROVENANCE]",
     "computeindices": "SERIES [INDICES] [FORMULA] INCLUDE_REFLECTANCE OUTPUT",
     "classify": "SERIES MODEL DEVICE OUTPUT_CLASSES [OUTPUT_CONFIDENCE]",
+    "classifysamples": "INPUT MODEL REFLECTANCE PROBABILITIES DEVICE OUTPUT",
     "parcelattributes": "PARCELS CLASSES [CONFIDENCE] OUTPUT",
     "mapcrops": "SCENES [PARCELS] [START_DATE] [END_DATE] [AREA] [EXTENT] [TEMPLATE] COVER [CRS] RESAMPLING "
     "MISSING_SCL MODEL KEEP_CLASSES [MONTHS] MAX_CLOUD OFFSET DEVICE OUTPUT_CLASSES [OUTPUT_CONFIDENCE] "
@@ -47,9 +49,10 @@ PARAMETERS = {
     "[OUTPUT_PARCELS] [OUTPUT_TABLE] [OUTPUT_DRAFT] [OUTPUT_ZONES]",
     "buildtrainingset": "[TABLE] [SERIES] [SCENES] [LABELS] [PARCELS_RASTER] [PARCELS] [FIELD] [NAME_FIELD] [LEGEND] "
     "BUFFER MIN_PIXELS [START_DATE] [END_DATE] PERIOD [BANDS] REFLECTANCE [LABEL_YEAR] KIND PATCH_SIZE "
-    "PIXELS_PER_PARCEL PIXELS_PER_CLASS FILL [MONTHS] MAX_CLOUD KEEP_CLASSES OFFSET SPLIT FOLDS VALIDATION_FOLDS "
-    "TEST_FOLDS BLOCK_SIZE_KM BUFFER_M [ZONES] [ZONE_FIELD] [SPLIT_COLUMN] CONFIRM_RANDOM SEED OUTPUT",
-    "summarizesamples": "SAMPLES OUTPUT_HTML [OUTPUT_SUSPICIOUS]",
+    "PIXELS_PER_PARCEL PIXELS_PER_CLASS FILL [AREA] [EXTENT] MISSING_SCL [MONTHS] MAX_CLOUD KEEP_CLASSES OFFSET "
+    "SPLIT FOLDS VALIDATION_FOLDS TEST_FOLDS BLOCK_SIZE_KM BUFFER_M [ZONES] [ZONE_FIELD] [SPLIT_COLUMN] "
+    "CONFIRM_RANDOM SEED OUTPUT",
+    "summarizesamples": "SAMPLES [PARCELS] OUTPUT_HTML [OUTPUT_SUSPICIOUS] [OUTPUT_PARCELS]",
     "runtimeinfo": "",
     "installruntime": "TORCH [INDEX_URL] [TORCH_INDEX_URL] [WHEELS] [PYTHON]",
 }
@@ -83,6 +86,7 @@ DEFAULTS = {
     "ZONE_COUNT": 10,
     "MIN_CROPLAND": 50,
     "REFLECTANCE": "scaled",
+    "PROBABILITIES": False,
     "KIND": "pixel",
     "PATCH_SIZE": 32,
     "PIXELS_PER_PARCEL": 20,
@@ -219,6 +223,7 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
     assert of_samples["kind"]["enum"] == vocabulary.SAMPLE_KINDS
     assert of_samples["split"]["enum"] == vocabulary.SPLITS
     assert of_samples["reflectance"]["enum"] == vocabulary.REFLECTANCES
+    assert definitions["classifysamples"]["properties"]["reflectance"]["enum"] == vocabulary.REFLECTANCES
 
 
 def test_the_indices_on_offer_are_those_that_the_worker_computes():

@@ -48,6 +48,7 @@ def test_the_algorithms_are_listed_and_explained(qgis_process):
     assert [line.split("\t")[1] for line in listed.splitlines() if "\tcropmap:" in line] == [
         "cropmap:buildtrainingset",
         "cropmap:classify",
+        "cropmap:classifysamples",
         "cropmap:compositetimeseries",
         "cropmap:computeindices",
         "cropmap:fillgaps",

@@ -1,0 +1,248 @@
+"""Classes of a long table's samples: their rows composited as a model wants them, and what its network says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pyarrow
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from cropmap_core.classes import CropClass
+from cropmap_core.errors import IncompatibleModelError, JobError
+from cropmap_core.inference.bundles import Bundle
+from cropmap_core.inference.predictor import Predictor, Progress
+from cropmap_core.inference.seasons import last_day, season_of
+from cropmap_core.io.outputs import write_table, written_whole
+from cropmap_core.samples.row_composites import composite_rows
+from cropmap_core.samples.seasons import Season
+from cropmap_core.samples.table_columns import TableColumns, find_columns, is_parquet
+
+_COMMON_YEAR = 2017  # and the two after it are common years
+_A_YEAR = timedelta(days=365)
+_SAMPLES_AT_ONCE = 4096  # so that progress is told, and activations of a network stay small
+_ROWS_A_GROUP = 100_000
+_DECIMALS = 6
+_WHOLE_NUMBER = re.compile(r"0|-?[1-9]\d{0,17}")
+
+
+@dataclass
+class Counts:
+    """What was met on the way."""
+
+    rows: int = 0
+    outside: int = 0
+    """Rows that lie outside of the season."""
+    samples: int = 0
+    unseen: int = 0
+    """Samples without a valid row in the season."""
+    sparse: int = 0
+    """Samples seen in less than half of its periods."""
+    several: int = 0
+    """Samples with valid rows in the seasons of several years."""
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
+
+@dataclass(frozen=True)
+class SampleClasses:
+    """What a model says of samples."""
+
+    sample_id: NDArray[Any]
+    """Texts, shape (N,)."""
+    probability: NDArray[np.float32]
+    """In the order of the model's classes, shape (N, K); NaN where nothing was observed."""
+    counts: Counts
+
+
+def table_columns(path: Path, bundle: Bundle) -> TableColumns:
+    """The columns of a table that a model looks at: what was observed when, in the bands that it needs.
+
+    Raises:
+        IncompatibleModelError: A band is not there.
+        SamplesError: The table cannot be read, or lacks sample_id or date.
+        MissingBandError: It holds no band at all.
+    """
+    columns = find_columns(path)
+    missing = [band for band in bundle.reflectance_bands if band not in columns.bands]
+    if missing:
+        raise IncompatibleModelError(
+            f"The model {bundle.id} needs {', '.join(missing)}; {path} holds {', '.join(columns.bands)}.",
+            f"Add {', '.join(missing)} to the table, or choose a model that does without.",
+        )
+    return columns.with_bands(bundle.reflectance_bands).observations()
+
+
+def table_season(bundle: Bundle) -> Season:
+    """The season into whose periods a model wants rows composited, of whatever year.
+
+    A list of days does not say how long the last period is: it is taken to be as long as the one before.
+
+    Raises:
+        IncompatibleModelError: It is longer than a year, so that a row could belong to two.
+    """
+    days = season_of(bundle.first_days, _COMMON_YEAR)
+    first, last = days[0], days[-1]
+    if last - first >= _A_YEAR:
+        raise IncompatibleModelError(
+            f"The season of the model {bundle.id} is longer than a year ({first:%m-%d} to {last:%m-%d}).",
+            "Classify a time series with it (classify), or choose another model for tables.",
+        )
+    if bundle.period.startswith("dates:"):
+        end = last if len(days) == 1 else last + (last - days[-2]) - timedelta(days=1)
+    else:
+        end = last_day(bundle.period, days)
+    return Season(bundle.period, days, min(end, first + _A_YEAR - timedelta(days=1)))
+
+
+def season_in_words(season: Season) -> str:
+    """First and last day of a season, without the year."""
+    return " to ".join(f"{day.day} {day:%B}" for day in (season.dates[0], season.end))
+
+
+def classify_rows(
+    rows: pandas.DataFrame,
+    season: Season,
+    scale: float,
+    predictor: Predictor,
+    progress: Progress = lambda fraction: None,
+) -> SampleClasses:
+    """Classifies samples, of which all rows must be there.
+
+    Rows of a period are composited by their median. A sample with valid rows in the seasons of several years is
+    classified by the one in which most periods were observed, of equals by the latest.
+
+    Args:
+        rows: As `read_rows` gives them, of the bands that the model needs.
+        season: The model's season.
+        scale: What makes reflectance x 10000 of their values.
+        predictor: The model.
+        progress: Called with the share that is done; may raise to stop.
+    """
+    sample, ids = pandas.factorize(rows["sample_id"], sort=True)
+    year, time = season.place(rows["date"].to_numpy())
+    usable = rows["valid"].to_numpy() & (time >= 0)
+    chosen, several = _choose_years(sample[usable], year[usable], time[usable], len(ids))
+    usable &= year == chosen[sample]
+    bands = list(predictor.bundle.reflectance_bands)
+    data, valid = composite_rows(
+        rows.loc[usable, bands].to_numpy(np.float64) * scale,
+        sample[usable],
+        time[usable],
+        (len(ids), len(season.dates)),
+    )
+    probability = np.empty((len(ids), len(predictor.bundle.classes)), np.float32)
+    for start in range(0, len(ids), _SAMPLES_AT_ONCE):
+        progress(start / len(ids))
+        some = slice(start, start + _SAMPLES_AT_ONCE)
+        probability[some] = predictor.probabilities(data[some], valid[some], bands)[:, :, 0, 0]
+    seen = valid.sum(axis=(1, 2, 3))
+    counts = Counts(
+        rows=len(rows),
+        outside=int((time < 0).sum()),
+        samples=len(ids),
+        unseen=int((seen == 0).sum()),
+        sparse=int(((seen > 0) & (2 * seen < len(season.dates))).sum()),
+        several=several,
+    )
+    return SampleClasses(np.asarray(ids, dtype=object), probability, counts)
+
+
+def _choose_years(
+    sample: NDArray[np.int64], year: NDArray[np.int64], time: NDArray[np.int64], count: int
+) -> tuple[NDArray[np.int64], int]:
+    """The year of each sample's season, 0 where it has none, and how many samples had a choice."""
+    seasons = (
+        pandas.DataFrame({"sample": sample, "year": year, "time": time})
+        .drop_duplicates()
+        .groupby(["sample", "year"], as_index=False)
+        .size()
+        .sort_values(["sample", "size", "year"])
+    )
+    best = seasons.drop_duplicates("sample", keep="last")
+    chosen = np.zeros(count, np.int64)
+    chosen[best["sample"].to_numpy()] = best["year"].to_numpy()
+    return chosen, int(seasons["sample"].duplicated().groupby(seasons["sample"]).any().sum())
+
+
+def class_table(
+    found: Sequence[SampleClasses], classes: Sequence[CropClass], source: Path, id_column: str, each_class: bool
+) -> pyarrow.Table:
+    """What a model says of all samples, a row each, in the order of their ids.
+
+    Args:
+        found: What it says, drawer by drawer.
+        classes: Its classes.
+        source: The table of the samples.
+        id_column: The table's name for sample_id.
+        each_class: Whether to give the probabilities of all classes, as `prob_NAME`.
+
+    Returns:
+        `sample_id`, whole numbers where the table's are, else text; `pred_code`, `pred_crop` and `pred_prob`, null
+        where nothing was observed.
+    """
+    ids = _ids_as_given(np.concatenate([each.sample_id for each in found]), source, id_column)
+    order = np.argsort(ids, kind="stable")
+    probability = np.concatenate([each.probability for each in found])[order]
+    unseen = np.isnan(probability).any(axis=1)
+    best = np.where(unseen, 0, probability.argmax(axis=1))
+    rounded = probability.astype(np.float64).round(_DECIMALS)
+    codes = np.asarray([each.value for each in classes], np.int32)
+    names = np.asarray([each.name for each in classes], dtype=object)
+    columns = {
+        "sample_id": pyarrow.array(ids[order]),
+        "pred_code": pyarrow.array(codes[best], mask=unseen),
+        "pred_crop": pyarrow.array(names[best], type=pyarrow.string(), mask=unseen),
+        "pred_prob": pyarrow.array(rounded[np.arange(len(best)), best], mask=unseen),
+    }
+    if each_class:
+        columns |= {
+            f"prob_{crop.name}": pyarrow.array(rounded[:, place], mask=unseen) for place, crop in enumerate(classes)
+        }
+    return pyarrow.table(columns)
+
+
+def _ids_as_given(ids: NDArray[Any], source: Path, column: str) -> NDArray[Any]:
+    """Texts, or whole numbers: what parquet says they are, and what anybody would read them as in CSV."""
+    if is_parquet(source):
+        kind = pyarrow.parquet.read_schema(source).field(column).type
+        numbers = pyarrow.types.is_integer(kind)
+    else:
+        numbers = all(_WHOLE_NUMBER.fullmatch(each) for each in ids)
+    return ids.astype(np.int64) if numbers else ids
+
+
+def check_table_name(path: Path) -> None:
+    """Refuses a name that says of no kind of table what it is.
+
+    Raises:
+        JobError: It is neither parquet nor CSV.
+    """
+    if path.suffix.lower() not in (".parquet", ".pq", ".csv"):
+        raise JobError(f"OUTPUT is {path.name}.", "Give a name that ends in .parquet or .csv.")
+
+
+def write_classes(table: pyarrow.Table, path: Path) -> None:
+    """Writes a table as parquet or CSV, by its name; null is an empty cell in CSV.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    if path.suffix.lower() == ".csv":
+        write_table(table.column_names, _cells(table), path)
+    else:
+        with written_whole(path):
+            pyarrow.parquet.write_table(table, path, row_group_size=_ROWS_A_GROUP)
+
+
+def _cells(table: pyarrow.Table) -> Iterator[tuple[Any, ...]]:
+    for batch in table.to_batches(max_chunksize=_ROWS_A_GROUP):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)

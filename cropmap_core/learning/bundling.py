@@ -1,0 +1,243 @@
+"""From a trained model to its bundle: what it takes, what it learnt from, and how it did."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cropmap_core import __version__
+from cropmap_core.errors import TrainingError
+from cropmap_core.inference.bundles import Bundle, check_free, save_bundle
+from cropmap_core.io.outputs import write_text
+from cropmap_core.learning.feeding import Feed
+from cropmap_core.learning.making import CrossValidation, Made
+from cropmap_core.learning.seen import collect_seen, write_seen
+from cropmap_core.learning.signatures import make_signatures
+from cropmap_core.samples.files import SampleFile
+
+TRAINING = "training.json"
+_SIGNATURE_SAMPLES = 20_000
+_AT_ONCE = 2048
+_EVERYWHERE = (-180.0, -90.0, 180.0, 90.0)
+
+_CARD = """# {title}
+
+{architecture}, {parameters:,} parameters, trained by CropMap {version} on `{samples}`.
+
+## Input
+{period} composites (median of clear observations, gaps filled by the reference rule) from {first} on, {dates} dates.
+Channels: {channels}.
+
+## Classes and training samples
+| value | class | labelled pixels |
+|---|---|---|
+{classes}
+
+Sources: {sources}. Split by {method}{random}: {training} samples to learn from, {steering} to be steered by.
+Least distance between training and validation: {distance}.
+
+## Accuracy
+| on | macro F1 | overall accuracy |
+|---|---|---|
+{accuracy}
+
+The validation samples chose the epoch and the temperature, so their figures are a little too good. What counts is what
+`evaluatemodel` says of the test samples, which this model has not seen. Labels are declarations, surveys or maps:
+agreement with them is what is measured.
+
+## Limits
+It knows the classes above and no others: whatever else grows is given one of them. It was trained on the seasons
+{seasons}, within {bbox}; elsewhere and in other years it has to be tried before it is trusted.
+
+## Recipe
+{recipe}
+
+Ended after {epochs} epochs ({ended}); the best was epoch {best}. Temperature {temperature:.3f}.
+"""
+
+
+def write_bundle(file: SampleFile, made: Made, judged: CrossValidation | None, folder: Path, title: str) -> Bundle:
+    """Writes a trained model as a bundle, with what it has seen (`seen.safetensors`) and `training.json` beside.
+
+    Args:
+        file: The training set.
+        made: The model.
+        judged: What cross-validation said of its recipe.
+        folder: Where the bundle goes; its name is the bundle's id.
+        title: As users see it; made of the classes and place if empty.
+
+    Raises:
+        OutputError: The folder cannot be written, or holds something else.
+        TrainingError: The samples have dates of no period.
+    """
+    check_free(folder)
+    bundle = _describe(file, made, judged, folder, title)
+    seen = collect_seen(file, made.training, made.steering)
+    told = json.dumps(_training(file, made, judged), indent=2, allow_nan=False) + "\n"
+
+    def write_more(part: Path) -> None:
+        write_seen(seen, part)
+        write_text(part / TRAINING, told)
+
+    return save_bundle(
+        bundle, made.network, _signatures(file, made, bundle), _card(file, made, judged, bundle), write_more
+    )
+
+
+def check_period(file: SampleFile) -> str:
+    """The compositing period of a training set.
+
+    Raises:
+        TrainingError: It has dates of no period, which no map could be made of.
+    """
+    if file.layout.period is None:
+        raise TrainingError(
+            f"{file.path} has dates as they came: no time series to be mapped would have them.",
+            "Make the training set again with a PERIOD, such as month or dekad.",
+        )
+    return file.layout.period
+
+
+def _describe(file: SampleFile, made: Made, judged: CrossValidation | None, folder: Path, title: str) -> Bundle:
+    seasons = _seasons(file, made)
+    days = [timedelta(days=int(day)) for day in file.layout.days]
+    first_days = tuple(f"{_in_common_year(seasons[0]) + day:%m-%d}" for day in days)
+    sources = _sources(file, made)
+    properties = {
+        "description": f"Trained on {len(made.training)} samples of {file.path.name}.",
+        "datetime": None,
+        "start_datetime": f"{seasons[0]}T00:00:00Z",
+        "end_datetime": f"{seasons[-1] + days[-1]}T00:00:00Z",
+        "cropmap:training_data": [{"name": source, "license": "not stated"} for source in sources],
+        "cropmap:accuracy": {
+            "method": "validation samples, which chose the epoch and the temperature",
+            "macro_f1": round(made.validation.macro_f1, 4),
+            "overall_accuracy": round(made.validation.overall_accuracy, 4),
+            "cross_validation": None if judged is None else judged.as_json(),
+        },
+    }
+    return Bundle(
+        id=folder.name,
+        title=title or f"{', '.join(each.name for each in made.classes[:4])}{', ...' * (len(made.classes) > 4)}",
+        folder=folder,
+        architecture="tree_ensemble" if made.recipe.grows_trees else made.recipe.architecture,
+        hyper_parameters=made.hyper_parameters,
+        channels=made.channels,
+        mean=made.mean,
+        std=made.std,
+        classes=made.classes,
+        first_days=first_days,
+        bbox=_bbox(file, made),
+        period=check_period(file),
+        stride_pixels=max(1, int(made.network.patch_size) // 2) if made.network.kind == "patch" else 1,
+        temperature=made.temperature,
+        properties=properties,
+    )
+
+
+def _in_common_year(day: date) -> date:
+    return day.replace(year=2001, day=min(day.day, 28)) + timedelta(days=max(0, day.day - 28))
+
+
+def _seasons(file: SampleFile, made: Made) -> list[date]:
+    """First days of the seasons that it was trained on."""
+    days = np.unique(file.column("season")[made.training])
+    return [date(1970, 1, 1) + timedelta(days=int(day)) for day in days]
+
+
+def _sources(file: SampleFile, made: Made) -> list[str]:
+    found = [str(source) for source in np.unique(file.column("source")[made.training]) if source]
+    return found or [file.path.name]
+
+
+def _bbox(file: SampleFile, made: Made) -> tuple[float, float, float, float]:
+    lon, lat = (file.column(name)[made.training] for name in ("lon", "lat"))
+    known = np.isfinite(lon) & np.isfinite(lat)
+    if not known.any():
+        return _EVERYWHERE
+    west, south, east, north = (
+        round(float(each), 5) for each in (lon[known].min(), lat[known].min(), lon[known].max(), lat[known].max())
+    )
+    return west, south, east, north
+
+
+def _training(file: SampleFile, made: Made, judged: CrossValidation | None) -> dict[str, Any]:
+    recipe = made.recipe.as_json()
+    return {
+        "recipe": {**recipe, "hyper_parameters": dict(recipe["hyper_parameters"])},
+        "history": [{k: None if v != v else v for k, v in entry.items()} for entry in made.history],
+        "best_epoch": made.best_epoch,
+        "ended": made.ended,
+        "temperature": made.temperature,
+        "samples": {"train": len(made.training), "validation": len(made.steering)},
+        "cross_validation": None if judged is None else judged.as_json(),
+        "split": file.split,
+        "provenance": file.provenance,
+    }
+
+
+def _signatures(file: SampleFile, made: Made, bundle: Bundle) -> dict[str, Any]:
+    """Of the training samples, or so many of them drawn at random."""
+    random = np.random.default_rng(made.recipe.seed)
+    index = made.training
+    if len(index) > _SIGNATURE_SAMPLES:
+        index = np.sort(random.choice(index, _SIGNATURE_SAMPLES, replace=False))
+    feed = Feed(file, made.channels, made.classes, by_pixel=True)
+    values, labels, parcels = [], [], []
+    of_sample = file.column("parcel").reshape(len(file), -1)[:, 0]
+    for batch in feed.batches(index, _AT_ONCE):
+        values.append(batch.x[..., 0, 0].numpy())
+        labels.append(batch.target[:, 0, 0].numpy())
+        parcels.append(of_sample[batch.index])
+    season = np.concatenate(values).transpose(1, 2, 0)[..., None]  # (T, C, N, 1)
+    return make_signatures(
+        season,
+        np.concatenate(labels)[:, None],
+        np.concatenate(parcels)[:, None],
+        made.channels,
+        bundle.months,
+        made.classes,
+        bundle.period,
+    )
+
+
+def _card(file: SampleFile, made: Made, judged: CrossValidation | None, bundle: Bundle) -> str:
+    split: Mapping[str, Any] = file.split or {}
+    distance = split.get("leakage", {}).get("min_distance_m", {}).get("train-validation")
+    rows = [("validation samples", made.validation)]
+    if judged is not None:
+        rows.append((f"{len(judged.folds)} folds, each by a model that has not seen it", judged.pooled))
+    recipe = {**made.recipe.as_json(), "channels": len(made.channels)}
+    return _CARD.format(
+        title=bundle.title,
+        architecture=made.recipe.architecture,
+        parameters=sum(weight.numel() for weight in made.network.parameters()),
+        version=__version__,
+        samples=file.path.name,
+        period=bundle.period,
+        first=bundle.first_days[0],
+        dates=len(bundle.first_days),
+        channels=", ".join(made.channels),
+        classes="\n".join(
+            f"| {each.value} | {each.name} | {count} |" for each, count in zip(made.classes, made.counts, strict=True)
+        ),
+        sources=", ".join(_sources(file, made)),
+        method=split.get("method", "nothing"),
+        random=" (at random: figures are too good)" if split.get("random") else "",
+        training=len(made.training),
+        steering=len(made.steering),
+        distance="unknown" if distance is None else f"{distance:.0f} m",
+        accuracy="\n".join(f"| {on} | {s.macro_f1:.3f} | {s.overall_accuracy:.3f} |" for on, s in rows),
+        seasons=", ".join(str(day) for day in _seasons(file, made)),
+        bbox="unknown bounds" if bundle.bbox == _EVERYWHERE else f"{bundle.bbox} degrees",
+        recipe=", ".join(f"{name} {value}" for name, value in recipe.items()),
+        epochs=len(made.history),
+        ended=made.ended,
+        best=made.best_epoch,
+        temperature=made.temperature,
+    )

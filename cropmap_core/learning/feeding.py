@@ -1,0 +1,156 @@
+"""What a network is fed with in training: batches of samples, varied, filled, and made into normalised channels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cropmap_core.classes import CropClass
+from cropmap_core.inference.channels import Floats, Mask, compute_channels, fill_samples
+from cropmap_core.learning.variation import NO_VARIATION, Labels, Variation
+from cropmap_core.samples.files import Batch, SampleFile
+from cropmap_core.timeseries.series import REFLECTANCE_SCALE
+
+Indices = NDArray[np.int64]
+NO_TARGET = -1
+_READ_AT_ONCE = 2048
+_LEAST_STD = 1e-4
+
+
+@dataclass(frozen=True)
+class Fed:
+    """A batch as the network takes it."""
+
+    x: Tensor
+    """Normalised channels, shape (B, T, C, H, W)."""
+    valid: Tensor
+    """Shape (B, T, H, W)."""
+    target: Tensor
+    """Position of the class, -1 where the loss does not look, shape (B, H, W)."""
+    index: Indices
+    """Of its samples in the file, shape (B,)."""
+
+
+class Feed:
+    """Batches of a training set for one kind of network.
+
+    Args:
+        file: The training set.
+        channels: Bands and indices that the network takes.
+        classes: The model's classes, in its order.
+        by_pixel: Whether pixels of patches are handed out one by one, as series of their own.
+    """
+
+    def __init__(self, file: SampleFile, channels: Sequence[str], classes: Sequence[CropClass], by_pixel: bool) -> None:
+        self._file = file
+        self.channels = tuple(channels)
+        self._by_pixel = by_pixel
+        self._positions = np.full(2**15, NO_TARGET, np.int64)
+        self._positions[[each.value for each in classes]] = np.arange(len(classes))
+        self.classes = tuple(classes)
+        self.mean = np.zeros(len(channels), np.float32)
+        self.std = np.ones(len(channels), np.float32)
+        self.waited_s = 0.0
+        """Seconds that the network has waited for batches."""
+
+    def days(self) -> Floats:
+        """Days since the season's start of the dates, as a map of the same season counts them, shape (T,)."""
+        first = int(self._file.column("season")[:1].astype("datetime64[D]").astype(object)[0].day)
+        return np.asarray(self._file.layout.days, np.float32) + (first - 1)
+
+    def labelled(self, index: Indices) -> tuple[Indices, NDArray[np.int64]]:
+        """Those of some samples that hold labelled pixels, and how many of each class, shape (N, K)."""
+        counts = np.zeros((len(index), len(self.classes)), np.int64)
+        for start in range(0, len(index), _READ_AT_ONCE):
+            some = self._file.read_labels(index[start : start + _READ_AT_ONCE])
+            target = self._positions[some].reshape(len(some), -1)
+            for position in range(len(self.classes)):
+                counts[start : start + len(some), position] = (target == position).sum(axis=1)
+        kept = counts.any(axis=1)
+        return index[kept], counts[kept]
+
+    def normalise_by(self, index: Indices) -> None:
+        """Takes mean and standard deviation of each channel from the labelled pixels of the training samples."""
+        count = 0
+        total, squares = np.zeros(len(self.channels)), np.zeros(len(self.channels))
+        for batch in self._file.batches(np.sort(index), _READ_AT_ONCE):
+            values, valid, target = self._prepare(batch, NO_VARIATION, np.random.default_rng(0))
+            looked_at = valid & (target >= 0)[:, None]
+            pixels = values.transpose(0, 1, 3, 4, 2)[looked_at].astype(np.float64)  # (P, C)
+            count += len(pixels)
+            total += pixels.sum(axis=0)
+            squares += (pixels**2).sum(axis=0)
+        mean = total / max(count, 1)
+        self.mean = mean.astype(np.float32)
+        self.std = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, _LEAST_STD**2)).astype(np.float32)
+
+    def batches(
+        self, index: Indices, size: int, variation: Variation = NO_VARIATION, seed: Sequence[int] | None = None
+    ) -> Iterator[Fed]:
+        """Batches of samples; the next one is made while the network works on this one.
+
+        Args:
+            index: Which samples; some may be there more than once.
+            size: Samples in a batch.
+            variation: How they are varied.
+            seed: Of order and variation; None for the order of the file, which needs no variation.
+        """
+        with closing(_ahead(self._made(index, size, variation, seed))) as coming:
+            while True:
+                started = time.perf_counter()
+                batch = next(coming, None)
+                self.waited_s += time.perf_counter() - started
+                if batch is None:
+                    return
+                yield batch
+
+    def _made(self, index: Indices, size: int, variation: Variation, seed: Sequence[int] | None) -> Iterator[Fed]:
+        order = None if seed is None else int(np.random.SeedSequence(list(seed)).generate_state(1)[0])
+        for number, batch in enumerate(self._file.batches(index, size, order)):
+            random = np.random.default_rng([*(seed or ()), number])
+            values, valid, target = self._prepare(batch, variation, random)
+            values -= self.mean[:, None, None]
+            values /= self.std[:, None, None]
+            np.nan_to_num(values, copy=False)  # where nothing was measured the network does not look
+            positions = batch.index
+            if self._by_pixel and target.shape[-1] > 1:
+                sample, row, col = np.nonzero(target >= 0)
+                values = np.ascontiguousarray(values[sample, :, :, row, col])[..., None, None]
+                valid = np.ascontiguousarray(valid[sample, :, row, col])[..., None, None]
+                target, positions = target[sample, row, col][:, None, None], positions[sample]
+            yield Fed(
+                torch.from_numpy(np.ascontiguousarray(values)),
+                torch.from_numpy(np.ascontiguousarray(valid)),
+                torch.from_numpy(np.ascontiguousarray(target)),
+                positions,
+            )
+
+    def _prepare(self, batch: Batch, variation: Variation, random: np.random.Generator) -> tuple[Floats, Mask, Labels]:
+        """Channels, where they may be used, and what they are to be taken for: nothing where never observed."""
+        target = self._positions[batch.label]
+        valid = batch.valid if variation is NO_VARIATION else variation.mask(batch.valid, random)
+        filled, there = fill_samples(batch.data, valid)
+        reflectance = filled.astype(np.float32) * np.float32(REFLECTANCE_SCALE)
+        if variation is not NO_VARIATION:
+            reflectance = variation.vary(reflectance, random)
+        values, there = compute_channels(reflectance, there, self._file.layout.bands, self.channels)
+        if variation is not NO_VARIATION:
+            values, there, target = variation.place(values, there, target, random)
+        return values, there, np.where(there.any(axis=1), target, NO_TARGET)
+
+
+def _ahead(batches: Iterator[Fed]) -> Generator[Fed]:
+    """The same, each made in a thread of its own while the one before is in use."""
+    with ThreadPoolExecutor(1, thread_name_prefix="next batch") as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch

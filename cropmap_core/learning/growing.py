@@ -1,0 +1,107 @@
+"""Trees in place of a network: the same samples, the same validation, another way to learn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from cropmap_core.errors import TrainingError
+from cropmap_core.learning.feeding import NO_TARGET, Feed, Indices
+from cropmap_core.learning.fitting import Entry, Fitted, Watch
+from cropmap_core.learning.losses import balanced_weights
+from cropmap_core.learning.recipes import Recipe
+from cropmap_core.learning.scores import Scores, confusion_matrix
+from cropmap_core.learning.trees import fit_trees
+from models.network import Network
+
+MOST_SERIES = 200_000
+"""Pixel series that trees are grown from: they take all of them at once. More are drawn from at random."""
+_AT_ONCE = 2048
+
+Features = NDArray[np.float32]
+
+
+def grow(feed: Feed, training: Indices, validation: Indices, recipe: Recipe, watch: Watch) -> Fitted:
+    """Trains xgboost or a random forest on pixel series.
+
+    Args:
+        feed: Makes batches of single pixels.
+        training: Samples to learn from.
+        validation: Samples by which xgboost stops.
+        recipe: Architecture, hyper-parameters, balance and seed count.
+        watch: Who looks on.
+
+    Raises:
+        TrainingError: There is no series to learn from.
+    """
+    started = time.perf_counter()
+    random = np.random.default_rng(recipe.seed)
+    features, target = _series(feed, training, random, watch)
+    held_out = _series(feed, validation, random, watch)
+    counts = np.bincount(target, minlength=len(feed.classes))
+    weights = None if recipe.balance == "none" else balanced_weights(counts)[target]
+    network = fit_trees(
+        "xgboost" if recipe.architecture == "xgboost" else "random_forest",
+        features,
+        target,
+        len(feed.classes),
+        len(feed.channels),
+        weights=weights,
+        seed=recipe.seed,
+        validation=held_out,
+        progress=lambda fraction: watch.progress(0.1 + 0.9 * fraction, ""),
+        **recipe.hyper_parameters,
+    )
+    logits = _logits(network, held_out[0], len(feed.channels))
+    entry = _measured(logits, held_out[1], time.perf_counter() - started)
+    watch.epoch(entry)
+    return Fitted(network, (entry,), 1, "all trees are grown", logits, held_out[1])
+
+
+def _series(
+    feed: Feed, index: Indices, random: np.random.Generator, watch: Watch
+) -> tuple[Features, NDArray[np.int64]]:
+    """Features (N, T * C) and target (N,) of labelled pixels."""
+    features, targets = [], []
+    for batch in feed.batches(index, _AT_ONCE):
+        watch.progress(0.0, "")
+        looked_at = (batch.target != NO_TARGET)[:, 0, 0].numpy()
+        features.append(batch.x.flatten(1).numpy()[looked_at])
+        targets.append(batch.target[:, 0, 0].numpy()[looked_at])
+    if not sum(map(len, targets)):
+        raise TrainingError("No labelled series was ever observed.", "Look at the training set with summarizesamples.")
+    found, target = np.concatenate(features), np.concatenate(targets)
+    if len(target) > MOST_SERIES:
+        watch.warning(f"{MOST_SERIES} of {len(target)} series are drawn at random: trees take them all at once.")
+        kept = np.sort(random.choice(len(target), MOST_SERIES, replace=False))
+        found, target = found[kept], target[kept]
+    return found, target
+
+
+def _logits(network: Network, features: Features, channels: int) -> Features:
+    x = torch.from_numpy(features).reshape(len(features), -1, channels, 1, 1)
+    with torch.inference_mode():
+        days = torch.zeros(len(x), x.shape[1])
+        logits: Features = network(x, days, torch.ones(x.shape[0], x.shape[1], 1, 1, dtype=torch.bool)).numpy()
+    return logits[:, :, 0, 0]
+
+
+def _measured(logits: Features, target: NDArray[np.int64], seconds: float) -> Entry:
+    scores = Scores(confusion_matrix(target, logits.argmax(axis=1), logits.shape[1]))
+    loss = functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(target))
+    told: Mapping[str, Any] = {
+        "epoch": 1,
+        "train_loss": float("nan"),
+        "validation_loss": float(loss),
+        "validation_macro_f1": float(scores.macro_f1),
+        "validation_oa": float(scores.overall_accuracy),
+        "learning_rate": 0.0,
+        "seconds": round(seconds, 3),
+    }
+    return told

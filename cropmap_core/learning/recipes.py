@@ -1,0 +1,169 @@
+"""Recipes: all that decides how a model is trained, but the samples."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any
+
+import models
+from cropmap_core.errors import JobError
+from cropmap_core.learning.variation import Variation
+
+TREES = ("xgboost", "random_forest")
+"""What is trained by xgboost and scikit-learn, and kept as the network `tree_ensemble`."""
+_OF_TREES = ("trees", "max_depth", "min_leaf", "learning_rate", "patience")
+LOSSES = ("cross_entropy", "focal")
+BALANCES = ("none", "weights", "sampling")
+PRECISIONS = ("auto", "float32", "bfloat16")
+_SETTING = re.compile(r"\s*([a-z][a-z0-9_]*)\s*=\s*(.+?)\s*")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is trained."""
+
+    architecture: str
+    """A name in `models.ARCHITECTURES`, `xgboost` or `random_forest`."""
+    hyper_parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Those of the architecture but channels and classes."""
+    epochs: int = 30
+    batch_size: int = 0
+    """Samples per step; 0 for 256 pixels or 8 patches."""
+    learning_rate: float = 2e-3
+    """At its highest, after the warm-up; it falls to zero along a cosine."""
+    warm_up: float = 0.1
+    """Share of all steps."""
+    weight_decay: float = 1e-2
+    loss: str = "cross_entropy"
+    focal_gamma: float = 2.0
+    label_smoothing: float = 0.05
+    balance: str = "none"
+    """`weights` of classes in the loss, or balanced `sampling`: against classes of unequal size."""
+    variation: Variation = field(default_factory=Variation)
+    patience: int = 10
+    """Epochs without a better validation macro F1 before training ends; 0 for never."""
+    averaging: float = 0.99
+    """Decay of the exponential moving average of the weights that is kept; 0 for the last weights."""
+    largest_gradient: float = 1.0
+    """Norm that gradients are clipped to."""
+    precision: str = "auto"
+    """`bfloat16` where the device is made for it, else `float32`."""
+    patches: int = 24
+    """Patches per sample of a patch network."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("LOSS", self.loss, LOSSES)
+        _one_of("BALANCE", self.balance, BALANCES)
+        _one_of("PRECISION", self.precision, PRECISIONS)
+        for name, value, least in (("EPOCHS", self.epochs, 1), ("BATCH_SIZE", self.batch_size, 0)):
+            _require(value >= least, f"{name} is {value}.", f"Give {least} or more.")
+        for name, share in (
+            ("LABEL_SMOOTHING", self.label_smoothing),
+            ("AVERAGING", self.averaging),
+            ("WARM_UP", self.warm_up),
+        ):
+            _require(0 <= share < 1, f"{name} is {share}.", "Give a number from 0 to below 1.")
+        for name, number in (("LEARNING_RATE", self.learning_rate), ("WEIGHT_DECAY", self.weight_decay)):
+            _require(0 <= number < 10, f"{name} is {number}.", "Give a number such as 0.002.")
+        _require(self.learning_rate > 0, "LEARNING_RATE is 0.", "Give a number such as 0.002.")
+
+    @property
+    def grows_trees(self) -> bool:
+        """Whether it is trained by xgboost or scikit-learn."""
+        return self.architecture in TREES
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, as it stands in a bundle's training.json."""
+        return asdict(self)
+
+
+def read_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Reads settings such as `hidden=64`, `widths=32,48,64`, `bidirectional=true`, several in a text parted by `;`.
+
+    Raises:
+        JobError: A text is not of that form, or a name is there twice.
+    """
+    settings: dict[str, Any] = {}
+    for text in filter(str.strip, (part for whole in texts for part in whole.split(";"))):
+        match = _SETTING.fullmatch(text)
+        if match is None:
+            raise JobError(f"{text.strip()!r} is no setting.", "Write it like hidden=64 or widths=32,48.")
+        name, value = match.groups()
+        _require(name not in settings, f"{name} is given twice.", "Give it once.")
+        parts = [_value(part.strip()) for part in value.split(",")]
+        settings[name] = parts if len(parts) > 1 or value.endswith(",") else parts[0]
+    return settings
+
+
+def check_architecture(architecture: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuses an architecture or a hyper-parameter that there is not, before anything is read.
+
+    Returns:
+        The settings, a single value of a list as a list of one.
+
+    Raises:
+        JobError: Lists those that there are.
+    """
+    known = (*offered_architectures(), *TREES)
+    _require(architecture in known, f"ARCHITECTURE is '{architecture}'.", f"Choose one of {', '.join(known)}.")
+    if architecture in TREES:
+        unknown = [name for name in settings if name not in _OF_TREES]
+        _require(
+            not unknown, f"HYPER_PARAMETERS do not fit: unknown {', '.join(unknown)}.", f"Give {', '.join(_OF_TREES)}."
+        )
+        for name, value in settings.items():
+            kind = (int, float) if name == "learning_rate" else int
+            _require(
+                isinstance(value, kind) and not isinstance(value, bool) and value > 0,
+                f"{name} is {value!r}.",
+                "Give a number above 0.",
+            )
+        return dict(settings)
+    defaults = {
+        each.name: each.default
+        for each in fields(models.ARCHITECTURES[architecture][0])
+        if each.name not in ("channels", "classes")
+    }
+    checked = {
+        name: [value] if isinstance(defaults.get(name), tuple) and not isinstance(value, list) else value
+        for name, value in settings.items()
+    }
+    try:
+        models.build(architecture, **{"channels": 1, "classes": 2, **checked})
+    except (TypeError, ValueError) as error:
+        shown = {name: ",".join(map(str, v)) if isinstance(v, tuple) else v for name, v in defaults.items()}
+        raise JobError(
+            f"HYPER_PARAMETERS do not fit: {error}.",
+            "The defaults are "
+            + "; ".join(f"{name}={value}" for name, value in shown.items() if value is not MISSING)
+            + ".",
+        ) from error
+    return checked
+
+
+def offered_architectures() -> tuple[str, ...]:
+    """Networks that are trained by gradient descent, by name."""
+    return tuple(sorted(name for name in models.ARCHITECTURES if name not in ("tree_ensemble", "ensemble")))
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _one_of(name: str, value: str, known: Sequence[str]) -> None:
+    _require(value in known, f"{name} is '{value}'.", f"Choose one of {', '.join(known)}.")
+
+
+def _require(condition: bool, problem: str, remedy: str) -> None:
+    if not condition:
+        raise JobError(problem, remedy)
