@@ -233,8 +233,9 @@ def _boosted(
     try:
         import xgboost
     except (ImportError, OSError, ValueError) as error:  # on a Mac it needs an OpenMP that is not always there
+        reason, _, _ = str(error).strip().partition("\n")
         raise TrainingError(
-            f"xgboost cannot be loaded: {str(error).strip().partition(chr(10))[0]}",
+            f"xgboost cannot be loaded: {reason}",
             "Install the runtime again with installruntime, on a Mac after 'brew install libomp'; or take "
             "random_forest.",
         ) from error

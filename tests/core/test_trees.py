@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from datetime import date
 from itertools import pairwise
@@ -19,13 +20,14 @@ from safetensors.torch import load_file, save_file
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from torch import Tensor
 
-from cropmap_core.errors import Cancelled, SamplesError
+from cropmap_core.errors import Cancelled, SamplesError, TrainingError
 from cropmap_core.inference.bundles import Bundle, load_bundle, save_bundle
 from cropmap_core.inference.classification import write_class_map
 from cropmap_core.learning.trees import NEVER_SEEN, Tree, assemble, fit_trees, of_scikit_learn, of_xgboost
 from cropmap_core.timeseries.series import NODATA
 from models import build
 from models.network import Network
+from models.tree_ensemble import VALUES_AT_ONCE
 from tests.core.series_in_memory import SeriesInMemory
 from tests.core.tiny_models import CLASSES as CROPS
 from tests.core.tiny_models import FIRST_DAYS, MONTHS
@@ -280,6 +282,12 @@ def test_boosting_keeps_the_rounds_that_are_best_for_the_validation_samples() ->
     assert loss(stopped) < loss(everything)
 
 
+def test_a_runtime_without_xgboost_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    with pytest.raises(TrainingError, match=r"xgboost cannot be loaded: .+ or take random_forest"):
+        fit_trees("xgboost", *samples(), CLASSES, CHANNELS)
+
+
 def test_validation_samples_of_a_class_that_training_lacks_are_left_out() -> None:
     features, positions = samples()
     kept = positions != 2
@@ -319,7 +327,7 @@ def test_any_height_and_width_in_chunks_or_at_once(monkeypatch: pytest.MonkeyPat
     assert whole.shape == (2, CLASSES, 5, 3)
     alone = network(x[1:, ..., 4:, 1:2], rest[0][1:], rest[1][1:, :, 4:, 1:2])
     assert torch.equal(alone[0, :, 0, 0], whole[1, :, 4, 1])
-    monkeypatch.setitem(network.logits.__globals__["VALUES_AT_ONCE"], "cpu", 7 * 4)
+    monkeypatch.setitem(VALUES_AT_ONCE, "cpu", 7 * 4)
     assert torch.equal(network(x, *rest), whole)
 
 
