@@ -18,18 +18,11 @@ from cropmap_core.classes import CropClass
 from cropmap_core.errors import OutputError, SamplesError
 from cropmap_core.io.outputs import written_whole
 from cropmap_core.samples.classes import UNLABELLED, check_values
-from cropmap_core.samples.files import (
-    NO_PARCEL,
-    NUMBERS,
-    TEXTS,
-    Layout,
-    SampleFile,
-    Samples,
-    SampleWriter,
-    create_sample_file,
-)
+from cropmap_core.samples.files import NO_PARCEL, NUMBERS, TEXTS, Layout, SampleFile
+from cropmap_core.samples.groups import Located
 from cropmap_core.samples.places import zones_of
-from cropmap_core.samples.splits import Located, Split, SplitAsked, split_samples
+from cropmap_core.samples.splits import Split, SplitAsked, split_samples
+from cropmap_core.samples.writer import Samples, SampleWriter, create_sample_file
 
 Progress = Callable[[float], None]
 _COPIED_AT_ONCE = 2048
