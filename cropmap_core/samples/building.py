@@ -132,7 +132,7 @@ def build(
     names = {each.value: each.name for each in source.classes}
     _check_classes(counts, names)
     split = split_samples(located, names, asked)
-    told = {**provenance, **source.provenance}
+    told = {**source.provenance, **provenance}
     with create_sample_file(path, len(located), source.layout, source.classes, told) as writer:
         _merge(parts, writer, located, lambda fraction: progress(0.8 + 0.2 * fraction))
         writer.put_split(split.fold, split.description)
