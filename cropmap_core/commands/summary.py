@@ -8,9 +8,10 @@ from cropmap_core.commands.writing import Result, job_outputs
 from cropmap_core.errors import JobError
 from cropmap_core.io.outputs import write_text
 from cropmap_core.jobs import Job
+from cropmap_core.reports.points import check_layer_name, write_points
 from cropmap_core.samples.doubts import in_polygons, read_polygons, suspicious_parcels
 from cropmap_core.samples.files import NO_PARCEL, SampleFile
-from cropmap_core.samples.report import check_layer_name, render, write_suspicious, write_suspicious_parcels
+from cropmap_core.samples.report import render, write_suspicious_parcels
 from cropmap_core.samples.summary import Summary, summarize
 
 
@@ -57,7 +58,7 @@ def summarizesamples(
         found = suspicious_parcels(doubts)
         write_text(page, render(summary, found, samples.stem))
         if points is not None and output_suspicious is not None:
-            write_suspicious(summary.suspicious, points, output_suspicious.stem)
+            write_points(summary.suspicious, points, output_suspicious.stem)
         if areas is not None and output_parcels is not None:
             write_suspicious_parcels(found, polygons, areas, output_parcels.stem)
         outputs.commit()

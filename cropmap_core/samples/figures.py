@@ -2,56 +2,28 @@
 
 from __future__ import annotations
 
-import io
-from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
-from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from cropmap_core.reports.drawing import as_image, date_axis, new_figure, short, styled
 from cropmap_core.samples.files import ROLES
 from cropmap_core.samples.summary import Profile, Summary
 
-_WIDTH_IN = 4.6
 _ROLE_MARKERS = {"train": "o", "validation": "s", "test": "D"}
-_STYLE: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "cropmap",
-    "legend.frameon": False,
-    "axes.grid": True,
-    "grid.color": "#e4e4e4",
-}
 
 
-_Arguments = ParamSpec("_Arguments")
-
-
-def _styled(draw: Callable[_Arguments, str]) -> Callable[_Arguments, str]:
-    """Has a figure drawn in our style, and leaves matplotlib's settings as they are."""
-
-    @wraps(draw)
-    def styled(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> str:
-        with matplotlib.rc_context(_STYLE):
-            return draw(*arguments, **named)
-
-    return styled
-
-
-@_styled
+@styled
 def class_distribution(summary: Summary) -> str:
     """Labelled pixels by class and set, on a logarithmic scale."""
     names = list(summary.counts)
     colours = {crop.name: crop.color for crop in summary.classes}
-    figure = _figure(0.32 * len(names) + 1.1)
+    figure = new_figure(0.32 * len(names) + 1.1)
     axes = figure.add_subplot()
     totals = [sum(summary.counts[name].values()) for name in names]
     rows = np.arange(len(names))
@@ -59,17 +31,17 @@ def class_distribution(summary: Summary) -> str:
     for role in ROLES:
         of_role = [summary.counts[name][role] or np.nan for name in names]
         axes.plot(of_role, rows, _ROLE_MARKERS[role], color="#222222", markersize=4, label=role)
-    axes.set(xscale="log", xlabel="labelled pixels", yticks=rows, yticklabels=[_short(name) for name in names])
+    axes.set(xscale="log", xlabel="labelled pixels", yticks=rows, yticklabels=[short(name) for name in names])
     axes.set_xlim(left=0.8)
     axes.invert_yaxis()
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
-    return _as_image(figure)
+    return as_image(figure)
 
 
-@_styled
+@styled
 def class_profile(profile: Profile, summary: Summary) -> str:
     """A class over the season: median and quartiles of NDVI and of the bands."""
-    figure = _figure(4.4 if profile.ndvi is not None else 2.8)
+    figure = new_figure(4.4 if profile.ndvi is not None else 2.8)
     panels = figure.subplots(2 if profile.ndvi is not None else 1, 1, sharex=True, squeeze=False)[:, 0]
     if profile.ndvi is not None:
         _band_of(panels[0], summary.dates, profile.ndvi, profile.crop.color, "NDVI", 0.25)
@@ -79,25 +51,25 @@ def class_profile(profile: Profile, summary: Summary) -> str:
         _band_of(panels[-1], summary.dates, profile.bands[:, :, channel], colours[channel], band, 0.07)
     panels[-1].set(ylabel="reflectance", ylim=(0, None))
     panels[-1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=5, fontsize=8, handlelength=1)
-    return _as_image(figure)
+    return as_image(figure)
 
 
-@_styled
+@styled
 def gap_statistics(summary: Summary) -> str:
     """How often each date was observed, and how long the longest gaps are."""
-    figure = _figure(4.2)
+    figure = new_figure(4.2)
     above, below = figure.subplots(2, 1)
     above.plot(
         np.asarray(summary.dates, dtype="datetime64[D]"), 100 * summary.observed, "o-", color="#1f6f8b", markersize=3
     )
     above.set(ylabel="observed, % of series", ylim=(0, 103))
-    _date_axis(above)
+    date_axis(above)
     below.hist(summary.gaps, bins=min(20, max(5, len(np.unique(summary.gaps)))), color="#1f6f8b", alpha=0.7)
     below.set(xlabel="longest gap of a series, days", ylabel="series")
-    return _as_image(figure)
+    return as_image(figure)
 
 
-@_styled
+@styled
 def separability(summary: Summary) -> str:
     """Jeffries-Matusita distance of each pair of classes."""
     values = sorted({value for pair in summary.separability for value in pair})
@@ -105,10 +77,10 @@ def separability(summary: Summary) -> str:
     matrix = np.full((len(values), len(values)), np.nan)
     for (one, other), distance in summary.separability.items():
         matrix[values.index(other), values.index(one)] = distance
-    figure = _figure(0.3 * len(values) + 2.0)
+    figure = new_figure(0.3 * len(values) + 2.0)
     axes = figure.add_subplot()
     image = axes.imshow(matrix, vmin=0, vmax=2, cmap="viridis")
-    labels = [_short(names[value]) for value in values]
+    labels = [short(names[value]) for value in values]
     axes.set_xticks(range(len(values)), labels, rotation=90)
     axes.set_yticks(range(len(values)), labels)
     axes.grid(visible=False)
@@ -125,7 +97,7 @@ def separability(summary: Summary) -> str:
                 color="w" if dark else "k",
             )
     figure.colorbar(image, ax=axes, shrink=0.7, label="0 alike, 2 apart")
-    return _as_image(figure)
+    return as_image(figure)
 
 
 def _band_of(
@@ -135,25 +107,4 @@ def _band_of(
     days = np.asarray(dates, dtype="datetime64[D]")
     axes.fill_between(days, low, high, color=colour, alpha=shade, linewidth=0)
     axes.plot(days, median, color=colour, linewidth=1.5, label=name)
-    _date_axis(axes)
-
-
-def _date_axis(axes: Axes) -> None:
-    locator = AutoDateLocator(maxticks=7)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
-
-
-def _figure(height_in: float) -> Figure:
-    return Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
-
-
-def _as_image(figure: Figure) -> str:
-    """A figure as the source of an image element."""
-    file = io.BytesIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + b64encode(file.getvalue()).decode("ascii")
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else name[:23] + "…"
+    date_axis(axes)

@@ -1,4 +1,4 @@
-"""The report on a training set: one HTML page that needs nothing but itself, and a layer of what to look at again."""
+"""The report on a training set: one HTML page that needs nothing but itself."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import pandas
-from jinja2 import Environment, StrictUndefined
 
-from cropmap_core import __version__
-from cropmap_core.errors import JobError
-from cropmap_core.io.outputs import written_whole
+from cropmap_core.reports.pages import render_page
+from cropmap_core.reports.points import write_layer
 from cropmap_core.samples import figures
 from cropmap_core.samples.doubts import SUSPICIOUS_SHARE
 from cropmap_core.samples.files import ROLES
 from cropmap_core.samples.summary import Summary
 
 TEMPLATE = Path(__file__).with_name("summary.html")
-_DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON"}
 _LISTED = 25
 _WORST_PAIRS = 10
 
@@ -32,13 +29,11 @@ def render(summary: Summary, parcels: pandas.DataFrame, title: str) -> str:
         parcels: The suspicious ones, of `suspicious_parcels`.
         title: Name of the training set.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     names = {crop.value: crop.name for crop in summary.classes}
     worst = sorted(summary.separability.items(), key=lambda item: item[1])[:_WORST_PAIRS]
-    return template.render(
+    return render_page(
+        TEMPLATE,
         title=title,
-        version=__version__,
         summary=summary,
         roles=ROLES,
         colours={crop.name: crop.color for crop in summary.classes},
@@ -58,24 +53,6 @@ def render(summary: Summary, parcels: pandas.DataFrame, title: str) -> str:
     )
 
 
-def write_suspicious(suspicious: pandas.DataFrame, path: Path, name: str) -> None:
-    """Writes the suspicious samples as points.
-
-    Args:
-        suspicious: Rows of `Summary.suspicious`.
-        path: The file to write; what it becomes is told by its name.
-        name: Of the layer.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
-    lon, lat = suspicious["lon"].to_numpy(), suspicious["lat"].to_numpy()
-    points = geopandas.GeoSeries(geopandas.points_from_xy(lon, lat), crs=4326)
-    points[~(np.isfinite(lon) & np.isfinite(lat))] = None
-    layer = geopandas.GeoDataFrame(suspicious.drop(columns=["lon", "lat"]), geometry=points)
-    _write(layer, path, name, "Point")
-
-
 def write_suspicious_parcels(
     parcels: pandas.DataFrame, polygons: geopandas.GeoDataFrame, path: Path, name: str
 ) -> None:
@@ -93,24 +70,7 @@ def write_suspicious_parcels(
     ours = {column.lower() for column in parcels.columns if column != "parcel"} | {"fid"}
     theirs = polygons.drop(columns=[column for column in polygons.columns if str(column).lower() in ours])
     layer = theirs.set_index("parcel").loc[parcels["parcel"]].reset_index()
-    _write(layer.assign(**parcels.drop(columns="parcel")), path, name, "MultiPolygon")
-
-
-def _write(layer: geopandas.GeoDataFrame, path: Path, name: str, kind: str) -> None:
-    with written_whole(path):
-        path.unlink(missing_ok=True)
-        driver = _DRIVERS[path.suffix.lower()]
-        layer.to_file(path, driver=driver, layer=name, geometry_type=kind, promote_to_multi=kind != "Point")
-
-
-def check_layer_name(path: Path) -> None:
-    """Refuses a name that is no layer's.
-
-    Raises:
-        JobError: It is neither that of a GeoPackage nor of GeoJSON.
-    """
-    if path.suffix.lower() not in _DRIVERS:
-        raise JobError(f"The layer of suspicious samples cannot be {path.name}.", "End its name in .gpkg or .geojson.")
+    write_layer(layer.assign(**parcels.drop(columns="parcel")), path, name, "MultiPolygon")
 
 
 def _by_class(suspicious: pandas.DataFrame) -> dict[str, int]:
