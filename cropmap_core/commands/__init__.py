@@ -24,6 +24,7 @@ _MODULES = {
     "buildtrainingset": "samples",
     "summarizesamples": "samples",
     "trainmodel": "training",
+    "evaluatemodel": "evaluating",
 }
 
 
