@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 from qgis.core import QgsProcessingParameterFileDestination
 
-from ..processing_provider import training_parameters, vocabulary
+from ..processing_provider import place, training_parameters, vocabulary
 from ..processing_provider.algorithm import CropMapAlgorithm
 from ..processing_provider.errors import JobFailed
 from ..processing_provider.parameters import tr, with_help
@@ -51,6 +51,9 @@ class BuildTrainingSet(CropMapAlgorithm):
             check_parcels(values)
             if not (values.has("FIELD") and values.has("LEGEND")):
                 return "PARCELS need FIELD, their crop codes, and LEGEND, what these mean."
+        place.check(values)
+        if (values.has("AREA") or values.has("EXTENT")) and (given != ["SCENES"] or values.has("LABELS")):
+            return "AREA and EXTENT are of SCENES with PARCELS: anything else has its grid already."
         if values.choice("SPLIT") == "random" and not values.flag("CONFIRM_RANDOM"):
             return "SPLIT=random puts neighbours into training and test: choose another, or set CONFIRM_RANDOM."
         if values.has("ZONES") != values.has("ZONE_FIELD"):
@@ -83,13 +86,15 @@ class BuildTrainingSet(CropMapAlgorithm):
             "zone_field": values.text("ZONE_FIELD") or None,
             "split_column": values.text("SPLIT_COLUMN") or None,
             "output": output,
-            **{name.lower(): values.choice(name) for name in ("REFLECTANCE", "KIND", "OFFSET", "SPLIT")},
+            **{name.lower(): values.choice(name) for name in ("REFLECTANCE", "KIND", "OFFSET", "SPLIT", "MISSING_SCL")},
             **{name.lower(): values.flag(name) for name in ("FILL", "CONFIRM_RANDOM")},
             **{name.lower(): values.number(name) for name in NUMBERS},
         }
         fields = {"code": values.text("FIELD"), "name": values.text("NAME_FIELD")}
         copied = {name: field for name, field in fields.items() if field}
-        with declared_parcels(values, copied, feedback) if values.has("PARCELS") else nullcontext() as parcels:
+        declared = declared_parcels(values, copied, feedback) if values.has("PARCELS") else nullcontext()
+        with declared as parcels, place.area_file(values, feedback) as area:
+            job.update(area=area, extent=place.extent(values))
             if parcels:
                 job.update(parcels=parcels, field="code", name_field="name" if "name" in copied else None)
             self.run_job(self.ID, job, feedback, [output])

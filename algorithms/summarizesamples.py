@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from qgis.core import (
     Qgis,
     QgsProcessingParameterFile,
@@ -9,8 +11,10 @@ from qgis.core import (
     QgsProcessingParameterVectorDestination,
 )
 
+from ..processing_provider import parameters
 from ..processing_provider.algorithm import CropMapAlgorithm
 from ..processing_provider.parameters import tr, with_help
+from ..processing_provider.parcels import check_parcels, numbered_parcels
 
 
 class SummarizeSamples(CropMapAlgorithm):
@@ -32,6 +36,7 @@ class SummarizeSamples(CropMapAlgorithm):
                 QgsProcessingParameterFile("SAMPLES", tr("Training set"), fileFilter="HDF5 (*.h5 *.hdf5)"),
                 tr('A training set of "Build training set".'),
             ),
+            parameters.parcels(optional=True),
             with_help(
                 QgsProcessingParameterFileDestination("OUTPUT_HTML", tr("Report"), "HTML (*.html)"),
                 tr("One page with all its figures."),
@@ -42,11 +47,31 @@ class SummarizeSamples(CropMapAlgorithm):
                 ),
                 tr("Points, the most suspicious first: label, what it looks like, probabilities and why."),
             ),
+            parameters.only_if_asked(
+                with_help(
+                    QgsProcessingParameterVectorDestination(
+                        "OUTPUT_PARCELS",
+                        tr("Suspicious parcels"),
+                        Qgis.ProcessingSourceType.VectorPolygon,
+                        optional=True,
+                    ),
+                    tr("Of the field parcels those of whose pixels at least a quarter is suspicious, the worst first."),
+                )
+            ),
         ]
 
+    def mistake(self, values):
+        if values.has("OUTPUT_PARCELS") and not values.has("PARCELS"):
+            return "OUTPUT_PARCELS needs PARCELS, the polygons of what the samples lie in."
+        if values.has("PARCELS"):
+            check_parcels(values)
+        return ""
+
     def compute(self, values, feedback):
-        page = values.file_target("OUTPUT_HTML")
-        layer = values.file_target("OUTPUT_SUSPICIOUS")
-        job = {"samples": values.path("SAMPLES"), "output_html": page, "output_suspicious": layer}
-        self.run_job(self.ID, job, feedback, [page, layer])
-        return {"OUTPUT_HTML": page, **({"OUTPUT_SUSPICIOUS": layer} if layer else {})}
+        names = [name for name in ("OUTPUT_HTML", "OUTPUT_SUSPICIOUS", "OUTPUT_PARCELS") if values.has(name)]
+        outputs = {name: values.file_target(name) for name in names}
+        job = {"samples": values.path("SAMPLES"), **{name.lower(): path for name, path in outputs.items()}}
+        given = numbered_parcels(values, feedback) if values.has("PARCELS") else nullcontext()
+        with given as parcels:
+            self.run_job(self.ID, {**job, "parcels": parcels}, feedback, outputs.values())
+        return outputs

@@ -114,6 +114,22 @@ def date_channels(dates: Tensor, harmonics: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
+def day_positions(days: Tensor, width: int, longest: float = 1000.0) -> Tensor:
+    """Days as sines and cosines of wavelengths from 2 pi to 2 pi times `longest`, as a transformer takes positions.
+
+    Args:
+        days: Days since the season's start, shape (N, T).
+        width: Channels, even.
+        longest: 1000 days as in Garnot & Landrieu (2020); Vaswani et al. (2017) have 10000 words.
+
+    Returns:
+        Sines, then cosines, shape (N, T, width).
+    """
+    half = torch.arange(width // 2, device=days.device, dtype=days.dtype)
+    angle = days.unsqueeze(-1) * longest ** (-2 * half / width)  # (N, T, width / 2)
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
 def require_integers(least: int, **values: Any) -> None:
     """Refuses hyper-parameters that are not whole numbers of at least `least`, tuples of them included."""
     for name, value in values.items():

@@ -136,6 +136,48 @@ class PixelNetwork(Network):
         return logits
 
 
+class AttentiveNetwork(PixelNetwork):
+    """A pixel network that weighs the observations, and tells how."""
+
+    heads: int
+    """Weightings per pixel."""
+
+    @abstractmethod
+    def attend(self, series: PixelSeries) -> tuple[Tensor, Tensor]:
+        """Embeds N pixels, shape (N, embedding), and gives the weights, shape (N, heads, T)."""
+
+    def embed_series(self, series: PixelSeries) -> Tensor:
+        return self.attend(series)[0]
+
+    def attention(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
+        """How much each observation counts.
+
+        Args:
+            x: As in `forward`.
+            dates: As in `forward`.
+            valid: As in `forward`.
+
+        Returns:
+            float32, shape (B, heads, T, H, W): adds up to 1 over time where anything was observed, zero where not
+            valid.
+
+        Raises:
+            ValueError: The shapes do not belong together, or `valid` is not boolean.
+        """
+        self._check(x, dates, valid)
+        batch, times, _, height, width = x.shape
+
+        def weights(series: PixelSeries) -> Tensor:
+            found = self.attend(series)[1]
+            places = series.order.unsqueeze(1).expand(found.shape)
+            return found.new_zeros(len(found), self.heads, times).scatter(2, places, found).flatten(1)
+
+        unseen = torch.zeros(self.heads * times, device=x.device)
+        x = x.masked_fill(~valid.unsqueeze(2), 0.0)
+        image = pixel_image(weights, unseen, x, dates, valid, together=self.training)
+        return image.reshape(batch, self.heads, times, height, width)
+
+
 def softmax_over_time(scores: Tensor, valid: Tensor) -> Tensor:
     """Weights of the observations that add up to 1 for each pixel.
 

@@ -5,15 +5,25 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import Any
 
+from models.atlstm import AtLSTM, AtLSTMParameters
 from models.convlstm import ConvLSTM, ConvLSTMParameters
 from models.hybrid_cnn import HybridCNN, HybridCNNParameters
+from models.ltae import LTAE, LTAEParameters
 from models.network import Network
+from models.rnn import RNN, RNNParameters
 from models.tempcnn import TempCNN, TempCNNParameters
+from models.transformer import Transformer, TransformerParameters
+from models.tree_ensemble import TreeEnsemble, TreeEnsembleParameters
 
 ARCHITECTURES: dict[str, tuple[type[Any], type[Network]]] = {
     "convlstm": (ConvLSTMParameters, ConvLSTM),
     "hybrid_cnn": (HybridCNNParameters, HybridCNN),
     "tempcnn": (TempCNNParameters, TempCNN),
+    "rnn": (RNNParameters, RNN),
+    "atlstm": (AtLSTMParameters, AtLSTM),
+    "transformer": (TransformerParameters, Transformer),
+    "ltae": (LTAEParameters, LTAE),
+    "tree_ensemble": (TreeEnsembleParameters, TreeEnsemble),
 }
 """Name to the dataclass of its hyper-parameters and the network itself."""
 

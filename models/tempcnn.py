@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from models.network import require_fraction, require_integers
-from models.pixel_series import PixelNetwork, PixelSeries, softmax_over_time
+from models.pixel_series import AttentiveNetwork, PixelSeries, softmax_over_time
 from models.temporal_convolutions import ObservedBatchNorm, TemporalConvolutions
 
 
@@ -40,8 +40,8 @@ class TempCNNParameters:
     """Features of the layer before the last."""
     date_harmonics: int = 2
     """Frequencies of the date channels; 0 leaves the dates to their order."""
-    dropout: float = 0.2
-    """Share of features dropped after each layer in training."""
+    dropout: float = 0.1
+    """Share of channels dropped after each layer in training, at all dates of a pixel."""
 
     def __post_init__(self) -> None:
         require_integers(1, channels=self.channels, classes=self.classes, hidden=self.hidden, kernel=self.kernel)
@@ -54,11 +54,12 @@ class TempCNNParameters:
             raise ValueError("hidden is empty; expected the channels of at least one convolution")
 
 
-class TempCNN(PixelNetwork):
+class TempCNN(AttentiveNetwork):
     """Convolutions over time, means and the maximum over time, a dense layer."""
 
     def __init__(self, parameters: TempCNNParameters) -> None:
         super().__init__(parameters.channels, parameters.classes, parameters.dense, parameters.dropout)
+        self.heads = parameters.heads
         self.date_harmonics = parameters.date_harmonics
         inputs, last = parameters.channels + 2 * parameters.date_harmonics, parameters.hidden[-1]
         self.temporal = TemporalConvolutions((inputs, *parameters.hidden), parameters.kernel, parameters.dropout)
@@ -66,11 +67,10 @@ class TempCNN(PixelNetwork):
         self.dense = nn.Linear((parameters.heads + 1) * last, parameters.dense, bias=False)
         self.norm = ObservedBatchNorm(parameters.dense)
 
-    def embed_series(self, series: PixelSeries) -> Tensor:
+    def attend(self, series: PixelSeries) -> tuple[Tensor, Tensor]:
         features = self.temporal(series.with_date_channels(self.date_harmonics), series.valid)  # (N, D, T)
         over_time = features.transpose(1, 2)  # (N, T, D)
         weights = softmax_over_time(self.score(over_time).transpose(1, 2), series.valid)  # (N, heads, T)
         means = weights.to(features.dtype) @ over_time  # (N, heads, D)
         pooled = torch.cat([means.flatten(1), features.amax(dim=2)], dim=1)  # features are never negative
-        embedding: Tensor = self.norm(self.dense(pooled), series.valid[:, 0]).relu()
-        return embedding
+        return self.norm(self.dense(pooled), series.valid[:, 0]).relu(), weights

@@ -33,30 +33,39 @@ class ObservedBatchNorm(nn.BatchNorm1d):
         """Any number of dimensions after the channels is fine."""
 
 
+class ConvolutionOverTime(nn.Conv1d):
+    """A convolution of series that stand as images one pixel high, shape (N, C, 1, T).
+
+    With the channels last in memory that is about twice as fast on processors as a convolution of (N, C, T).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Shape (N, C, 1, T) to (N, C', 1, T)."""
+        return functional.conv2d(input, self.weight.unsqueeze(2), self.bias, padding=(0, self.kernel_size[0] // 2))
+
+
 class TemporalConvolutions(nn.Module):
     """1-D convolutions over the observations of each pixel, each with batch normalisation and ReLU.
 
     Args:
         widths: Channels of the input and of each layer.
         kernel: Dates under one kernel; odd.
-        dropout: Share of features dropped after each layer in training.
+        dropout: Share of a pixel's channels dropped after each layer in training, at all its dates (Tompson et al.
+            2015).
     """
 
     def __init__(self, widths: tuple[int, ...], kernel: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(below, width, kernel, padding=kernel // 2, bias=False)
+            ConvolutionOverTime(below, width, kernel, padding=kernel // 2, bias=False)
             for below, width in itertools.pairwise(widths)
         )
         self.norms = nn.ModuleList(ObservedBatchNorm(width) for width in widths[1:])
-        self.drop = nn.Dropout(dropout)
+        self.drop = nn.Dropout2d(dropout)
 
     def forward(self, series: Tensor, valid: Tensor) -> Tensor:
         """Shapes (N, T, C) and (N, T), valid dates first, to (N, widths[-1], T); zero where not valid."""
-        # As images one pixel high with the channels last in memory: about twice as fast on processors.
         features, observed = series.transpose(1, 2).unsqueeze(2), valid.unsqueeze(1)  # (N, C, 1, T), (N, 1, T)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            weight, margin = convolution.weight.unsqueeze(2), convolution.padding[0]
-            features = functional.conv2d(features, weight, padding=(0, margin))
-            features = self.drop(norm(features, observed).relu())
+            features = self.drop(norm(convolution(features), observed).relu())
         return features.squeeze(2)

@@ -66,6 +66,19 @@ def declared_parcels(values, fields: Mapping[str, str], feedback) -> Iterator[st
         yield path
 
 
+@contextmanager
+def numbered_parcels(values, feedback) -> Iterator[str]:
+    """PARCELS with all their attributes, for the worker, numbered in `parcel`.
+
+    Raises:
+        JobFailed: See `check_parcels` and `polygons.write`.
+    """
+    names = values.algorithm.parameterAsSource(values.parameters, "PARCELS", values.context).fields().names()
+    kept = {name: name for name in names if name.lower() not in (polygons.NUMBER, "fid")}
+    with declared_parcels(values, kept, feedback) as path:
+        yield path
+
+
 def _tell(written: polygons.Written, source, feedback, repaired: str, what: str) -> None:
     """Say what is wrong with the geometries, and what comes of it.
 

@@ -13,9 +13,10 @@ from qgis.core import (
     QgsProcessingParameterString,
 )
 
-from . import parameters, vocabulary
+from . import parameters, place, vocabulary
 from .parameters import advanced, switch, tr, with_help, words
 
+PLACE = ("AREA", "EXTENT", "MISSING_SCL")
 Definitions = list[QgsProcessingParameterDefinition]
 
 
@@ -66,6 +67,7 @@ def sampling() -> Definitions:
         _number("PIXELS_PER_PARCEL", tr("Most pixels of a parcel"), 20, tr("Drawn at random; 0: all.")),
         _number("PIXELS_PER_CLASS", tr("Most pixels of a class"), 0, tr("Drawn at random; 0: all.")),
         advanced(switch("FILL", tr("Fill gaps"), False, tr("Of composites made of scenes."))),
+        *(each for each in place.parameters() if each.name() in PLACE),
         *parameters.selection(),
         parameters.keep_classes(),
         parameters.offset(),

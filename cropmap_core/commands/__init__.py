@@ -22,7 +22,7 @@ _MODULES = {
     "mapcrops": "mapping",
     "preparelabels": "labels",
     "buildtrainingset": "samples",
-    "summarizesamples": "samples",
+    "summarizesamples": "summary",
     "trainmodel": "training",
     "evaluatemodel": "evaluating",
 }

@@ -1,26 +1,22 @@
-"""The commands that make training sets and look at them."""
+"""The command that makes training sets."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from cropmap_core.commands.writing import Result, job_outputs, kept_if_killed, tell_unseen
 from cropmap_core.errors import JobError
-from cropmap_core.io.outputs import write_text
 from cropmap_core.jobs import Job
-from cropmap_core.reports.points import check_layer_name, write_points
 from cropmap_core.samples.building import Built, Source, build, working_folder
 from cropmap_core.samples.declarations import read_declarations
-from cropmap_core.samples.files import SampleFile
 from cropmap_core.samples.labels import burn_labels, place_labels
 from cropmap_core.samples.legend import load_legend
 from cropmap_core.samples.rasters import RastersAsked, RasterSource
-from cropmap_core.samples.report import render
 from cropmap_core.samples.splits import SplitAsked
-from cropmap_core.samples.summary import Summary, summarize
 from cropmap_core.samples.tables import TableAsked, TableSource
 from cropmap_core.scenes.intake import READING, Asked, origin_of, stack_asked
 from cropmap_core.scenes.inventory import DEFAULT_BANDS
@@ -60,6 +56,8 @@ def buildtrainingset(
     fill: bool = False,
     months: tuple[int, ...] = (),
     max_cloud_percent: int = 100,
+    area: Path | None = None,
+    extent: str | None = None,
     missing_scl: str = "refuse",
     keep_classes: tuple[str, ...] = DEFAULT_KEEP_CLASSES,
     offset: str = "auto",
@@ -103,6 +101,8 @@ def buildtrainingset(
         fill: Whether gaps of composites made of scenes are filled.
         months: Months of acquisition of scenes, 1 to 12; none for all.
         max_cloud_percent: Scenes with more cloud over the area, from their SCL, are left out.
+        area: Vector file of polygons: with scenes and parcels the grid covers it instead of the parcels.
+        extent: The same as a rectangle: xmin,xmax,ymin,ymax [CRS].
         missing_scl: Scenes without SCL: refuse, leave_out or as_clear.
         keep_classes: SCL classes that count as clear.
         offset: Radiometric offset of scenes: auto, 0 or -1000.
@@ -125,12 +125,13 @@ def buildtrainingset(
         raise JobError("Samples come from one of TABLE, SERIES and SCENES.", "Give one of the three.")
     if table is None and (labels is None) == (parcels is None):
         raise JobError("There are no LABELS.", "Give either PARCELS or the label raster that preparelabels wrote.")
+    _check_place(area, extent, scenes, labels)
     if (zones is None) != (zone_field is None) or (split == "zone" and zones is None and table is None):
         raise JobError("Zones need both ZONES and ZONE_FIELD.", "Give the polygons and the field of their names.")
     if output.suffix.lower() not in (".h5", ".hdf5"):
         raise JobError(f"OUTPUT is {output.name}.", "Give a name that ends in .h5.")
     told = {name: value for name, value in locals().items() if name not in ("job", "output", "asked")}
-    inputs = [path for path in (table, series, labels, parcels_raster, parcels, zones) if path is not None]
+    inputs = [path for path in (table, series, labels, parcels_raster, parcels, area, zones) if path is not None]
 
     def make_source(folder: Path) -> tuple[Source, dict[str, Any]]:
         if table is not None:
@@ -144,7 +145,7 @@ def buildtrainingset(
             steps = SelectedBands(file, bands, str(series)) if bands else file
             origin: dict[str, Any] = {"series": series.name, "source": file.provenance}
         else:
-            grid = ask_for_grid(10, parcels, None, labels, "union", None)
+            grid = ask_for_grid(10, area or (None if extent else parcels), extent, labels)
             wanted = Asked(start_date, end_date, months, max_cloud_percent, grid, missing_scl=missing_scl)
             steps, origin = _composites(job, scenes, bands or DEFAULT_BANDS, wanted, period, keep_classes, offset)
             steps = Filled(steps) if fill else steps
@@ -171,6 +172,20 @@ def buildtrainingset(
             built = build(source, part, folder, asked, named, provenance, job.part(2 * READING, 0.99))
             outputs.commit()
     return _tell(job, built, output)
+
+
+def _check_place(area: Path | None, extent: str | None, scenes: Sequence[Path], labels: Path | None) -> None:
+    """Refuses a place where something else says already what the grid is.
+
+    Raises:
+        JobError: There are no scenes, or their grid is the label raster's.
+    """
+    if area is None and extent is None:
+        return
+    if not scenes:
+        raise JobError("AREA and EXTENT are of SCENES, and there are none.", "Leave them out.")
+    if labels is not None:
+        raise JobError("AREA or EXTENT and LABELS both say what the grid covers.", "Leave AREA and EXTENT out.")
 
 
 def _composites(
@@ -232,47 +247,3 @@ def _tell(job: Job, built: Built, output: Path) -> Result:
         "classes": dict(built.counts),
         "split": dict(description),
     }
-
-
-def summarizesamples(
-    job: Job, *, samples: Path, output_html: Path, output_suspicious: Path | None = None, seed: int = 0
-) -> Result:
-    """Describes a training set: its classes, profiles, gaps, separability and suspicious samples.
-
-    Args:
-        samples: Training set, .h5.
-        output_html: Report to write, HTML.
-        output_suspicious: Points of suspicious samples to write, GeoPackage or GeoJSON.
-        seed: Of what is drawn at random.
-    """
-    if output_html.suffix.lower() not in (".html", ".htm"):
-        raise JobError(f"OUTPUT_HTML is {output_html.name}.", "Give a name that ends in .html.")
-    if output_suspicious is not None:
-        check_layer_name(output_suspicious)
-    with job_outputs(job) as outputs, SampleFile(samples) as file:
-        outputs.protect([samples])
-        page = outputs.stage(output_html)
-        layer = None if output_suspicious is None else outputs.stage(output_suspicious)
-        job.progress(0.0, f"Looking at {len(file)} samples")
-        summary = summarize(file, seed, job.part(0.0, 0.9))
-        _warn_of_split(job, summary)
-        job.progress(0.9, "Drawing")
-        write_text(page, render(summary, samples.stem))
-        if layer is not None and output_suspicious is not None:
-            write_points(summary.suspicious, layer, output_suspicious.stem)
-        outputs.commit()
-    reasons = summary.suspicious["reason"].value_counts().to_dict()
-    job.log(f"{len(summary.suspicious)} suspicious samples: {reasons}.")
-    return {
-        "output_html": str(output_html),
-        "output_suspicious": str(output_suspicious) if output_suspicious else None,
-        "samples": summary.samples,
-        "suspicious": len(summary.suspicious),
-    }
-
-
-def _warn_of_split(job: Job, summary: Summary) -> None:
-    if summary.accuracy is None:
-        job.warning("Labels are not judged: that needs samples of two classes in two folds.")
-    if summary.split.get("random"):
-        job.warning("The split is random: what is measured on it is too good for places that were not sampled.")

@@ -25,7 +25,7 @@ from cropmap_core.inference.table_classes import (
 )
 from cropmap_core.jobs import Job
 from cropmap_core.samples.drawers import sort_into_drawers
-from cropmap_core.samples.row_composites import REFLECTANCE, check_reflectance, check_values
+from cropmap_core.samples.row_composites import REFLECTANCE, check_magnitude, check_reflectance
 from cropmap_core.samples.seasons import Season
 
 _SORTED, _CLASSIFIED = 0.4, 0.95  # shares of the job
@@ -67,7 +67,7 @@ def classifysamples(
         with job_folder(job, output, outputs) as folder:
             job.progress(0.0, f"Sorting the rows of {input.name} by sample")
             drawers, overview = sort_into_drawers(input, columns, folder, job.part(0.0, _SORTED))
-            check_values(input, overview.largest, reflectance)
+            check_magnitude(input, overview.largest, reflectance)
             job.progress(_SORTED, f"Classifying with {bundle.id} on {predictor.device.type}")
             found: list[SampleClasses] = []
             for number, drawer in enumerate(drawers):

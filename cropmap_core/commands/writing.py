@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -51,7 +52,7 @@ def job_folder(job: Job, output: Path, outputs: Outputs) -> Iterator[Path]:
         OutputError: It cannot be made.
     """
     folder = output.absolute().parent / f".{output.name}.{job.id}.working"
-    for left in folder.parent.glob(f".{output.name}.*.working"):
+    for left in folder.parent.glob(f".{glob.escape(output.name)}.*.working"):
         shutil.rmtree(left, ignore_errors=True)
     with written_whole(output):
         folder.mkdir()

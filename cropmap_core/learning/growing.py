@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from cropmap_core.errors import JobError, TrainingError
+from cropmap_core.errors import TrainingError
 from cropmap_core.learning.feeding import NO_TARGET, Feed, Indices
 from cropmap_core.learning.fitting import Entry, Fitted, Watch
 from cropmap_core.learning.losses import balanced_weights
@@ -39,7 +39,6 @@ def grow(feed: Feed, training: Indices, validation: Indices, recipe: Recipe, wat
 
     Raises:
         TrainingError: There is no series to learn from.
-        JobError: A hyper-parameter is unknown.
     """
     started = time.perf_counter()
     random = np.random.default_rng(recipe.seed)
@@ -47,21 +46,18 @@ def grow(feed: Feed, training: Indices, validation: Indices, recipe: Recipe, wat
     held_out = _series(feed, validation, random, watch)
     counts = np.bincount(target, minlength=len(feed.classes))
     weights = None if recipe.balance == "none" else balanced_weights(counts)[target]
-    try:
-        network = fit_trees(
-            recipe.architecture,
-            features,
-            target,
-            len(feed.classes),
-            times=len(feed.days()),
-            weights=weights,
-            seed=recipe.seed,
-            validation=held_out,
-            progress=lambda fraction: watch.progress(0.1 + 0.9 * fraction, ""),
-            **recipe.hyper_parameters,
-        )
-    except TypeError as error:
-        raise JobError(f"HYPER_PARAMETERS do not fit: {error}.", "See docs/training.md for those of trees.") from error
+    network = fit_trees(
+        "xgboost" if recipe.architecture == "xgboost" else "random_forest",
+        features,
+        target,
+        len(feed.classes),
+        len(feed.channels),
+        weights=weights,
+        seed=recipe.seed,
+        validation=held_out,
+        progress=lambda fraction: watch.progress(0.1 + 0.9 * fraction, ""),
+        **recipe.hyper_parameters,
+    )
     logits = _logits(network, held_out[0], len(feed.channels))
     entry = _measured(logits, held_out[1], time.perf_counter() - started)
     watch.epoch(entry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from cropmap_core.learning.validating import predict
 from cropmap_core.samples.files import PIXEL, UNUSED, SampleFile
 from cropmap_core.timeseries.formulas import INDICES
 from models.network import Network
+from models.tree_ensemble import TreeEnsemble
 
 LARGEST_VALUE = 255
 """Class rasters are of bytes, and 0 is no class."""
@@ -174,7 +175,7 @@ class Maker:
         return Made(
             recipe,
             fitted.network,
-            self._settings(len(classes)),
+            asdict(fitted.network.sizes) if isinstance(fitted.network, TreeEnsemble) else self._settings(len(classes)),
             self.channels,
             classes,
             tuple(map(float, feed.mean)),

@@ -13,6 +13,7 @@ from cropmap_core.learning.variation import Variation
 
 TREES = ("xgboost", "random_forest")
 """What is trained by xgboost and scikit-learn, and kept as the network `tree_ensemble`."""
+_OF_TREES = ("trees", "max_depth", "min_leaf", "learning_rate", "patience")
 LOSSES = ("cross_entropy", "focal")
 BALANCES = ("none", "weights", "sampling")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -109,6 +110,17 @@ def check_architecture(architecture: str, settings: Mapping[str, Any]) -> dict[s
     known = (*offered_architectures(), *TREES)
     _require(architecture in known, f"ARCHITECTURE is '{architecture}'.", f"Choose one of {', '.join(known)}.")
     if architecture in TREES:
+        unknown = [name for name in settings if name not in _OF_TREES]
+        _require(
+            not unknown, f"HYPER_PARAMETERS do not fit: unknown {', '.join(unknown)}.", f"Give {', '.join(_OF_TREES)}."
+        )
+        for name, value in settings.items():
+            kind = (int, float) if name == "learning_rate" else int
+            _require(
+                isinstance(value, kind) and not isinstance(value, bool) and value > 0,
+                f"{name} is {value!r}.",
+                "Give a number above 0.",
+            )
         return dict(settings)
     defaults = {
         each.name: each.default

@@ -81,7 +81,7 @@ class Variation:
         """Another calendar, light and noise of filled reflectance 0-1, shape (N, T, C, H, W)."""
         count, _, channels = reflectance.shape[:3]
         if self.shift:
-            by = random.uniform(-self.shift, self.shift, count).astype(np.float32)[:, None, None, None, None]
+            by = np.asarray(random.uniform(-self.shift, self.shift, (count, 1, 1, 1, 1)), np.float32)
             later = np.concatenate([reflectance[:, 1:], reflectance[:, -1:]], axis=1)
             earlier = np.concatenate([reflectance[:, :1], reflectance[:, :-1]], axis=1)
             moved = reflectance + by.clip(0) * (later - reflectance) + (-by).clip(0) * (earlier - reflectance)
@@ -89,7 +89,8 @@ class Variation:
         if self.jitter:
             whole = random.standard_normal((count, 1, 1, 1, 1), np.float32)
             each = random.standard_normal((count, 1, channels, 1, 1), np.float32)
-            reflectance = reflectance * np.exp(np.float32(self.jitter) * (whole + each))
+            gain = np.float32(self.jitter) * (whole + each)
+            reflectance = reflectance * np.exp(gain, dtype=np.float32)
         if self.noise:
             values = random.standard_normal(reflectance.shape, np.float32)
             reflectance = reflectance * (np.float32(1) + np.float32(self.noise) * values)

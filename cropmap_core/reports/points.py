@@ -1,4 +1,4 @@
-"""Layers of samples that a report speaks of, as points."""
+"""Layers of what a report speaks of: samples as points, parcels as polygons."""
 
 from __future__ import annotations
 
@@ -26,14 +26,31 @@ def write_points(rows: pandas.DataFrame, path: Path, name: str) -> None:
         JobError: The name is neither that of a GeoPackage nor of GeoJSON.
         OutputError: It cannot be written.
     """
-    check_layer_name(path)
     lon, lat = rows["lon"].to_numpy(), rows["lat"].to_numpy()
     points = geopandas.GeoSeries(geopandas.points_from_xy(lon, lat), crs=4326)
     points[~(np.isfinite(lon) & np.isfinite(lat))] = None
     layer = geopandas.GeoDataFrame(rows.drop(columns=["lon", "lat"]), geometry=points)
+    write_layer(layer, path, name, "Point")
+
+
+def write_layer(layer: geopandas.GeoDataFrame, path: Path, name: str, kind: str) -> None:
+    """Writes a layer.
+
+    Args:
+        layer: Its rows.
+        path: The file to write; what it becomes is told by its name.
+        name: Of the layer.
+        kind: Of its geometries, `Point` or `MultiPolygon`.
+
+    Raises:
+        JobError: The name is neither that of a GeoPackage nor of GeoJSON.
+        OutputError: It cannot be written.
+    """
+    check_layer_name(path)
     with written_whole(path):
         path.unlink(missing_ok=True)
-        layer.to_file(path, driver=_DRIVERS[path.suffix.lower()], layer=name, geometry_type="Point")
+        driver = _DRIVERS[path.suffix.lower()]
+        layer.to_file(path, driver=driver, layer=name, geometry_type=kind, promote_to_multi=kind != "Point")
 
 
 def check_layer_name(path: Path) -> None:

@@ -11,7 +11,8 @@ from cropmap_core.errors import SamplesError
 
 UNLABELLED = 0
 """Label of what has no class: it is ignored, and never a class of its own."""
-LARGEST_VALUE = 32767
+LARGEST_VALUE = 255
+"""Class rasters are of bytes."""
 _GOLDEN_SHARE = 0.618034  # of the colour circle: neighbours in the legend get hues far apart
 
 
@@ -27,16 +28,17 @@ def colour_of(value: int) -> str:
 
 
 def check_values(classes: Iterable[CropClass]) -> None:
-    """Refuses classes that the file has no room for.
+    """Refuses classes that no model could map.
 
     Raises:
         SamplesError: A value is too large.
     """
-    largest = max((each.value for each in classes), default=0)
-    if largest > LARGEST_VALUE:
+    too_large = [each for each in classes if each.value > LARGEST_VALUE]
+    if too_large:
         raise SamplesError(
-            f"A class has the value {largest}.",
-            f"Give classes values from 1 to {LARGEST_VALUE}.",
+            f"The class {too_large[0].name} has the value {too_large[0].value}; class rasters hold values up to "
+            f"{LARGEST_VALUE}.",
+            f"Give classes values from 1 to {LARGEST_VALUE} in the legend, and make the labels again.",
         )
 
 

@@ -61,6 +61,22 @@ def read_declarations(path: Path, field: str, name_field: str | None = None) -> 
     Raises:
         ParcelError: The file cannot be read, has no parcels, no CRS, or not that field.
     """
+    layer = read_layer(path)
+    for name in filter(None, (field, name_field)):
+        if name not in layer.columns or name == layer.geometry.name:
+            there = ", ".join(map(str, layer.columns.drop(layer.geometry.name)[:_FIELDS_SHOWN]))
+            raise ParcelError(f"{path} has no field `{name}`.", f"Its fields are {there}.")
+    codes = tuple(map(code_text, layer[field]))
+    names = tuple(map(code_text, layer[name_field])) if name_field else codes
+    return Declarations(path, number_parcels(layer), codes, names, layer.geometry.to_numpy(), layer.crs)
+
+
+def read_layer(path: Path) -> geopandas.GeoDataFrame:
+    """Parcels as they are in a file.
+
+    Raises:
+        ParcelError: The file cannot be read, has no parcels or no CRS.
+    """
     remedy = "Give a layer of polygons with a coordinate reference system."
     try:
         layer = geopandas.read_file(path, on_invalid="ignore")  # what is no geometry at all becomes none
@@ -70,13 +86,15 @@ def read_declarations(path: Path, field: str, name_field: str | None = None) -> 
         raise ParcelError(f"{path} holds no parcels.", remedy)
     if layer.crs is None:
         raise ParcelError(f"{path} has no coordinate reference system.", "Set the layer's CRS.")
-    for name in filter(None, (field, name_field)):
-        if name not in layer.columns or name == layer.geometry.name:
-            there = ", ".join(map(str, layer.columns.drop(layer.geometry.name)[:_FIELDS_SHOWN]))
-            raise ParcelError(f"{path} has no field `{name}`.", f"Its fields are {there}.")
-    codes = tuple(map(code_text, layer[field]))
-    names = tuple(map(code_text, layer[name_field])) if name_field else codes
-    return Declarations(path, _numbers(layer), codes, names, layer.geometry.to_numpy(), layer.crs)
+    return layer
+
+
+def number_parcels(layer: geopandas.GeoDataFrame) -> NDArray[np.int64]:
+    """Numbers of parcels: their own where they have good ones, else their order from 1, shape (N,)."""
+    given = layer[NUMBER_FIELD] if NUMBER_FIELD in layer.columns else None
+    if given is not None and given.dtype.kind in "iu" and given.is_unique and given.between(1, _LARGEST_NUMBER).all():
+        return np.asarray(given, dtype=np.int64)
+    return np.arange(1, len(layer) + 1, dtype=np.int64)
 
 
 def code_text(value: Any) -> str:
@@ -125,10 +143,3 @@ def polygons_of(shapes: NDArray[Any]) -> NDArray[Any]:
         parts = shapely.get_parts(shapely.get_parts(shapes[index]))
         areas[index] = shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
     return areas
-
-
-def _numbers(layer: geopandas.GeoDataFrame) -> NDArray[np.int64]:
-    given = layer[NUMBER_FIELD] if NUMBER_FIELD in layer.columns else None
-    if given is not None and given.dtype.kind in "iu" and given.is_unique and given.between(1, _LARGEST_NUMBER).all():
-        return np.asarray(given, dtype=np.int64)
-    return np.arange(1, len(layer) + 1, dtype=np.int64)

@@ -10,22 +10,18 @@ from typing import Any
 
 import numpy as np
 import pyproj
-import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import RasterioError
 
-from cropmap_core.classes import CLASSES_TAG, CropClass
-from cropmap_core.errors import GridMismatchError, JobError, SamplesError, SeriesError
-from cropmap_core.io.grid import Grid, Window
-from cropmap_core.io.rasters import read_bands, reason_of
-from cropmap_core.samples.classes import LARGEST_VALUE, UNLABELLED, classes_from_json, colour_of
-from cropmap_core.samples.files import NO_PARCEL, PATCH, PIXEL, Layout, Samples
-from cropmap_core.samples.label_raster import YEAR_TAG
+from cropmap_core.errors import JobError, SamplesError, SeriesError
+from cropmap_core.io.grid import Window
+from cropmap_core.samples.files import PATCH, PIXEL, Layout, Samples, Texts
+from cropmap_core.samples.label_pixels import LabelPixels, Limits, stated_year
 from cropmap_core.samples.places import mgrs_tiles
 from cropmap_core.timeseries.series import NODATA, SCL, Series
 
+PARCEL_PIXELS = "parcel_pixels"
+"""Column of pixel sets with parcels: how many labelled pixels the parcel has, whether they were drawn or not."""
 _BLOCK = 512
-_REMEDY = "Give a label raster that preparelabels wrote on the grid of the time series."
 
 
 @dataclass(frozen=True)
@@ -74,16 +70,17 @@ class RasterSource:
             raise SeriesError(
                 "Samples are taken of composites of reflectance.", "Give the output of compositetimeseries."
             )
-        self._series, self._labels, self._parcels, self._asked, self._name = series, labels, parcels, asked, name
+        self._series, self._asked, self._name = series, asked, name
         size = asked.patch_size if asked.kind == PATCH else 1
         days = tuple((day - series.dates[0]).days for day in series.dates)
         self.layout = Layout(asked.kind, series.bands, series.period, days, size)
-        for path in (labels, parcels):
-            if path is not None:
-                _check_grid(path, series.grid)
-        self._check_year()
         self._blocks = list(series.grid.blocks(_BLOCK // size * size))
-        self.classes, self._known, self._chosen, self.warnings = self._look_at_labels()
+        limits = None
+        if asked.kind == PIXEL and (asked.pixels_per_class or (parcels is not None and asked.pixels_per_parcel)):
+            limits = Limits(asked.pixels_per_parcel if parcels else 0, asked.pixels_per_class, asked.seed)
+        self._labels = LabelPixels(labels, parcels, series.grid, self._blocks, limits)
+        self._check_year(labels)
+        self.classes, self.warnings = self._labels.classes, self._labels.warnings
         self.provenance: Mapping[str, Any] = {"labels": labels.name, "parcels": parcels.name if parcels else None}
 
     @property
@@ -94,7 +91,7 @@ class RasterSource:
     def read(self, step: int) -> Samples | None:
         """The samples of a block; None where it has none."""
         window = self._blocks[step]
-        label, parcel = self._read_labels(window)
+        label, parcel = self._labels.read(window)
         if self._asked.kind == PATCH:
             return self._patches(window, label, parcel)
         rows, cols = self._pixels(window, label)
@@ -114,12 +111,13 @@ class RasterSource:
         )  # fmt: skip
 
     def _pixels(self, window: Window, label: NDArray[np.int16]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        if self._chosen is None:
+        chosen = self._labels.chosen
+        if chosen is None:
             rows, cols = np.nonzero(label)
             return rows, cols
         width = self._series.grid.width
-        first, last = np.searchsorted(self._chosen, [window.row * width, (window.row + window.height) * width])
-        row, col = np.divmod(self._chosen[first:last], width)
+        first, last = np.searchsorted(chosen, [window.row * width, (window.row + window.height) * width])
+        row, col = np.divmod(chosen[first:last], width)
         inside = (col >= window.col) & (col < window.col + window.width)
         return row[inside] - window.row, col[inside] - window.col
 
@@ -176,98 +174,21 @@ class RasterSource:
             zone=np.full(count, ""),
             tile=mgrs_tiles(lon, lat),
             source=np.full(count, self._name),
-            columns={},
+            columns=self._columns(parcel),
         )
 
-    def _read_labels(self, window: Window) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
-        """Class values (0 for unmapped ones) and parcel numbers (-1 none) of a window, both (H, W)."""
-        raw = read_bands(self._labels, [1], window)[0].astype(np.int64)
-        label = np.where(np.isin(raw, self._known), raw, UNLABELLED).astype(np.int16)
-        if self._parcels is None:
-            return label, np.full(label.shape, NO_PARCEL, np.int64)
-        parcel = read_bands(self._parcels, [1], window)[0].astype(np.int64)
-        return label, np.where(parcel > 0, parcel, NO_PARCEL)
+    def _columns(self, parcel: NDArray[np.int64]) -> dict[str, Texts]:
+        """The size of each pixel's parcel; patches hold several."""
+        if not self._labels.has_parcels or parcel.ndim > 1:
+            return {}
+        counts = self._labels.parcel_pixels(parcel)
+        return {PARCEL_PIXELS: np.where(counts > 0, counts.astype(str), "")}
 
-    def _look_at_labels(
-        self,
-    ) -> tuple[tuple[CropClass, ...], NDArray[np.int64], NDArray[np.int64] | None, list[str]]:
-        """One pass over the labels: which classes there are, and which pixels are taken."""
-        stated = _stated_classes(self._labels)
-        limit = self._asked.pixels_per_parcel if self._parcels else 0
-        draws = self._asked.kind == PIXEL and (limit or self._asked.pixels_per_class)
-        counts = np.zeros(LARGEST_VALUE + 1, np.int64)
-        self._known = np.arange(1, LARGEST_VALUE + 1)
-        random = np.random.default_rng(self._asked.seed)
-        drawn = []
-        for window in self._blocks:
-            label, parcel = self._read_labels(window)
-            counts += np.bincount(label.ravel(), minlength=len(counts))
-            if draws:
-                rows, cols = np.nonzero(label)
-                place = (window.row + rows) * self._series.grid.width + window.col + cols
-                found = np.stack([place, parcel[rows, cols], label[rows, cols], random.permutation(len(rows))], axis=1)
-                drawn.append(_at_most(found, 1, limit))
-        there = np.flatnonzero(counts[1:]) + 1
-        values = [each.value for each in stated] if stated else there.tolist()
-        classes = stated or tuple(CropClass(int(value), f"class {value}", colour_of(int(value))) for value in there)
-        warnings = (
-            [] if stated else [f"{self._labels.name} names no classes ({CLASSES_TAG}): they are called by value."]
-        )
-        unmapped = sorted(set(there.tolist()) - set(values))
-        if unmapped:
-            listed = ", ".join(f"{value} ({counts[value]} pixels)" for value in unmapped[:20])
-            warnings.append(f"Values of {self._labels.name} that are no class are not used: {listed}.")
-        if not counts[values].any():
-            raise SamplesError(f"No pixel of {self._labels} has a label.", _REMEDY)
-        chosen = None
-        if draws:
-            every = np.concatenate(drawn)
-            every[:, 3] = random.permutation(len(every))
-            every = every[np.isin(every[:, 2], values)]
-            chosen = np.sort(_at_most(_at_most(every, 1, limit), 2, self._asked.pixels_per_class)[:, 0])
-        return classes, np.asarray(values), chosen, warnings
-
-    def _check_year(self) -> None:
-        year = self._asked.label_year
-        if year is None:
-            with rasterio.open(self._labels) as dataset:
-                text = dataset.tags().get(YEAR_TAG, "")
-            year = int(text) if text.isdecimal() else None
+    def _check_year(self, labels: Path) -> None:
+        year = self._asked.label_year if self._asked.label_year is not None else stated_year(labels)
         first, last = self._series.span
         if year is not None and not first.year <= year <= last.year:
             raise SamplesError(
-                f"The labels {self._labels} are of {year}, but the series runs from {first} to {last}.",
+                f"The labels {labels} are of {year}, but the series runs from {first} to {last}.",
                 "Give series and labels of the same season.",
             )
-
-
-def _at_most(found: NDArray[np.int64], column: int, limit: int) -> NDArray[np.int64]:
-    """Of the rows with the same value in a column, those with the lowest lots (last column); all rows of none (-1)."""
-    if not limit or not len(found):
-        return found
-    ordered = found[np.lexsort((found[:, -1], found[:, column]))]
-    starts = np.flatnonzero(np.r_[True, np.diff(ordered[:, column]) != 0])
-    rank = np.arange(len(ordered)) - np.repeat(starts, np.diff(np.r_[starts, len(ordered)]))
-    kept: NDArray[np.int64] = ordered[(rank < limit) | (ordered[:, column] == NO_PARCEL)]
-    return kept
-
-
-def _stated_classes(labels: Path) -> tuple[CropClass, ...]:
-    with rasterio.open(labels) as dataset:
-        text = dataset.tags().get(CLASSES_TAG, "[]")
-    return tuple(each for each in classes_from_json(text, str(labels)) if each.value != UNLABELLED)
-
-
-def _check_grid(path: Path, grid: Grid) -> None:
-    try:
-        with rasterio.open(path) as dataset:
-            own, kind = Grid.of(dataset), np.dtype(dataset.dtypes[0]).kind
-    except RasterioError as error:
-        raise SamplesError(f"{path} cannot be read: {reason_of(error)}.", _REMEDY) from error
-    if kind not in "iu":
-        raise SamplesError(f"{path} holds fractions, not class values or parcel numbers.", _REMEDY)
-    same = (own.width, own.height) == (grid.width, grid.height) and own.transform.almost_equals(grid.transform, 1e-6)
-    if not same or pyproj.CRS(own.crs) != pyproj.CRS(grid.crs):
-        raise GridMismatchError(
-            f"{path} ({own.describe()}) is not on the grid of the series ({grid.describe()}).", _REMEDY
-        )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pandas
 
 from cropmap_core.reports.pages import render_page
+from cropmap_core.reports.points import write_layer
 from cropmap_core.samples import figures
+from cropmap_core.samples.doubts import SUSPICIOUS_SHARE
 from cropmap_core.samples.files import ROLES
 from cropmap_core.samples.summary import Summary
 
@@ -18,11 +21,12 @@ _LISTED = 25
 _WORST_PAIRS = 10
 
 
-def render(summary: Summary, title: str) -> str:
+def render(summary: Summary, parcels: pandas.DataFrame, title: str) -> str:
     """The report as one HTML page.
 
     Args:
         summary: What it tells.
+        parcels: The suspicious ones, of `suspicious_parcels`.
         title: Name of the training set.
     """
     names = {crop.value: crop.name for crop in summary.classes}
@@ -41,9 +45,32 @@ def render(summary: Summary, title: str) -> str:
         separability=figures.separability(summary) if summary.separability else None,
         worst=[(names[one], names[other], distance) for (one, other), distance in worst],
         suspicious=summary.suspicious.head(_LISTED).to_dict("records"),
+        parcels=parcels.head(_LISTED).to_dict("records"),
+        suspicious_parcels=len(parcels),
+        suspicious_percent=round(100 * SUSPICIOUS_SHARE),
         by_class=_by_class(summary.suspicious),
         provenance=json.dumps(summary.provenance, indent=1, ensure_ascii=False)[:4000],
     )
+
+
+def write_suspicious_parcels(
+    parcels: pandas.DataFrame, polygons: geopandas.GeoDataFrame, path: Path, name: str
+) -> None:
+    """Writes the suspicious parcels as polygons, with the attributes that they have.
+
+    Args:
+        parcels: Of `suspicious_parcels`.
+        polygons: All parcels, of `read_polygons`.
+        path: The file to write; what it becomes is told by its name.
+        name: Of the layer.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    ours = {column.lower() for column in parcels.columns if column != "parcel"} | {"fid"}
+    theirs = polygons.drop(columns=[column for column in polygons.columns if str(column).lower() in ours])
+    layer = theirs.set_index("parcel").loc[parcels["parcel"]].reset_index()
+    write_layer(layer.assign(**parcels.drop(columns="parcel")), path, name, "MultiPolygon")
 
 
 def _by_class(suspicious: pandas.DataFrame) -> dict[str, int]:

@@ -27,7 +27,7 @@ def check_reflectance(name: str) -> None:
         raise JobError(f"REFLECTANCE is '{name}'.", f"Choose one of {', '.join(REFLECTANCE)}.")
 
 
-def check_values(path: Path, largest: float | None, reflectance: str) -> None:
+def check_magnitude(path: Path, largest: float | None, reflectance: str) -> None:
     """Refuses values that cannot be of the scale they are declared as.
 
     Args:

@@ -150,5 +150,10 @@ def _pieces(path: Path, names: Sequence[str], columns: TableColumns) -> Iterator
         numbers = {*columns.bands.values(), *(columns.named.get(name) for name in COORDINATES)}
         kept_as_text = {name: str for name in names if name not in numbers}
         yield from pandas.read_csv(
-            path, usecols=list(names), dtype=kept_as_text, chunksize=ROWS_AT_ONCE, low_memory=False
+            path,
+            usecols=list(names),
+            index_col=False,  # even where lines end in a comma, which pandas would take for a column of row names
+            dtype=kept_as_text,
+            chunksize=ROWS_AT_ONCE,
+            low_memory=False,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,13 @@ import pandas
 from numpy.typing import NDArray
 
 from cropmap_core.classes import CropClass
+from cropmap_core.samples.doubts import doubt_pixels, suspicious_samples
 from cropmap_core.samples.files import ROLES, SampleFile
 from cropmap_core.samples.pixel_series import PixelSeries, Progress, draw_pixels, longest_gaps
 from cropmap_core.samples.separability import jeffries_matusita
-from cropmap_core.samples.suspicion import find_label_errors, find_outliers, out_of_fold_probabilities
+from cropmap_core.samples.suspicion import out_of_fold_probabilities
 
 QUARTILES = (25, 50, 75)
-LABEL_ERROR, OUTLIER = "label", "outlier"
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,13 @@ class Summary:
     separability: Mapping[tuple[int, int], float]
     accuracy: float | None
     """Share of labels that out-of-fold predictions agree with; None where there are no folds."""
-    suspicious: pandas.DataFrame
-    """Most suspicious first; see `_suspicious`."""
+    doubts: pandas.DataFrame
+    """What speaks against each pixel series, the most suspicious first: see `doubt_pixels`."""
+
+    @cached_property
+    def suspicious(self) -> pandas.DataFrame:
+        """The suspicious samples, the most suspicious first."""
+        return suspicious_samples(self.doubts)
 
 
 def summarize(file: SampleFile, seed: int, progress: Progress) -> Summary:
@@ -111,7 +117,7 @@ def summarize(file: SampleFile, seed: int, progress: Progress) -> Summary:
         accuracy=None
         if probability is None or judged is None
         else float((values[probability[judged].argmax(axis=1)] == series.label[judged]).mean()),
-        suspicious=_suspicious(file, series, fold, profiles, probability, values, named),
+        doubts=doubt_pixels(file, series, fold, profiles, probability, values),
     )
 
 
@@ -129,45 +135,3 @@ def _profile(series: PixelSeries, ndvi: NDArray[np.float32] | None, crop: CropCl
     bands = np.percentile(series.reflectance[own], QUARTILES, axis=0).astype(np.float32)
     of_index = None if ndvi is None else np.percentile(ndvi[own], QUARTILES, axis=0).astype(np.float32)
     return Profile(crop, int(own.sum()), bands, of_index)
-
-
-def _suspicious(
-    file: SampleFile,
-    series: PixelSeries,
-    fold: NDArray[np.int8],
-    profiles: NDArray[np.float32],
-    probability: NDArray[np.float64] | None,
-    values: NDArray[np.int16],
-    named: Mapping[int, CropClass],
-) -> pandas.DataFrame:
-    """Doubtful samples, one row each: where, what its label is, what it looks like, how sure, and why."""
-    outlier = find_outliers(profiles, series.label)
-    if probability is None:
-        probability = np.full((len(series), len(values)), np.nan)
-    errors = find_label_errors(probability, series.label, values)
-    far = np.nan_to_num(outlier) > 1
-    doubt = np.where(errors.suspicious, errors.suggested_probability - errors.own_probability, -1.0)
-    rows = np.flatnonzero(errors.suspicious | far)
-    rows = rows[np.lexsort((-np.nan_to_num(outlier[rows]), -doubt[rows]))]
-    sample = series.sample[rows]
-    reason = np.where(errors.suspicious[rows], LABEL_ERROR, "")
-    both = np.where(errors.suspicious[rows] & far[rows], " and ", "")
-    reason = np.char.add(np.char.add(reason, both), np.where(far[rows], OUTLIER, ""))
-    columns = {name: file.column(name)[sample] for name in ("sample_id", "lon", "lat")}
-    names = {value: crop.name for value, crop in named.items()}
-    found = pandas.DataFrame(
-        {
-            **columns,
-            "parcel": series.parcel[rows],
-            "fold": fold[rows].astype(int),
-            "label": series.label[rows].astype(int),
-            "label_name": [names.get(int(value), "") for value in series.label[rows]],
-            "looks_like": errors.suggested[rows].astype(int),
-            "looks_name": [names.get(int(value), "") for value in errors.suggested[rows]],
-            "p_label": errors.own_probability[rows].round(3),
-            "p_looks": errors.suggested_probability[rows].round(3),
-            "outlier": outlier[rows].round(2),
-            "reason": reason,
-        }
-    )
-    return found.drop_duplicates("sample_id").reset_index(drop=True)

@@ -19,7 +19,7 @@ from cropmap_core.samples.drawers import sort_into_drawers
 from cropmap_core.samples.files import NO_PARCEL, PIXEL, Layout, Samples, Texts
 from cropmap_core.samples.legend import Legend
 from cropmap_core.samples.places import mgrs_tiles
-from cropmap_core.samples.row_composites import REFLECTANCE, check_reflectance, check_values, composite_rows
+from cropmap_core.samples.row_composites import REFLECTANCE, check_magnitude, check_reflectance, composite_rows
 from cropmap_core.samples.seasons import AUTO, make_season
 from cropmap_core.samples.table_columns import TableColumns, find_columns
 
@@ -61,7 +61,7 @@ class TableSource:
         self._path, self._asked = path, asked
         self._columns = _with_bands(find_columns(path), asked.bands, path)
         self._drawers, overview = sort_into_drawers(path, self._columns, folder)
-        check_values(path, overview.largest, asked.reflectance)
+        check_magnitude(path, overview.largest, asked.reflectance)
         self._season = make_season(asked.period, overview.dates, asked.start, asked.end)
         self.layout = Layout(PIXEL, tuple(self._columns.bands), self._season.period, self._season.days)
         self.classes, self._values, self.warnings = _classes(overview.labels, asked.legend, path)

@@ -23,7 +23,9 @@ from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.predictor import Predictor
 from cropmap_core.inference.table_classes import classify_rows, table_columns, table_season
 from cropmap_core.samples import drawers, rows
+from cropmap_core.samples.npz import write_long_table
 from cropmap_core.samples.rows import read_rows
+from tests.core.conftest import data_folder
 from tests.core.sample_tables import write_table
 from tests.core.seam import REPOSITORY, Outcome, run_here, run_unchecked, unfinished_files
 from tests.core.tiny_models import CLASSES, FIRST_DAYS, save_tiny_bundle
@@ -343,6 +345,27 @@ class TestOutput:
         schema = pyarrow.parquet.read_schema(tmp_path / "o.parquet")
         assert [str(kind) for kind in schema.types] == ["string", "int32", "string", "double"]
         assert pyarrow.parquet.read_table(tmp_path / "o.parquet")["pred_code"].null_count == 3
+
+
+def test_real_series_are_judged_as_their_arrays(tmp_path: Path) -> None:
+    """Three hundred dekad series of California, as the long table that the converter makes of them."""
+    with np.load(data_folder("pixels/us_2021") / "california.npz", allow_pickle=False) as file:
+        whole = dict(file)
+    arrays = {name: values[:300] if len(values) == len(whole["y"]) else values for name, values in whole.items()}
+    np.savez(tmp_path / "some.npz", **arrays)
+    write_long_table([tmp_path / "some.npz"], tmp_path / "some.parquet")
+    first_days = tuple(str(day)[5:] for day in arrays["dates"])
+    bundle = save_tiny_bundle(tmp_path / "model", "hybrid_cnn", period="dekad", first_days=first_days)
+    outcome = run_here(
+        "classifysamples", model=bundle.folder, input=tmp_path / "some.parquet", output=tmp_path / "o.csv"
+    )
+    found = pandas.read_csv(tmp_path / "o.csv")
+    data = arrays["X"].clip(0, 32767).astype(np.int16)[..., None, None]
+    bands = [str(band) for band in arrays["bands"]]
+    probability = Predictor(bundle).probabilities(data, arrays["valid"][..., None, None], bands)[:, :, 0, 0]
+    order = np.argsort([f"some_{number}" for number in range(300)])
+    np.testing.assert_allclose(found["pred_prob"], probability.max(axis=1)[order], atol=1e-6)
+    assert outcome.outputs["classified"] == np.isfinite(probability).all(axis=1).sum()
 
 
 def test_the_command_line_that_was_promised(tmp_path: Path, hybrid_bundle: Bundle) -> None:

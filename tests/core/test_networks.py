@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional
 
+import models
 from models import build
 from models.hybrid_cnn import receptive_radius
 from models.network import Network
+from models.pixel_series import AttentiveNetwork
+from models.recurrence import Recurrence, turn_round
 
 CHANNELS, CLASSES = 3, 4
-ARCHITECTURES = ("hybrid_cnn", "convlstm", "tempcnn")
 SMALL = {
     "hybrid_cnn": {"embedding": 8, "widths": (6, 8, 10)},
     "convlstm": {"hidden": (6, 8), "patch_size": 7},
     "tempcnn": {"hidden": (8, 8, 8), "dense": 12, "heads": 2},
+    "rnn": {"hidden": 6, "layers": 2},
+    "atlstm": {"hidden": 6},
+    "transformer": {"width": 16, "heads": 2, "layers": 2},
+    "ltae": {"width": 16, "heads": 4, "keys": 3, "dense": 12},
 }
+ARCHITECTURES = tuple(SMALL)
+WITH_DATE_CHANNELS = tuple(
+    name for name in SMALL if "date_harmonics" in {f.name for f in fields(models.ARCHITECTURES[name][0])}
+)
+SETS_OF_DATED_OBSERVATIONS = ("transformer", "ltae")
+ATTENTIVE = tuple(name for name in SMALL if issubclass(models.ARCHITECTURES[name][1], AttentiveNetwork))
+SEES_PIXELS_ALONE = ("tempcnn", "rnn", "atlstm", "transformer", "ltae")
 
 
 def network(architecture: str, seed: int = 0, **hyper_parameters: object) -> Network:
@@ -77,9 +95,10 @@ def test_a_date_that_is_valid_nowhere_is_no_date(any_network: Network, place: in
 
 
 @torch.no_grad()
-def test_each_pixel_drops_its_own_missing_dates() -> None:
+@pytest.mark.parametrize("architecture", ["hybrid_cnn", *SEES_PIXELS_ALONE])
+def test_each_pixel_drops_its_own_missing_dates(architecture: str) -> None:
     """Two pixels with the same three observations, one of them with a cloudy date between, are the same."""
-    cnn = network("hybrid_cnn", widths=(6,))
+    cnn = network(architecture)
     x, dates, _ = season(times=4, height=1, width=1)
     with_gap = torch.tensor([True, False, True, True]).view(1, 4, 1, 1)
     kept = [0, 2, 3]
@@ -96,13 +115,26 @@ def test_order_of_the_observations_matters(any_network: Network) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", WITH_DATE_CHANNELS)
 def test_day_of_season_matters_with_date_channels_and_only_then(architecture: str) -> None:
     x, dates, valid = season()
     for harmonics, matters in ((2, True), (0, False)):
         made = network(architecture, date_harmonics=harmonics)
         change = (made(x, dates + 45, valid) - made(x, dates, valid)).abs().max()
         assert bool(change > 1e-3) is matters
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("architecture", SETS_OF_DATED_OBSERVATIONS)
+def test_observations_with_their_days_are_a_set(architecture: str) -> None:
+    """Dates that are handed in in another order, each with its observations, are the same season."""
+    made = network(architecture)
+    x, dates, valid = with_holes()
+    order = [3, 0, 5, 1, 4, 2]
+    assert_same(made(x[:, order], dates[:, order], valid[:, order]), made(x, dates, valid))
+    later = dates.clone()
+    later[:, 2:] += 45
+    assert (made(x, later, valid) - made(x, dates, valid)).abs().max() > 1e-3
 
 
 @torch.no_grad()
@@ -169,12 +201,97 @@ def test_outside_the_raster_is_the_same_padded_or_handed_in(any_network: Network
 
 
 @torch.no_grad()
-def test_encoding_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    cnn = network("hybrid_cnn")
+@pytest.mark.parametrize("architecture", ["hybrid_cnn", *SEES_PIXELS_ALONE])
+def test_encoding_in_chunks_changes_nothing(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cnn = network(architecture)
     season_with_holes = with_holes()
     at_once = cnn(*season_with_holes)
     monkeypatch.setattr("models.pixel_series.PIXELS_AT_ONCE", 5)
     assert_same(cnn(*season_with_holes), at_once)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("architecture", SEES_PIXELS_ALONE)
+def test_a_pixel_is_the_same_alone_and_in_an_image(architecture: str) -> None:
+    made = network(architecture)
+    x, dates, valid = with_holes()
+    image = made(x, dates, valid)
+    for row, col in ((2, 0), (6, 6), (4, 3)):
+        there = (..., slice(row, row + 1), slice(col, col + 1))
+        assert_same(made(x[there], dates, valid[there]), image[there])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("architecture", ["hybrid_cnn", *SEES_PIXELS_ALONE])
+def test_a_pixel_without_observation_has_an_embedding_of_zeros(architecture: str) -> None:
+    made = network(architecture)
+    x, dates, valid = season()
+    features = made.features(x, dates, torch.zeros_like(valid))
+    if architecture == "hybrid_cnn":
+        features = features[:, :8]  # the U-Net's features stand behind the pixel's own
+    assert not features.any()
+
+
+@torch.no_grad()
+def test_features_are_what_the_last_layer_classifies(any_network: Network) -> None:
+    season_with_holes = with_holes()
+    features = any_network.features(*season_with_holes)
+    weight, bias = any_network.classify.weight.flatten(1), any_network.classify.bias
+    logits = torch.einsum("be...,ke->bk...", features, weight)
+    assert_same(logits + bias.view(-1, *[1] * (logits.ndim - 2)), any_network(*season_with_holes))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("architecture", ATTENTIVE)
+def test_attention_is_shared_among_the_observations(architecture: str) -> None:
+    made = network(architecture)
+    assert isinstance(made, AttentiveNetwork)
+    x, dates, valid = with_holes()
+    weights = made.attention(x, dates, valid)
+    assert weights.shape == (1, made.heads, 6, 7, 7)
+    assert not weights.movedim(1, -1)[~valid].any()
+    assert_same(weights.sum(dim=2), valid.any(dim=1, keepdim=True).float().expand(-1, made.heads, -1, -1))
+    assert weights[valid.unsqueeze(1).expand_as(weights)].std() > 1e-4
+
+
+@torch.no_grad()
+def test_attention_stands_at_the_date_it_belongs_to() -> None:
+    """Without its second date a pixel has the weights of the season that never had it, at their old places."""
+    made = network("ltae")
+    x, dates, valid = season(times=4, height=1, width=1)
+    kept = [0, 2, 3]
+    expected = made.attention(x[:, kept], dates[:, kept], valid[:, kept])
+    valid[:, 1] = False
+    assert_same(made.attention(x, dates, valid)[:, :, kept], expected)
+
+
+def test_series_are_turned_round_in_place() -> None:
+    valid = torch.tensor([[True, True, True, False], [True, False, False, False], [True, True, True, True]])
+    order = turn_round(valid)
+    assert order[:, :3].tolist() == [[2, 1, 0], [0, 3, 2], [3, 2, 1]]
+    assert torch.equal(order.gather(1, order), torch.arange(4).expand(3, -1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_recurrence_is_that_of_packed_sequences(cell: str, bidirectional: bool) -> None:
+    torch.manual_seed(2)
+    ours = Recurrence(3, 5, 2, bidirectional, cell)
+    theirs = (torch.nn.LSTM if cell == "lstm" else torch.nn.GRU)(3, 5, 2, batch_first=True, bidirectional=bidirectional)
+    for layer in range(2):
+        for suffix, parts in (("", ours.ahead), ("_reverse", ours.back)):
+            for name, weight in parts[layer].named_parameters() if len(parts) else ():
+                getattr(theirs, f"{name[:-1]}{layer}{suffix}").copy_(weight)
+    series, counts = torch.randn(4, 6, 3), torch.tensor([6, 1, 3, 5])
+    valid = torch.arange(6) < counts[:, None]
+    packed = torch.nn.utils.rnn.pack_padded_sequence(series, counts, batch_first=True, enforce_sorted=False)
+    output, last = theirs(packed)
+    expected, _ = torch.nn.utils.rnn.pad_packed_sequence(output, batch_first=True)
+    states = ours(series, valid)
+    assert_same(states * valid.unsqueeze(-1), expected)
+    last = last[0] if cell == "lstm" else last
+    assert_same(ours.ends(states, valid), last[-2 if bidirectional else -1 :].movedim(0, 1).flatten(1))
 
 
 @torch.no_grad()
@@ -223,6 +340,61 @@ def test_training_on_a_single_pixel_or_on_nothing_is_finite(architecture: str) -
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_gradients_are_finite_in_half_precision(architecture: str) -> None:
+    made = network(architecture).train()
+    x, dates, valid = with_holes()
+    with torch.autocast("cpu", torch.bfloat16):
+        made(x, dates, valid).float().square().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in made.parameters())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_learns_one_batch_by_heart(architecture: str) -> None:
+    made = network(architecture, dropout=0.0).train()
+    x, dates, valid = season(batch=16, height=1, width=1)
+    valid = torch.rand(valid.shape) > 0.2
+    valid[:, 0] = True
+    target = torch.arange(16) % CLASSES
+    optimiser = torch.optim.Adam(made.parameters(), lr=1e-2)
+    for _ in range(200):
+        loss = functional.cross_entropy(made(x, dates, valid).flatten(1), target)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        if loss < 1e-2:
+            break
+    with torch.no_grad():
+        assert torch.equal(made.eval()(x, dates, valid).flatten(1).argmax(dim=1), target)
+
+
+@torch.no_grad()
+def test_saved_and_loaded_weights_give_the_same(any_network: Network, tmp_path: Path) -> None:
+    save_file(any_network.state_dict(), tmp_path / "weights.safetensors")
+    architecture = next(name for name in SMALL if models.ARCHITECTURES[name][1] is type(any_network))
+    other = network(architecture, seed=9)
+    season_with_holes = with_holes()
+    assert not torch.equal(other(*season_with_holes), any_network(*season_with_holes))
+    other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    assert torch.equal(other(*season_with_holes), any_network(*season_with_holes))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_default_size_is_small(architecture: str) -> None:
+    made = build(architecture, channels=10, classes=10)
+    most = 1_100_000 if architecture == "convlstm" else 500_000
+    assert sum(parameter.numel() for parameter in made.parameters()) <= most
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@torch.no_grad()
+def test_processor_and_gpu_agree(any_network: Network) -> None:
+    season_with_holes = with_holes()
+    expected = any_network(*season_with_holes)
+    found = any_network.to("cuda")(*(part.to("cuda") for part in season_with_holes)).cpu()
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_seed_decides_the_weights(architecture: str) -> None:
     one, again, other = (network(architecture, seed=seed).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(one[name], again[name]) for name in one)
@@ -232,7 +404,7 @@ def test_seed_decides_the_weights(architecture: str) -> None:
 @pytest.mark.parametrize(
     ("architecture", "hyper_parameters", "message"),
     [
-        ("transformer", {}, "convlstm, hybrid_cnn"),
+        ("perceptron", {}, "atlstm, convlstm, hybrid_cnn"),
         ("convlstm", {"channels": 3}, "missing: classes. It takes channels, classes, patch_size, hidden"),
         ("convlstm", {"channels": 3, "classes": 2, "layers": 2}, "unknown: layers. It takes channels"),
         ("convlstm", {"channels": 3, "classes": 2, "patch_size": 4}, "odd number of at most 9"),
@@ -241,6 +413,12 @@ def test_seed_decides_the_weights(architecture: str) -> None:
         ("hybrid_cnn", {"channels": 3, "classes": 2, "kernel": 4}, "kernel is 4"),
         ("hybrid_cnn", {"channels": 0, "classes": 2}, "channels is 0"),
         ("hybrid_cnn", {"channels": 3, "classes": 2, "dropout": 1.0}, "dropout is 1.0"),
+        ("tempcnn", {"channels": 3, "classes": 2, "kernel": 4}, "kernel is 4"),
+        ("tempcnn", {"channels": 3, "classes": 2, "hidden": []}, "hidden is empty"),
+        ("rnn", {"channels": 3, "classes": 2, "cell": "elman"}, "cell is 'elman'; expected lstm or gru"),
+        ("rnn", {"channels": 3, "classes": 2, "bidirectional": 1}, "bidirectional is 1"),
+        ("transformer", {"channels": 3, "classes": 2, "width": 10, "heads": 4}, "even multiple of 4 heads"),
+        ("ltae", {"channels": 3, "classes": 2, "width": 24, "heads": 16}, "multiple of twice the 16 heads"),
     ],
 )
 def test_hyper_parameters_that_make_no_network_are_refused(

@@ -24,11 +24,13 @@ from cropmap_core.samples import building
 from cropmap_core.samples.files import SampleFile
 from cropmap_core.samples.npz import write_long_table
 from cropmap_core.samples.rasters import RastersAsked, RasterSource
+from cropmap_core.samples.splits import SplitAsked
 from cropmap_core.timeseries.series import NODATA
 from tests.core.conftest import data_folder
 from tests.core.sample_tables import long_table, write_table
 from tests.core.seam import Outcome, run_here, unfinished_files, worker
 from tests.core.series_in_memory import SeriesInMemory, grid
+from tests.factories import CRS, ORIGIN, write_parcels
 
 CLASSES = [{"value": 3, "name": "Maize", "color": "#f4c430"}, {"value": 4, "name": "Grass", "color": "#66aa33"}]
 DAYS = (date(2021, 4, 1), date(2021, 5, 1))
@@ -190,13 +192,58 @@ class TestRasters:
         assert found_counts == {-1: 20 * 60 - 2, 7: 5, 8: 2, 9: 5}
 
     def test_a_class_gives_so_many_pixels_at_most(self, tmp_path: Path) -> None:
+        """Of the class with more, pixels are drawn from all over it; the pixel that was never seen has no label."""
         values = np.full((40, 60), 3, np.uint8)
         values[39, :3] = 4
+        values[0, 0] = 0
         given = label_raster(tmp_path / "l.tif", values)
-        found = RasterSource(series(40, 60), given, None, RastersAsked(pixels_per_class=50), "s").read(0)
+        drawn = []
+        for seed in (0, 1):
+            found = RasterSource(series(40, 60), given, None, RastersAsked(pixels_per_class=50, seed=seed), "s").read(0)
+            assert found is not None
+            assert np.bincount(found.label.ravel()).tolist() == [0, 0, 0, 50, 3]
+            place = found.data[found.label[:, 0, 0] == 3, 0, 0, 0, 0]
+            assert len(set(place.tolist())) == 50
+            assert 800 < place.mean() < 1600  # of 2400 pixels, by their number
+            drawn.append(place.tolist())
+        assert drawn[0] != drawn[1]
+
+    def test_pixels_tell_how_large_their_parcel_is(self, tmp_path: Path) -> None:
+        """All labelled pixels count, whether they were drawn or not; number 8 has some without a label."""
+        values = np.full((40, 60), 3, np.uint8)
+        values[20:] = 4
+        values[10, 1] = 0
+        parcels = np.zeros((40, 60), np.int32)
+        parcels[1:3], parcels[10, :5] = 7, 8
+        given = label_raster(tmp_path / "l.tif", values), raster(tmp_path / "p.tif", parcels)
+        found = RasterSource(series(40, 60), *given, RastersAsked(pixels_per_parcel=3), "s").read(0)
         assert found is not None
-        never_seen = int("s_r0c0" not in found.sample_id and len(found) < 53)
-        assert np.bincount(found.label.ravel())[3:].tolist() == [50 - never_seen, 3]
+        told = zip(found.parcel.tolist(), found.columns["parcel_pixels"].tolist(), strict=True)
+        assert set(told) == {(-1, ""), (7, "120"), (8, "4")}
+        patches = RasterSource(series(40, 60), *given, RastersAsked(kind="patch", patch_size=2), "s").read(0)
+        assert patches is not None
+        assert patches.columns == {}
+
+    def test_large_values_that_nobody_named_are_numbered_anew(self, tmp_path: Path) -> None:
+        values = np.zeros((4, 6), np.uint16)
+        values[1, 2], values[3, 3:] = 60000, 1200
+        source = RasterSource(series(), raster(tmp_path / "l.tif", values), None, RastersAsked(), "s")
+        assert [(each.value, each.name) for each in source.classes] == [(1, "class 1200"), (2, "class 60000")]
+        found = source.read(0)
+        assert found is not None
+        assert found.label[:, 0, 0].tolist() == [2, 1, 1, 1]
+        assert "called by value and numbered from 1" in source.warnings[0]
+
+    def test_large_values_of_a_legend_are_refused(self, tmp_path: Path) -> None:
+        """Before anything is read: no model could map them."""
+        classes = [
+            {"value": 3, "name": "Maize", "color": "#f4c430"},
+            {"value": 256, "name": "Grass", "color": "#66aa33"},
+        ]
+        given = raster(tmp_path / "l.tif", np.full((4, 6), 3, np.uint8), CROPMAP_CLASSES=json.dumps(classes))
+        source = RasterSource(series(), given, None, RastersAsked(), "s")
+        with pytest.raises(SamplesError, match="class Grass has the value 256; class rasters hold values up to 255"):
+            building.build(source, tmp_path / "set.h5", tmp_path, SplitAsked(), None, {})
 
     def test_patches(self, tmp_path: Path) -> None:
         values = np.zeros((4, 6), np.uint8)
@@ -261,6 +308,36 @@ class TestBuilding:
             np.testing.assert_array_equal(file.read(index).data, second.read(index).data)
             np.testing.assert_array_equal(file.column("fold"), second.column("fold"))
 
+    @pytest.mark.parametrize("given", ["extent", "area"])
+    def test_a_place_takes_the_parcels_within_it(self, season: Path, tmp_path: Path, given: str) -> None:
+        """The two western ones of four."""
+        left, top = ORIGIN
+        west = box(left, top - 240, left + 160, top)
+        geopandas.GeoDataFrame(geometry=[west], crs=CRS).to_file(tmp_path / "west.gpkg")
+        place = {"extent": f"{left},{left + 160},{top - 240},{top} [{CRS}]", "area": tmp_path / "west.gpkg"}
+        legend = tmp_path / "legend.csv"
+        legend.write_text("code,value,name\nearly,1,Wheat\nlate,2,Maize\n")
+        outcome = run_here(
+            "buildtrainingset",
+            scenes=[season],
+            parcels=write_parcels(tmp_path / "parcels.gpkg"),
+            field="crop_name",
+            legend=str(legend),
+            parcel_buffer_m=0,
+            pixels_per_parcel=0,
+            bands=["B04", "B08"],
+            split="random",
+            confirm_random=True,
+            folds=3,
+            output=tmp_path / "set.h5",
+            **{given: place[given]},
+        )
+        assert "Parcels: 2 used, 2 outside." in outcome.texts("log")
+        assert "10 m, 16 x 24 pixels" in outcome.texts("log")
+        with SampleFile(tmp_path / "set.h5") as file:
+            assert set(file.column("parcel").tolist()) == {1, 3}
+            assert set(file.column("parcel_pixels").tolist()) == {"140"}  # 14 x 10
+
     def test_tells_of_the_split_and_its_leaks(self, tmp_path: Path) -> None:
         outcome = build(tmp_path, long_table().assign(parcel=1), split="column", split_column="label", folds=2)
         assert outcome.code == "SamplesError"  # two groups for three sets
@@ -306,6 +383,8 @@ class TestBuilding:
         [
             ({"table": None}, "one of TABLE, SERIES and SCENES"),
             ({"table": None, "scenes": ["/none"]}, "no LABELS"),
+            ({"extent": "0,1,0,1"}, "AREA and EXTENT are of SCENES"),
+            ({"table": None, "scenes": ["/none"], "labels": "/l", "area": "/a"}, "both say what the grid covers"),
             ({"split": "zone", "zones": "/none.gpkg"}, "both ZONES and ZONE_FIELD"),
             ({"output": "/tmp/set.tif"}, "ends in .h5"),
             ({"test_folds": [1], "validation_folds": [1]}, "both test and validation"),
@@ -426,6 +505,56 @@ class TestSummary:
         outcome = run_here("summarizesamples", samples=tmp_path / "set.h5", output_html=tmp_path / "set.html")
         assert "Random split." in (tmp_path / "set.html").read_text(encoding="utf-8")
         assert "The split is random" in outcome.texts("warning")
+
+    def test_suspicious_parcels_are_polygons_with_their_share(self, training_set: Path, tmp_path: Path) -> None:
+        """Squares around two samples each; one of the first square's is labelled wrongly. What they say is kept."""
+        west = [3.0 + 0.06 * (number % 5) for number in range(10)]
+        squares = [
+            box(x - 0.01, y - 0.005, x + 0.04, y + 0.005) for x, y in zip(west, [51.0] * 5 + [51.018] * 5, strict=True)
+        ]
+        given = {"farm": [f"farm {number}" for number in range(10)], "share": ["theirs"] * 10}
+        parcels = geopandas.GeoDataFrame(given, geometry=squares, crs=4326).to_crs(31370)
+        parcels.to_file(tmp_path / "parcels.gpkg")
+        outcome = run_here(
+            "summarizesamples",
+            samples=training_set,
+            parcels=tmp_path / "parcels.gpkg",
+            output_html=tmp_path / "set.html",
+            output_parcels=tmp_path / "suspicious.gpkg",
+        )
+        layer = geopandas.read_file(outcome.outputs["output_parcels"])
+        first = layer.iloc[0]
+        told = [first[name] for name in ("parcel", "farm", "pixels", "suspicious", "share", "looks_name")]
+        assert told == [1, "farm 0", 2, 1, 0.5, "maize"]
+        assert (layer["share"] >= 0.25).all()
+        assert len(layer) == outcome.outputs["suspicious_parcels"] < 5
+        assert layer.crs.to_epsg() == 31370
+        assert first.geometry.symmetric_difference(parcels.geometry[0]).area < 1e-3
+        assert f"{len(layer)} of 10 parcels are suspicious." in outcome.texts("log")
+
+    def test_samples_that_know_their_parcels_need_no_polygons(self, tmp_path: Path) -> None:
+        table = long_table(count=120)
+        table.loc[table["sample_id"] == "s000", "label"] = "wheat"
+        table["parcel"] = table["sample_id"].str[1:].astype(int) // 2
+        build(tmp_path, table)
+        run_here("summarizesamples", samples=tmp_path / "set.h5", output_html=tmp_path / "set.html")
+        page = (tmp_path / "set.html").read_text(encoding="utf-8")
+        listed = page.partition("<h2>Suspicious parcels</h2>")[2]
+        assert (
+            '<td class="number">0</td><td>wheat</td><td>maize</td><td class="number">1</td><td class="number">2</td>'
+            in listed
+        )
+
+    def test_parcels_elsewhere_are_refused(self, training_set: Path, tmp_path: Path) -> None:
+        geopandas.GeoDataFrame(geometry=[box(5, 45, 6, 46)], crs=4326).to_file(tmp_path / "parcels.gpkg")
+        outcome = run_here(
+            "summarizesamples",
+            samples=training_set,
+            parcels=tmp_path / "parcels.gpkg",
+            output_html=tmp_path / "set.html",
+        )
+        assert outcome.code == "ParcelError"
+        assert "No sample is in a parcel" in outcome.last["message"]
 
     @pytest.mark.parametrize("name", ["set.txt", "set.h5"])
     def test_names_that_are_no_page(self, training_set: Path, tmp_path: Path, name: str) -> None:

@@ -71,6 +71,30 @@ class TestValues:
         np.testing.assert_array_equal(one["data"], other["data"])
         np.testing.assert_array_equal(one["label"], other["label"])
 
+    def test_a_comma_at_the_end_of_lines_shifts_nothing(self, tmp_path: Path) -> None:
+        (tmp_path / "t.csv").write_text("sample_id,date,B04,label\na,2021-03-01,300,maize,\na,2021-04-01,400,maize,\n")
+        (tmp_path / "drawers").mkdir()
+        found = samples_of(TableSource(tmp_path / "t.csv", TableAsked(), tmp_path / "drawers"))
+        assert found["data"][0, :, 0, 0, 0].tolist() == [300, 400]
+
+    @pytest.mark.parametrize("words", [("TRUE", "FALSE"), (1, 0), ("1.0", "0.0"), ("yes", "no"), ("t", None)])
+    def test_valid_may_be_said_in_many_ways(self, tmp_path: Path, words: tuple[Any, Any]) -> None:
+        for name in ("t.csv", "t.parquet"):
+            found = samples_of(source_of(tmp_path, two_dates(valid=list(words)), name))
+            assert found["valid"][0, :, 0, 0].tolist() == [True, False]
+
+    @pytest.mark.parametrize(
+        "days",
+        [
+            ("2021-03-01T10:56:21Z", "2021-03-31T23:30:00-02:00"),
+            (20210301, 20210401),
+            (date(2021, 3, 1), date(2021, 4, 1)),
+        ],
+    )
+    def test_days_may_be_said_in_many_ways(self, tmp_path: Path, days: tuple[Any, Any]) -> None:
+        source = source_of(tmp_path, two_dates(date=list(days)))
+        assert (source.layout.days, samples_of(source)["valid"].all()) == ((0, 31), True)
+
     def test_drawers_hold_whole_samples(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         one = samples_of(source_of(tmp_path, long_table()))
         monkeypatch.setattr(drawers_module, "ROWS_A_DRAWER", 50)
@@ -225,7 +249,11 @@ class TestSeasons:
     [
         ("t.csv", "sample_id,date,B04,label\na,2021-13-01,300,maize\n", "row 1, has no date"),
         ("t.csv", "sample_id,date,B04,label\n,2021-03-01,300,maize\n", "row 1, has no sample_id"),
-        ("t.csv", "sample_id,date,B04,label\na,2021-03-01,much,maize\n", "B04"),
+        ("t.csv", "sample_id,date,B04,label\na,3/1/2021,300,maize\n", "row 1, has no date"),
+        ("t.csv", "sample_id,date,B04,label\na,2021,300,maize\n", "row 1, has no date"),
+        ("t.csv", "sample_id,date,B04,label\na,1021-03-01,300,maize\n", "row 1, has a date before 2015"),
+        ("t.csv", "sample_id,date,B04,label\na,2021-03-01,,x\na,2021-03-01,much,x\n", "row 2, has no number for B04"),
+        ("t.csv", "sample_id,date,valid,B04,label\na,2021-03-01,maybe,300,x\n", "row 1, has neither true nor false"),
         ("t.csv", "sample_id,date,B04,label\n", "holds no rows"),
         ("t.csv", "", "is empty"),
         ("t.csv", "sample_id,B04\na,300\n", "no column date"),

@@ -5,7 +5,7 @@ import csv
 import pytest
 from qgis.core import QgsFeature, QgsGeometry, QgsProcessingException, QgsRectangle, QgsVectorLayer
 
-from .conftest import Ear
+from .conftest import Ear, square
 
 SPLIT = {"SPLIT": "blocks", "BLOCK_SIZE_KM": 2, "FOLDS": 3}
 
@@ -40,6 +40,32 @@ def test_a_table_becomes_a_training_set_and_a_page_and_a_layer_tell_of_it(run, w
     assert QgsVectorLayer(layer, "suspicious").isValid()
 
 
+def test_parcels_of_any_layer_are_judged(run, worker, table, layer_of, tmp_path):
+    """The first of forty samples is labelled wrongly."""
+    lines = table.read_text().replace("maize,3.0,51.0", "wheat,3.0,51.0")
+    table.write_text(lines)
+    samples, layer = str(tmp_path / "set.h5"), str(tmp_path / "parcels.gpkg")
+    run("buildtrainingset", {"TABLE": str(table), **SPLIT, "OUTPUT": samples})
+    squares = [square(2.99 + 0.03 * number, 50.99, 0.02) for number in range(8)]
+    parameters = {
+        "SAMPLES": samples,
+        "PARCELS": layer_of(*squares, crs="EPSG:4326"),
+        "OUTPUT_HTML": str(tmp_path / "set.html"),
+        "OUTPUT_PARCELS": layer,
+    }
+    assert run("summarizesamples", parameters)["OUTPUT_PARCELS"] == layer
+    first = next(QgsVectorLayer(layer, "suspicious").getFeatures())
+    assert (first["farmer"], first["share"], first["looks_name"]) == ("farmer 1", 1.0, "maize")
+
+
+def test_parcels_to_write_need_parcels(run, tmp_path):
+    samples = tmp_path / "set.h5"
+    samples.touch()
+    parameters = {"SAMPLES": str(samples), "OUTPUT_HTML": "set.html", "OUTPUT_PARCELS": str(tmp_path / "p.gpkg")}
+    with pytest.raises(QgsProcessingException, match="OUTPUT_PARCELS needs PARCELS"):
+        run("summarizesamples", parameters)
+
+
 def test_zones_of_any_layer_split(run, worker, table, tmp_path):
     zones = QgsVectorLayer("Polygon?crs=EPSG:4326&field=name:string", "zones", "memory")
     for place, name in enumerate(("train", "validation", "test")):
@@ -60,6 +86,7 @@ def test_zones_of_any_layer_split(run, worker, table, tmp_path):
         ({}, "Give one of TABLE, SERIES and SCENES."),
         ({"TABLE": "table", "SCENES": ["folder"]}, "not TABLE and SCENES"),
         ({"SCENES": ["folder"]}, "SCENES needs either LABELS"),
+        ({"TABLE": "table", "EXTENT": "0,1,0,1 [EPSG:4326]"}, "AREA and EXTENT are of SCENES with PARCELS"),
         ({"TABLE": "table", "SPLIT": "random"}, "set CONFIRM_RANDOM"),
         ({"TABLE": "table", "ZONE_FIELD": "name"}, "both ZONES and ZONE_FIELD"),
         ({"TABLE": "table", "TEST_FOLDS": "one"}, 'TEST_FOLDS is "one"'),
@@ -72,6 +99,18 @@ def test_what_does_not_go_together_is_refused_before_the_run(run, table, tmp_pat
         given["SCENES"] = [str(tmp_path)]
     with pytest.raises(QgsProcessingException, match=complaint):
         run("buildtrainingset", {**given, "OUTPUT": str(tmp_path / "set.h5")})
+
+
+def test_the_place_of_scenes_reaches_the_job(run, fake_worker, season, fields, tmp_path):
+    fake_worker.plays(["result", {}])
+    parameters = {"SCENES": [str(season)], "PARCELS": str(fields), "FIELD": "crop_name", "LEGEND": "names"}
+    parameters.update(AREA=str(fields), MISSING_SCL="leave_out", OUTPUT=str(tmp_path / "set.h5"))
+    run("buildtrainingset", parameters)
+    job = fake_worker.job["parameters"]
+    assert job["area"].endswith("area.gpkg")
+    assert (job["extent"], job["missing_scl"]) == (None, "leave_out")
+    run("buildtrainingset", {**parameters, "AREA": None, "EXTENT": "3,4,51,52 [EPSG:4326]"})
+    assert fake_worker.job["parameters"]["extent"] == "3.0,4.0,51.0,52.0 [EPSG:4326]"
 
 
 def test_parcels_and_scenes_become_a_training_set(run, worker, season, fields, tmp_path):

@@ -1,0 +1,335 @@
+"""Training: from samples to a bundle that maps at once, the same after a kill, and honest about what it has seen."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from cropmap_core.errors import JobError
+from cropmap_core.inference.bundles import load_bundle
+from cropmap_core.inference.predictor import Predictor
+from cropmap_core.learning.feeding import Feed
+from cropmap_core.learning.recipes import read_settings
+from cropmap_core.learning.seen import STEERED, TRAINED, fingerprints, read_seen
+from cropmap_core.samples.files import SampleFile
+from tests.core.sample_tables import long_table, write_table
+from tests.core.seam import Outcome, job_document, run_here, worker
+
+QUICK = {"epochs": 4, "hyper_parameters": ["hidden=8,8,8; dense=16"], "batch_size": 16, "device": "cpu"}
+
+
+def build(folder: Path, rows: Any, **parameters: Any) -> Path:
+    """A training set of blocks of 3 km, its last fold for validation, its first for the test."""
+    table = write_table(folder, rows)
+    asked = {"block_m": 3000, "folds": 3, **parameters}
+    assert run_here("buildtrainingset", table=table, output=folder / "set.h5", **asked).status == 0
+    return folder / "set.h5"
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 samples of two crops, monthly from March to August."""
+    return build(tmp_path_factory.mktemp("set"), long_table(count=120))
+
+
+@pytest.fixture(scope="module")
+def trained(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "maize-or-wheat"
+    assert train(samples, folder).status == 0
+    return folder
+
+
+def train(samples: Path, output: Path, **parameters: Any) -> Outcome:
+    return run_here("trainmodel", samples=samples, output=output, **{**QUICK, **parameters})
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "weights.safetensors").read_bytes()
+
+
+class TestABundle:
+    def test_knows_what_it_learnt_from(self, trained: Path, samples: Path) -> None:
+        bundle = load_bundle(trained)
+        assert bundle.id == "maize-or-wheat"
+        assert [crop.name for crop in bundle.classes] == ["maize", "wheat"]
+        assert (bundle.period, bundle.first_days[0], bundle.first_days[-1]) == ("month", "03-01", "08-01")
+        assert bundle.channels == ("B02", "B04", "B08")
+        assert 3.0 <= bundle.bbox[0] < bundle.bbox[2] <= 3.3
+        told = json.loads((trained / "training.json").read_text())
+        assert len(told["history"]) == 4
+        assert told["split"]["method"] == "blocks"
+
+    def test_tells_crops_apart_that_it_has_not_seen(self, trained: Path, samples: Path) -> None:
+        with SampleFile(samples) as file:
+            batch = file.read(file.indices("test"))
+            found = Predictor(load_bundle(trained)).probabilities(batch.data, batch.valid, file.layout.bands)
+        values = np.array([crop.value for crop in load_bundle(trained).classes])
+        assert (values[found[:, :, 0, 0].argmax(axis=1)] == batch.label[:, 0, 0]).mean() > 0.9
+
+    def test_remembers_what_it_has_seen_and_nothing_else(self, trained: Path, samples: Path) -> None:
+        seen = read_seen(load_bundle(trained))
+        assert seen is not None
+        with SampleFile(samples) as file:
+            for role, expected in (("train", True), ("validation", True), ("test", False)):
+                batch = file.read(file.indices(role))
+                assert (seen.overlap(batch.data, batch.valid) == expected).all()
+            assert (seen.role == TRAINED).sum() == len(file.indices("train"))
+            assert (seen.role == STEERED).sum() == len(file.indices("validation"))
+
+    def test_takes_scaling_from_the_training_samples_alone(self, trained: Path, samples: Path) -> None:
+        with SampleFile(samples) as file:
+            batch = file.read(file.indices("train"))
+        mean = batch.data[..., 0, 0].astype(np.float64).mean(axis=(0, 1)) / 10000
+        np.testing.assert_allclose(load_bundle(trained).mean, mean, rtol=1e-4)
+
+    def test_maps_a_series_at_once(self, trained: Path, tmp_path: Path) -> None:
+        table = write_table(tmp_path, long_table(count=8, seed=5))
+        outcome = run_here("classifysamples", model=trained, input=table, output=tmp_path / "classes.csv")
+        assert outcome.status == 0
+
+    def test_has_a_card_that_says_what_its_figures_are_of(self, trained: Path) -> None:
+        card = (trained / "README.md").read_text()
+        assert "| validation samples |" in card
+        assert "a little too good" in card
+
+    def test_takes_indices_as_channels(self, samples: Path, tmp_path: Path) -> None:
+        assert train(samples, tmp_path / "ndvi", channels=["NDVI", "B08"], epochs=1).status == 0
+        assert load_bundle(tmp_path / "ndvi").channels == ("NDVI", "B08")
+
+
+class TestATraining:
+    def test_is_the_same_for_the_same_seed_and_another_for_another(self, samples: Path, tmp_path: Path) -> None:
+        for name, seed in (("one", 3), ("two", 3), ("other", 4)):
+            assert train(samples, tmp_path / name, seed=seed, epochs=2).status == 0
+        assert weights(tmp_path / "one") == weights(tmp_path / "two")
+        assert weights(tmp_path / "one") != weights(tmp_path / "other")
+
+    def test_that_is_killed_goes_on_to_the_very_same_weights(self, samples: Path, tmp_path: Path) -> None:
+        one_thread = {"at_checkpoint": "resume"}
+        document = job_document(
+            "trainmodel", samples=samples, output=tmp_path / "killed", **{**QUICK, "epochs": 8, **one_thread}
+        )
+        with worker() as running:
+            running.send(json.dumps(document) + "\n")
+            running.follow_until(lambda event: event.get("text", "").startswith("Epoch 3"))
+            running.process.send_signal(signal.SIGKILL)
+            running.process.wait()
+        assert not (tmp_path / "killed").exists()
+        resumed = train(samples, tmp_path / "killed", epochs=8)
+        assert "Going on from the checkpoint" in resumed.texts("log")
+        whole = train(samples, tmp_path / "whole", epochs=8)
+        assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+        assert resumed.outputs["validation_macro_f1"] == whole.outputs["validation_macro_f1"]
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+    def test_that_is_stopped_can_be_finished_with_its_best_epoch(self, samples: Path, tmp_path: Path) -> None:
+        document = job_document("trainmodel", samples=samples, output=tmp_path / "model", **{**QUICK, "epochs": 500})
+        with worker() as running:
+            running.send(json.dumps(document) + "\n")
+            running.follow_until(lambda event: event.get("text", "").startswith("Epoch 2"))
+            running.send("cancel\n")
+            assert running.outcome().code == "Cancelled"
+        assert not (tmp_path / "model").exists()
+        outcome = train(samples, tmp_path / "model", epochs=500, at_checkpoint="finish")
+        assert 2 <= outcome.outputs["epochs"] < 500
+        assert load_bundle(tmp_path / "model").id == "model"
+
+    def test_cannot_be_finished_before_its_first_epoch(self, samples: Path, tmp_path: Path) -> None:
+        outcome = train(samples, tmp_path / "model", at_checkpoint="finish")
+        assert outcome.code == "TrainingError"
+        assert list(tmp_path.iterdir()) == []
+
+    def test_ends_when_it_gets_no_better(self, samples: Path, tmp_path: Path) -> None:
+        outcome = train(samples, tmp_path / "model", epochs=60, patience=2, learning_rate=0.02)
+        assert outcome.outputs["epochs"] <= outcome.outputs["best_epoch"] + 2
+        assert outcome.outputs["epochs"] < 60
+
+    def test_keeps_the_weights_of_its_best_epoch(self, samples: Path, tmp_path: Path) -> None:
+        outcome = train(samples, tmp_path / "model", epochs=12, patience=0, learning_rate=0.02)
+        history = json.loads((tmp_path / "model" / "training.json").read_text())["history"]
+        best = max(entry["validation_macro_f1"] for entry in history)
+        assert outcome.outputs["validation_macro_f1"] == pytest.approx(best, abs=1e-4)
+
+    def test_writes_curves(self, samples: Path, tmp_path: Path) -> None:
+        assert train(samples, tmp_path / "model", epochs=1, tensorboard=tmp_path / "curves").status == 0
+        assert list((tmp_path / "curves").glob("events.out.tfevents.*"))
+
+    @pytest.mark.parametrize(
+        "how",
+        [
+            {"balance": "weights"},
+            {"balance": "sampling"},
+            {"loss": "focal"},
+            {"precision": "bfloat16"},
+            {"averaging": 0.0},
+            {"augmentation": ["none"]},
+            {"augmentation": ["mixup=0.4"]},
+        ],
+        ids=lambda how: "-".join(map(str, next(iter(how.items())))),
+    )
+    def test_learns_however_it_is_told_to(self, how: dict[str, Any], samples: Path, tmp_path: Path) -> None:
+        outcome = train(samples, tmp_path / "model", epochs=8, learning_rate=0.01, **how)
+        assert outcome.outputs["validation_oa"] > 0.9
+
+    def test_judges_its_recipe_on_every_fold(self, samples: Path, tmp_path: Path) -> None:
+        outcome = train(samples, tmp_path / "model", epochs=6, learning_rate=0.01, cross_validate=True)
+        judged = outcome.outputs["cross_validation"]
+        assert [entry["fold"] for entry in judged["folds"]] == [0, 1, 2]
+        assert judged["macro_f1"] > 0.9
+        assert "3 folds" in (tmp_path / "model" / "README.md").read_text()
+
+
+class TestGoingOnFromAModel:
+    def test_starts_where_it_was(self, trained: Path, samples: Path, tmp_path: Path) -> None:
+        tiny = {"from_model": str(trained), "hyper_parameters": [], "epochs": 1, "learning_rate": 1e-6}
+        outcome = train(samples, tmp_path / "tuned", **tiny)
+        before = json.loads((trained / "training.json").read_text())["history"][-1]["validation_macro_f1"]
+        assert outcome.outputs["validation_macro_f1"] >= before - 0.1
+        assert load_bundle(tmp_path / "tuned").mean == load_bundle(trained).mean
+
+    def test_learns_a_class_that_is_new(self, trained: Path, tmp_path: Path) -> None:
+        table = long_table(count=120, crops=("maize", "wheat", "fallow"))
+        fallow = table["label"] == "fallow"
+        table.loc[fallow, "B08"] = table.loc[fallow, "B04"]
+        new = build(tmp_path, table)
+        tuned = {"from_model": str(trained), "hyper_parameters": [], "epochs": 8, "learning_rate": 0.01}
+        outcome = train(new, tmp_path / "tuned", **tuned)
+        assert outcome.outputs["classes"] == ["fallow", "maize", "wheat"]
+        assert outcome.outputs["validation_oa"] > 0.9
+
+    def test_other_channels_are_refused(self, trained: Path, samples: Path, tmp_path: Path) -> None:
+        outcome = train(
+            samples, tmp_path / "tuned", from_model=str(trained), hyper_parameters=[], channels=["B04", "B08"]
+        )
+        assert outcome.code == "IncompatibleModelError"
+
+
+class TestRefuses:
+    @pytest.mark.parametrize(
+        ("parameters", "complaint"),
+        [
+            ({"architecture": "resnet9000", "hyper_parameters": []}, "ARCHITECTURE is 'resnet9000'"),
+            ({"hyper_parameters": ["width=3"]}, "unknown: width"),
+            ({"hyper_parameters": ["hidden"]}, "'hidden' is no setting"),
+            ({"architecture": "hybrid_cnn", "hyper_parameters": []}, "holds single pixels"),
+            ({"channels": ["NDWI"]}, "Missing band B03"),
+            ({"channels": ["greenness"]}, "'greenness'"),
+            ({"channels": ["B04", "B04"]}, "one twice"),
+            ({"augmentation": ["rain=0.1"]}, "AUGMENTATION knows no 'rain'"),
+            ({"augmentation": ["dates=2"]}, "dates=2"),
+        ],
+    )
+    def test_what_cannot_be(self, parameters: dict[str, Any], complaint: str, samples: Path, tmp_path: Path) -> None:
+        outcome = train(samples, tmp_path / "model", **parameters)
+        assert outcome.status == 1
+        assert complaint in outcome.last["message"]
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_folder_that_holds_something_else(self, samples: Path, tmp_path: Path) -> None:
+        precious = tmp_path / "thesis" / "chapter.txt"
+        precious.parent.mkdir()
+        precious.write_text("all of it")
+        assert train(samples, precious.parent).code == "OutputError"
+        assert precious.read_text() == "all of it"
+
+    def test_training_samples_of_one_class(self, tmp_path: Path) -> None:
+        table = long_table(count=90)
+        table["fold"] = np.where(table["label"] == "maize", "train", "validation")
+        samples = build(tmp_path, table, split="column", split_column="fold")
+        outcome = train(samples, tmp_path / "model")
+        assert outcome.code == "TrainingError"
+        assert "one class only, maize" in outcome.last["message"]
+
+    def test_a_set_that_is_cut_short(self, samples: Path, tmp_path: Path) -> None:
+        cut = tmp_path / "cut.h5"
+        cut.write_bytes(samples.read_bytes()[:-4000])
+        outcome = train(cut, tmp_path / "model")
+        assert outcome.code == "SamplesError"
+        assert "cut short" in outcome.last["message"]
+
+    def test_a_loss_that_is_no_number_and_says_where(self, samples: Path, tmp_path: Path) -> None:
+        outcome = train(samples, tmp_path / "model", learning_rate=9.9, weight_decay=9.9, epochs=200, averaging=0.0)
+        if outcome.status:  # before the first epoch was done
+            assert "in epoch 1, batch" in outcome.last["message"]
+        else:
+            assert outcome.outputs["epochs"] <= 200
+
+
+class TestWarnsOf:
+    def test_a_class_that_the_training_samples_lack(self, tmp_path: Path) -> None:
+        table = long_table(count=120, crops=("maize", "wheat", "hemp"))
+        number = table["sample_id"].str[1:].astype(int)
+        table["fold"] = np.where(table["label"] == "hemp", "validation", np.where(number % 4, "train", "validation"))
+        samples = build(tmp_path, table, split="column", split_column="fold", test_folds=[0])
+        outcome = train(samples, tmp_path / "model", epochs=1)
+        assert "lack hemp: the model will not know them" in outcome.texts("warning")
+        assert outcome.outputs["classes"] == ["maize", "wheat"]
+
+
+class TestANaN:
+    def test_in_the_loss_ends_training_with_the_best_epoch_and_says_which_batch(
+        self, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from cropmap_core.learning import fitting
+
+        calls = []
+
+        def loss(*arguments: Any) -> torch.Tensor:
+            calls.append(1)
+            found = fitting_loss(*arguments)
+            return found * float("nan") if len(calls) == 12 else found
+
+        fitting_loss = fitting.classification_loss
+        monkeypatch.setattr(fitting, "classification_loss", loss)
+        outcome = train(samples, tmp_path / "model", epochs=20)
+        assert "The loss is no number in epoch" in outcome.texts("warning")
+        assert outcome.outputs["epochs"] >= 1
+        assert load_bundle(tmp_path / "model").id == "model"
+
+
+def test_settings_are_read_as_what_they_are() -> None:
+    assert read_settings(["hidden=64; dropout = 0.1", "widths=32,48;bidirectional=true"]) == {
+        "hidden": 64,
+        "dropout": 0.1,
+        "widths": [32, 48],
+        "bidirectional": True,
+    }
+    with pytest.raises(JobError, match="given twice"):
+        read_settings(["hidden=1", "hidden=2"])
+
+
+def test_fingerprints_tell_samples_apart_and_look_at_nothing_that_is_not_valid() -> None:
+    random = np.random.default_rng(0)
+    data = random.integers(0, 9000, (500, 6, 3, 1, 1)).astype(np.int16)
+    valid = random.random((500, 6, 1, 1)) < 0.8
+    marks = fingerprints(data, valid)
+    assert len(np.unique(marks)) == 500
+    np.testing.assert_array_equal(marks, fingerprints(np.where(valid[:, :, None], data, np.int16(7)), valid))
+    swapped = data[:, ::-1]
+    assert not np.isin(fingerprints(swapped, np.ones_like(valid)), fingerprints(data, np.ones_like(valid))).any()
+
+
+def test_days_are_those_of_a_map_of_the_same_season(samples: Path) -> None:
+    with SampleFile(samples) as file:
+        feed = Feed(file, ("B04",), file.classes, by_pixel=True)
+        np.testing.assert_array_equal(feed.days(), [0, 31, 61, 92, 122, 153])
+
+
+def test_what_has_no_label_is_never_fed(samples: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "set.h5"
+    copy.write_bytes(samples.read_bytes())
+    with h5py.File(copy, "r+") as file:
+        label = file["label"][...]
+        label[:30] = 0
+        file["label"][...] = label
+    with SampleFile(copy) as file:
+        index, counts = Feed(file, ("B04",), file.classes, by_pixel=True).labelled(np.arange(120))
+    np.testing.assert_array_equal(index, np.arange(30, 120))
+    assert counts.sum() == 90
