@@ -20,6 +20,8 @@ _COLOURS = ("#1f6f8b", "#b3501b", "#4b7d2f", "#7a4fa0", "#444444")
 _CELL_IN = 0.3
 _SMALLEST_WRITTEN = 0.005
 _MOST_WRITTEN = 20
+MOST_PARTS = 30
+"""Parts that are shown, those with most pixels."""
 
 
 @styled
@@ -50,8 +52,8 @@ def confusion(level: Level, evaluation: Evaluation) -> str:
     counts = scores.confusion[np.ix_(there, there)]
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [short(evaluation.names[at]) for at in there]
-    width = max(WIDTH_IN, _CELL_IN * len(there) + 1.9)
-    figure = new_figure(width - 0.2, width)
+    width = matrix_width_in(len(there))
+    figure = new_figure(width, width)
     axes = figure.add_subplot()
     image = axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
     axes.set_xticks(range(len(there)), names, rotation=90)
@@ -70,7 +72,8 @@ def confusion(level: Level, evaluation: Evaluation) -> str:
                 fontsize=7,
                 color="w" if value > 0.55 else "k",
             )
-    figure.colorbar(image, ax=axes, shrink=0.6, label="share of the true class")
+    else:
+        figure.colorbar(image, ax=axes, shrink=0.6, label="share of the true class")
     return as_image(figure)
 
 
@@ -95,7 +98,7 @@ def learning_curves(training: Mapping[str, Any]) -> str:
     """Losses and validation scores by epoch."""
     history = training["history"]
     epochs = [entry["epoch"] for entry in history]
-    figure = new_figure(4.0)
+    figure = new_figure(4.4)
     above, below = figure.subplots(2, 1, sharex=True)
     _curve(above, epochs, history, "train_loss", "training", 0)
     _curve(above, epochs, history, "validation_loss", "validation", 1)
@@ -105,7 +108,7 @@ def learning_curves(training: Mapping[str, Any]) -> str:
     for axes in (above, below):
         if best is not None:
             axes.axvline(best, color="#777777", linewidth=1, linestyle=":", label=f"best epoch, {best}")
-        axes.legend(fontsize=8)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3, fontsize=8)
     above.set(ylabel="loss")
     below.set(xlabel="epoch", ylabel="validation")
     below.xaxis.get_major_locator().set_params(integer=True)
@@ -143,7 +146,8 @@ def by_dates(evaluation: Evaluation) -> str:
 def by_part(part: Partition, models: Sequence[ModelResult]) -> str:
     """Overall accuracy in each part, in the parts' order, of each model."""
     tallies: list[Tally] = [model.parts[part.name] for model in models]
-    there = np.flatnonzero(tallies[0].size)
+    there = np.sort(np.argsort(-tallies[0].size, kind="stable")[:MOST_PARTS])
+    there = there[tallies[0].size[there] > 0]
     figure = new_figure(0.3 * len(there) + 1.1 + 0.2 * (len(models) > 1) * len(models))
     axes = figure.add_subplot()
     rows = np.arange(len(there))
@@ -164,6 +168,11 @@ def by_part(part: Partition, models: Sequence[ModelResult]) -> str:
     if len(models) > 1:
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
     return as_image(figure)
+
+
+def matrix_width_in(classes: int) -> float:
+    """Width of a confusion matrix whose cells can still be read."""
+    return max(WIDTH_IN, _CELL_IN * classes + 1.2)
 
 
 def _curve(

@@ -13,6 +13,7 @@ import numpy as np
 from cropmap_core.evaluation import figures
 from cropmap_core.evaluation.bootstrap import DRAWS, Interval
 from cropmap_core.evaluation.document import document
+from cropmap_core.evaluation.partitions import Partition
 from cropmap_core.evaluation.results import Evaluation, Level, ModelResult
 from cropmap_core.evaluation.warnings import WHAT_LABELS_ARE, warnings_of
 from cropmap_core.reports.pages import render_page
@@ -20,6 +21,7 @@ from cropmap_core.reports.pages import render_page
 TEMPLATE = Path(__file__).with_name("evaluation.html")
 _PROVENANCE = 4000
 _WORST_PAIRS = 8
+_READABLE_PX_IN = 72
 _NEARLY = 0.05
 """So little below the whole season's macro F1 counts as there."""
 
@@ -48,7 +50,7 @@ def render(evaluation: Evaluation) -> str:
         draws=DRAWS,
         several=several,
         models=[_of_model(model, evaluation) for model in evaluation.models],
-        parts=[(part.name, figures.by_part(part, evaluation.models)) for part in evaluation.parts],
+        parts=[_of_part(part, evaluation) for part in evaluation.parts],
         by_dates=figures.by_dates(evaluation) if len(evaluation.budgets.dates) > 1 else None,
         early=[(model["id"], _early_enough(model["by_dates"])) for model in told["models"]],
         nearly=_NEARLY,
@@ -61,9 +63,12 @@ def render(evaluation: Evaluation) -> str:
 def _of_model(model: ModelResult, evaluation: Evaluation) -> dict[str, Any]:
     curves = model.training if model.training and len(model.training.get("history") or ()) > 1 else None
     there = np.flatnonzero(model.pixels.scores.support + model.pixels.scores.predicted)
+    remarks = {int(at): _remark(int(at), model, evaluation) for at in there}
     return {
         "result": model,
         "classes": there,
+        "remarks": remarks if any(remarks.values()) else None,
+        "least_width": int(_READABLE_PX_IN * figures.matrix_width_in(len(there))),
         "worst": _worst_pairs(model.pixels, evaluation),
         "f1": figures.f1_of_classes(model.pixels, evaluation),
         "confusion": figures.confusion(model.pixels, evaluation),
@@ -71,6 +76,21 @@ def _of_model(model: ModelResult, evaluation: Evaluation) -> dict[str, Any]:
         "reliability": figures.reliability_diagram(model.calibration),
         "curves": None if curves is None else figures.learning_curves(curves),
     }
+
+
+def _of_part(part: Partition, evaluation: Evaluation) -> tuple[str, str, set[str], int]:
+    """Its name, its figure, the names of the parts that are shown, and how many are not."""
+    size = evaluation.models[0].parts[part.name].size
+    shown = {part.names[at] for at in np.argsort(-size, kind="stable")[: figures.MOST_PARTS] if size[at]}
+    return part.name, figures.by_part(part, evaluation.models), shown, int((size > 0).sum()) - len(shown)
+
+
+def _remark(at: int, model: ModelResult, evaluation: Evaluation) -> str:
+    if evaluation.names[at] in model.unknown:
+        return "not known to the model"
+    if not model.pixels.scores.support[at]:
+        return "predicted, no such label"
+    return "too few groups to judge" if evaluation.unsure[at] else ""
 
 
 def _worst_pairs(level: Level, evaluation: Evaluation) -> list[_Pair]:

@@ -113,6 +113,11 @@ class Evaluation:
         return self.models[0].pixels.scores.support
 
     @property
+    def groups_in_words(self) -> str:
+        """What intervals draw, as people say it."""
+        return {"cell": "cells of 1 km", "tile": "MGRS tiles"}.get(self.groups.name, f"{self.groups.name}s")
+
+    @property
     def unsure(self) -> NDArray[np.bool_]:
         """Classes that are in too few groups to be judged reliably, shape (K,)."""
         return np.asarray((self.class_groups > 0) & (self.class_groups < FEWEST_GROUPS))

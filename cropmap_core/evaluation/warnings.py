@@ -36,11 +36,11 @@ def warnings_of(evaluation: Evaluation) -> list[str]:
     unsure = [name for name, few in zip(evaluation.names, evaluation.unsure, strict=True) if few]
     if unsure:
         said.append(
-            f"In fewer than three groups ({evaluation.groups.name}), hence not judged reliably: {', '.join(unsure)}."
+            f"In fewer than three {evaluation.groups_in_words}, hence not judged reliably: {', '.join(unsure)}."
         )
     if evaluation.drawn_groups < FEW_GROUPS:
         said.append(
-            f"There are only {evaluation.drawn_groups} groups ({evaluation.groups.name}) to draw from: the confidence "
+            f"There are only {evaluation.drawn_groups} {evaluation.groups_in_words} to draw from: the confidence "
             "intervals are a rough guess, usually too narrow."
         )
     if evaluation.unobserved:

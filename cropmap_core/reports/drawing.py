@@ -22,6 +22,7 @@ _STYLE: Any = {
     "svg.hashsalt": "cropmap",
     "legend.frameon": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#e4e4e4",
 }
 
