@@ -204,12 +204,15 @@ class SampleFile:
         Raises:
             SamplesError: The file is damaged where they are.
         """
-        index = np.asarray(index, np.int64)
-        order = np.argsort(index, kind="stable")
-        label = np.empty((len(index), *self._file["label"].shape[1:]), np.int16)
-        with self._reading():
-            self._read_sorted("label", index[order], label, order)
-        return label
+        return self._read_one("label", index)
+
+    def read_parcels(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Parcels of samples in any order, -1 for none, shape (N,) of pixels and (N, H, W) of patches.
+
+        Raises:
+            SamplesError: The file is damaged where they are.
+        """
+        return self._read_one("parcel", index)
 
     def batches(
         self, index: NDArray[np.int64], size: int, seed: int | None = None, chunks_at_once: int = 64
@@ -243,6 +246,14 @@ class SampleFile:
             for start in range(0, end, size):
                 yield mixed.part(start, start + size)
             left = waiting[end:]
+
+    def _read_one(self, name: str, index: NDArray[np.int64]) -> Array:
+        index = np.asarray(index, np.int64)
+        order = np.argsort(index, kind="stable")
+        found = np.empty((len(index), *self._file[name].shape[1:]), self._file[name].dtype)
+        with self._reading():
+            self._read_sorted(name, index[order], found, order)
+        return found
 
     def _read_sorted(self, name: str, index: NDArray[np.int64], into: Array, order: NDArray[np.int64]) -> None:
         dataset = self._file[name]
