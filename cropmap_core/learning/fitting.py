@@ -174,7 +174,8 @@ class Fitting:
                 self._give_up(state, epoch, step, batch)
                 return
             losses.append(loss)
-            _average(average, self._network, self._decay)
+            taken = epoch * self._steps + step
+            _average(average, self._network, min(self._decay, (1 + taken) / (10 + taken)))
         self._worked_s += time.perf_counter() - started
         state.network, state.optimiser = copy_weights(self._network), self._optimiser.state_dict()
         if average:
