@@ -85,7 +85,8 @@ class Variation:
             by = np.asarray(random.uniform(-self.shift, self.shift, (count, 1, 1, 1, 1)), np.float32)
             later = np.concatenate([varied[:, 1:], varied[:, -1:]], axis=1)
             earlier = np.concatenate([varied[:, :1], varied[:, :-1]], axis=1)
-            varied = varied + by.clip(0) * (later - varied) + (-by).clip(0) * (earlier - varied)
+            moved = varied + by.clip(0) * (later - varied) + (-by).clip(0) * (earlier - varied)
+            varied = moved.astype(np.float32)
         if self.jitter:
             whole = random.standard_normal((count, 1, 1, 1, 1), np.float32)
             each = random.standard_normal((count, 1, channels, 1, 1), np.float32)
