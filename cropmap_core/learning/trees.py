@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cropmap_core.errors import SamplesError
+from cropmap_core.errors import SamplesError, TrainingError
+from models.network import require_integers
 from models.tree_ensemble import TreeEnsemble, TreeEnsembleParameters
 
 Kind = Literal["xgboost", "random_forest"]
@@ -82,8 +83,13 @@ def fit_trees(
 
     Raises:
         SamplesError: There are samples of fewer than two classes.
-        ValueError: The arrays do not belong together, or hold what is not finite.
+        ValueError: The arrays do not belong together, or hold what is not finite; a setting is out of range.
+        TrainingError: xgboost cannot be loaded.
     """
+    require_integers(1, trees=trees, max_depth=6 if max_depth is None else max_depth)
+    require_integers(1, min_leaf=min_leaf, patience=patience)
+    if not 0 < learning_rate <= 1:
+        raise ValueError(f"learning_rate is {learning_rate}; expected a number above 0, at most 1")
     _check(features, positions, classes, channels, weights)
     present = np.unique(positions)
     if len(present) < 2:
@@ -224,7 +230,15 @@ def _boosted(
     progress: Progress,
 ) -> tuple[list[Tree], NDArray[np.integer[Any]], Floats]:
     """Trees, the class of each, and the margins they are added to."""
-    import xgboost
+    try:
+        import xgboost
+    except (ImportError, OSError, ValueError) as error:  # on a Mac it needs an OpenMP that is not always there
+        reason, _, _ = str(error).strip().partition("\n")
+        raise TrainingError(
+            f"xgboost cannot be loaded: {reason}",
+            "Install the runtime again with installruntime, on a Mac after 'brew install libomp'; or take "
+            "random_forest.",
+        ) from error
 
     class Reporter(xgboost.callback.TrainingCallback):
         def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:

@@ -90,7 +90,7 @@ class Variation:
             whole = random.standard_normal((count, 1, 1, 1, 1), np.float32)
             each = random.standard_normal((count, 1, channels, 1, 1), np.float32)
             gain = np.float32(self.jitter) * (whole + each)
-            reflectance = reflectance * np.exp(gain, dtype=np.float32)
+            reflectance = np.asarray(reflectance * np.exp(gain), np.float32)
         if self.noise:
             values = random.standard_normal(reflectance.shape, np.float32)
             reflectance = reflectance * (np.float32(1) + np.float32(self.noise) * values)
