@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from cropmap_core.errors import Cancelled, SceneError
 from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.outputs import BLOCK_SIZE as TILE_SIZE
 from cropmap_core.timeseries.blocks import MEMORY, plan_blocks, read_ahead
+from cropmap_core.timeseries.compositing import composite
 from cropmap_core.timeseries.files import open_time_series, write_time_series
 from cropmap_core.timeseries.indices import with_indices
+from cropmap_core.timeseries.masks import ClearSky
 from cropmap_core.timeseries.series import Block, Derived
 from tests.core.seam import run_here
 from tests.core.series_in_memory import SeriesInMemory, grid, whole
@@ -101,6 +104,16 @@ class TestPlan:
     def test_what_a_step_is_computed_from_counts_too(self) -> None:
         plan = plan_blocks(Derived(unread(1024, 1024, 12, 5)), 1024, MEMORY)  # type: ignore[arg-type]  # a plan reads nothing
         assert plan.bytes_per_pixel == 2 * 132 + 12 * (2 * 5 + 2)  # of the source: bands, valid and clear
+
+    def test_care_for_the_edges_of_clouds_counts_too(self) -> None:
+        source = unread(1024, 1024, 12, 4)
+        source = replace(source, bands=(*source.bands, "SCL"))
+        plain, careful = (
+            plan_blocks(composite(source, "month", None, None, ClearSky(("vegetation",), metres)), 1024, MEMORY)
+            for metres in (0, 1000)
+        )
+        halo = (1 + 2 * 100 / TILE_SIZE) ** 2  # both sides of a block of one tile
+        assert careful.bytes_per_pixel - plain.bytes_per_pixel == ceil((2 + 3) * halo) * 12  # SCL and its masks
 
     def test_fewer_dates_at_once_go_before_smaller_blocks(self) -> None:
         whole_season, by_date = (
