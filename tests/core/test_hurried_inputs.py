@@ -190,3 +190,16 @@ def test_an_output_whose_name_looks_unfinished_is_named_as_it_is(steps: Mapping[
     outcome = run_here("fillgaps", series=steps["months"], output=Path("/proc/field.parts.tif"))
     assert outcome.code == "OutputError"
     assert outcome.last["message"].startswith("/proc/field.parts.tif cannot be written")
+
+
+def test_scenes_are_not_looked_for_between_dates_in_the_wrong_order(tmp_path: Path) -> None:
+    write_scene(tmp_path)
+    outputs = {"output": str(tmp_path / "stack.tif")}
+    dates = {"start_date": "2018-09-01", "end_date": "2018-05-01"}
+    stacked = run_here("stackscenes", scenes=[str(tmp_path)], **dates, **outputs)
+    searched = run_here(
+        "searchscenes", url="http://127.0.0.1:9", extent="3,3.1,50,50.1 [EPSG:4326]", **dates, **outputs
+    )
+    for outcome in (stacked, searched):
+        assert outcome.code == "JobError"
+        assert outcome.last["message"] == "END_DATE 2018-05-01 lies before START_DATE 2018-09-01."
