@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from math import ceil
@@ -126,6 +127,22 @@ class TestPlan:
         assert [part.window for part in plan_blocks(unread(24, 32, 3, 2), 2048, MEMORY).parts()] == [
             Window(0, 0, 24, 32)
         ]
+
+
+def test_a_file_is_read_into_its_block_without_a_copy(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(-1000, 9999, (2, 6, 256, 256)).astype(np.int16)
+    days = (date(2018, 5, 1), date(2018, 6, 1))
+    series = SeriesInMemory(values, ("B02", "B03", "B04", "B05", "B06", "B08"), days, "month")
+    write_time_series(series, tmp_path / "series.tif", {})
+    file, window = open_time_series(tmp_path / "series.tif"), Window(-8, 8, 256, 240)
+    file.read(window)  # opens it
+    tracemalloc.start()
+    block = file.read(window)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(block.data[:, :, 8:], values[:, :, :248, 8:248])
+    one_date = block.data[0].nbytes
+    assert peak < block.data.nbytes + block.valid.nbytes + one_date / 2
 
 
 @dataclass(frozen=True)
