@@ -62,6 +62,14 @@ class ClearSky:
             if not 0 <= metres <= longest:
                 raise JobError(f"{name} is {metres}.", f"Give 0 to {longest} metres.")
 
+    def without_effect(self, resolution_m: float) -> tuple[str, ...]:
+        """Which of DILATE_CLOUD and SPECK are given but reach no other pixel."""
+        reaches = {
+            "DILATE_CLOUD": (self.dilate_cloud_m, self.dilate_cloud_m >= resolution_m),
+            "SPECK": (self.speck_m, self._square(resolution_m) > 1),
+        }
+        return tuple(name for name, (metres, reaching) in reaches.items() if metres and not reaching)
+
     def bands_of(self, source: Series) -> tuple[str, ...]:
         """The bands of a series that are masked, not those that mask."""
         return tuple(band for band in source.bands if band not in (SCL, self.mask_band))
