@@ -80,6 +80,10 @@ class TrainingError(CropMapError):
     """A model cannot be trained: its samples do not suffice, or its loss is no number any more."""
 
 
+class SeenSamplesError(CropMapError):
+    """A model is to be judged by samples that it has seen."""
+
+
 class ModelBundleError(CropMapError):
     """A model bundle is missing, incomplete or damaged."""
 

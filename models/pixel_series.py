@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from models.network import Network, date_channels
 
-PIXELS_AT_ONCE = 4096
-"""Pixels seen together outside training: few enough for the processor's caches, and memory stays bounded."""
+PIXELS_AT_ONCE = {"cpu": 512, "cuda": 2**14}
+"""Pixels seen together outside training, by device: what fits its caches, and memory stays bounded."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ def pixel_image(
     """
     batch, _, _, height, width = x.shape
     image = unseen.expand(batch, height * width, -1).clone()
-    for b, p, series in observed_pixels(x, dates, valid, None if together else PIXELS_AT_ONCE):
+    at_once = None if together else PIXELS_AT_ONCE.get(x.device.type, 512)
+    for b, p, series in observed_pixels(x, dates, valid, at_once):
         image[b, p] = see(series).to(image.dtype)
     return image.view(batch, height, width, -1).permute(0, 3, 1, 2)
 

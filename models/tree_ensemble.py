@@ -24,6 +24,9 @@ from models.network import Network, require_integers
 VALUES_AT_ONCE = {"cpu": 2**17, "cuda": 2**24}
 """Pixels times trees that are walked together, by device: what fits its caches, and memory stays bounded."""
 
+STEPS_TOGETHER = 8
+"""Questions after which those that reached a leaf are done; most leaves of a deep tree are not at its depth."""
+
 LEAST_PROBABILITY = 1e-7
 """Averaged probabilities below it are taken for it, so that their logarithm is finite."""
 
@@ -130,11 +133,16 @@ class TreeEnsemble(Network):
         values = pixels.flatten()
         first = (torch.arange(count, device=pixels.device, dtype=torch.int32) * width).repeat(len(self.roots))
         at = self.roots.repeat_interleave(count)  # (trees * N): tree by tree, so that its nodes stay in the cache
-        for _ in range(self.depth):
+        reached, going = at.clone(), torch.arange(len(at), device=at.device)
+        for step in range(1, self.depth + 1):
             value = values.index_select(0, first + features.index_select(0, at))
             less = value < thresholds.index_select(0, at)
             at = branches.index_select(0, 2 * at + less)
-        scores = self.scores.index_select(0, at - self.nodes).view(len(self.roots), count, -1)
+            if step % STEPS_TOGETHER == 0 or step == self.depth:
+                reached.index_copy_(0, going, at)
+                on_the_way = (at < self.nodes).nonzero().squeeze(1)
+                at, first, going = (each.index_select(0, on_the_way) for each in (at, first, going))
+        scores = self.scores.index_select(0, reached - self.nodes).view(len(self.roots), count, -1)
         if self.averaged:
             return scores.mean(dim=0).clamp(min=LEAST_PROBABILITY).log()
         margins = self.base.unsqueeze(1).repeat(1, count)  # (K, N)

@@ -10,6 +10,7 @@ from ..algorithms.classify import Classify
 from ..algorithms.classifysamples import ClassifySamples
 from ..algorithms.compositetimeseries import CompositeTimeSeries
 from ..algorithms.computeindices import ComputeIndices
+from ..algorithms.evaluatemodel import EvaluateModel
 from ..algorithms.fillgaps import FillGaps
 from ..algorithms.installruntime import InstallRuntime
 from ..algorithms.mapcrops import MapCrops
@@ -36,6 +37,7 @@ ALGORITHMS = (
     BuildTrainingSet,
     SummarizeSamples,
     TrainModel,
+    EvaluateModel,
     RuntimeInfo,
     InstallRuntime,
 )

@@ -70,7 +70,7 @@ def optimisation() -> Definitions:
                 "none: nothing is varied; empty: the usual ones."
             ),
         ),
-        _number("BATCH_SIZE", tr("Batch size"), 0, tr("Samples per step; 0: 256 pixels or 8 patches.")),
+        _number("BATCH_SIZE", tr("Batch size"), 0, tr("Samples per step; 0: up to 256 pixels or 8 patches.")),
         _number("LEARNING_RATE", tr("Learning rate"), 0.002, tr("At its highest."), real, 1e-6, 1),
         _number("WEIGHT_DECAY", tr("Weight decay"), 0.01, tr("Of AdamW."), real, 0, 1),
         _number(

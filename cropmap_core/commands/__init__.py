@@ -24,6 +24,7 @@ _MODULES = {
     "buildtrainingset": "samples",
     "summarizesamples": "summary",
     "trainmodel": "training",
+    "evaluatemodel": "evaluating",
 }
 
 

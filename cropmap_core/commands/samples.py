@@ -156,7 +156,8 @@ def buildtrainingset(
         if parcels is None or field is None or legend is None:
             raise JobError("PARCELS need FIELD and LEGEND.", "Name the field of crop codes, and what they mean.")
         burnt = _burn(job, steps, folder, parcels, (field, name_field), legend, parcel_buffer_m, min_pixels)
-        return RasterSource(steps, *burnt, taken, name), {**origin, "parcels": parcels.name, "legend": legend}
+        origin |= {"parcels": parcels.name, "legend": Path(legend).name}
+        return RasterSource(steps, *burnt, taken, name), origin
 
     with job_outputs(job) as outputs:
         outputs.protect(inputs)

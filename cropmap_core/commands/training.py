@@ -63,7 +63,7 @@ def trainmodel(
         channels: Bands and indices that the model takes; all bands of the training set if not given.
         from_model: Id or folder of a model to go on from, with its architecture, channels and scaling.
         epochs: Passes over the training samples, at most.
-        batch_size: Samples per step; 0 for 256 pixels or 8 patches.
+        batch_size: Samples per step; 0 for up to 256 pixels or 8 patches.
         learning_rate: At its highest.
         weight_decay: Of AdamW.
         loss: cross_entropy or focal.

@@ -22,7 +22,7 @@ from cropmap_core.timeseries.series import REFLECTANCE_SCALE
 Indices = NDArray[np.int64]
 NO_TARGET = -1
 _READ_AT_ONCE = 2048
-_LEAST_STD = 1e-4
+_LEAST_STD = 5e-3  # of reflectance: what hardly varies is not blown up, nor is its noise
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,9 @@ from cropmap_core.learning.validating import predict
 from models.network import Network
 
 Entry = Mapping[str, float]
-_PIXEL_BATCH, _PATCH_BATCH = 256, 8
+_LEAST_BATCH, _PIXEL_BATCH, _PATCH_BATCH = 4, 256, 8
+_STEPS_AN_EPOCH = 32  # at least, unless a batch is given
+_AVERAGED_SHARE = 0.05  # of all steps
 _ORDER, _DRAW, _WEIGHTS = 1, 2, 3  # what is drawn at random, each by a seed of its own
 _VALIDATED_AT_ONCE = 4
 
@@ -99,8 +101,8 @@ class Fitting:
         self._validation = validation
         self._device, self._folder, self._watch = device, folder, watch
         self._days = torch.from_numpy(feed.days()).to(device)
-        patches = network.kind == "patch"
-        self._size = recipe.batch_size or (_PATCH_BATCH if patches or network.receptive_radius else _PIXEL_BATCH)
+        spatial = network.kind == "patch" or network.receptive_radius > 0
+        self._size = recipe.batch_size or _batch_size(len(self._index), spatial)
         self._chances = sampling_weights(counts) if recipe.balance == "sampling" else None
         weights = balanced_weights(counts.sum(axis=0)) if recipe.balance == "weights" else None
         self._class_weights = None if weights is None else torch.from_numpy(weights).to(device)
@@ -108,6 +110,8 @@ class Fitting:
             network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
         self._steps = math.ceil(len(self._index) / self._size)
+        # Over more than a small part of the training an average would still hold the first, random weights.
+        self._decay = min(recipe.averaging, 1 - 1 / max(1.0, _AVERAGED_SHARE * self._steps * recipe.epochs))
         self._half = recipe.precision == "bfloat16" or (recipe.precision == "auto" and device.type == "cuda")
         self._worked_s = 0.0
         self._done = 0.0
@@ -170,7 +174,8 @@ class Fitting:
                 self._give_up(state, epoch, step, batch)
                 return
             losses.append(loss)
-            _average(average, self._network, min(recipe.averaging, (1 + epoch * self._steps + step) / (10 + step)))
+            taken = epoch * self._steps + step
+            _average(average, self._network, min(self._decay, (1 + taken) / (10 + taken)))
         self._worked_s += time.perf_counter() - started
         state.network, state.optimiser = copy_weights(self._network), self._optimiser.state_dict()
         if average:
@@ -283,6 +288,11 @@ class Fitting:
             f"{entry['validation_loss']:.3f}, macro F1 {entry['validation_macro_f1']:.3f} (best of epoch "
             f"{state.best_epoch}); {left_s:.0f} s left",
         )
+
+
+def _batch_size(samples: int, spatial: bool) -> int:
+    """So large that steps are quick, so small that few samples still make many steps."""
+    return min(_PATCH_BATCH if spatial else _PIXEL_BATCH, max(_LEAST_BATCH, samples // _STEPS_AN_EPOCH))
 
 
 def _average(average: Weights, network: nn.Module, decay: float) -> None:

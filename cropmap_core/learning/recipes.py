@@ -30,7 +30,7 @@ class Recipe:
     """Those of the architecture but channels and classes."""
     epochs: int = 30
     batch_size: int = 0
-    """Samples per step; 0 for 256 pixels or 8 patches."""
+    """Samples per step; 0 for up to 256 pixels or 8 patches."""
     learning_rate: float = 2e-3
     """At its highest, after the warm-up; it falls to zero along a cosine."""
     warm_up: float = 0.1

@@ -183,7 +183,7 @@ def reliability(confidence: NDArray[Any], correct: NDArray[np.bool_], bins: int 
     place = np.clip(np.ceil(confidence.astype(np.float64) * bins).astype(np.int64) - 1, 0, bins - 1)
     return Reliability(
         np.bincount(place, minlength=bins),
-        np.bincount(place, weights=confidence, minlength=bins),
+        np.bincount(place, weights=confidence, minlength=bins).astype(np.float64),
         np.bincount(place[correct], minlength=bins),
     )
 

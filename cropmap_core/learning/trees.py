@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cropmap_core.errors import SamplesError
+from cropmap_core.errors import SamplesError, TrainingError
+from models.network import require_integers
 from models.tree_ensemble import TreeEnsemble, TreeEnsembleParameters
 
 Kind = Literal["xgboost", "random_forest"]
@@ -25,6 +26,9 @@ Progress = Callable[[float], None]
 
 NEVER_SEEN = -30.0
 """Margin of a class without a training sample: far below any that trees add up."""
+MOST_PER_TREE = 20_000
+"""Samples that one tree of a forest is grown on, drawn with replacement: a tree has as many leaves as it has samples to
+tell apart, and a bundle holds them all."""
 TREES_AT_ONCE = 10
 """Trees of a random forest between two reports of progress."""
 
@@ -82,8 +86,13 @@ def fit_trees(
 
     Raises:
         SamplesError: There are samples of fewer than two classes.
-        ValueError: The arrays do not belong together, or hold what is not finite.
+        ValueError: The arrays do not belong together, or hold what is not finite; a setting is out of range.
+        TrainingError: xgboost cannot be loaded.
     """
+    require_integers(1, trees=trees, max_depth=6 if max_depth is None else max_depth)
+    require_integers(1, min_leaf=min_leaf, patience=patience)
+    if not 0 < learning_rate <= 1:
+        raise ValueError(f"learning_rate is {learning_rate}; expected a number above 0, at most 1")
     _check(features, positions, classes, channels, weights)
     present = np.unique(positions)
     if len(present) < 2:
@@ -180,7 +189,12 @@ def _forest(
     from sklearn.ensemble import RandomForestClassifier
 
     forest = RandomForestClassifier(
-        warm_start=True, max_depth=max_depth, min_samples_leaf=min_leaf, random_state=seed, n_jobs=-1
+        warm_start=True,
+        max_depth=max_depth,
+        min_samples_leaf=min_leaf,
+        max_samples=MOST_PER_TREE if len(features) > MOST_PER_TREE else None,
+        random_state=seed,
+        n_jobs=-1,
     )
     for grown in range(0, trees, TREES_AT_ONCE):
         progress(grown / trees)
@@ -224,7 +238,15 @@ def _boosted(
     progress: Progress,
 ) -> tuple[list[Tree], NDArray[np.integer[Any]], Floats]:
     """Trees, the class of each, and the margins they are added to."""
-    import xgboost
+    try:
+        import xgboost
+    except (ImportError, OSError, ValueError) as error:  # on a Mac it needs an OpenMP that is not always there
+        reason, _, _ = str(error).strip().partition("\n")
+        raise TrainingError(
+            f"xgboost cannot be loaded: {reason}",
+            "Install the runtime again with installruntime, on a Mac after 'brew install libomp'; or take "
+            "random_forest.",
+        ) from error
 
     class Reporter(xgboost.callback.TrainingCallback):
         def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:

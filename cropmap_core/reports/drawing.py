@@ -22,6 +22,7 @@ _STYLE: Any = {
     "svg.hashsalt": "cropmap",
     "legend.frameon": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#e4e4e4",
 }
 
@@ -39,9 +40,9 @@ def styled(draw: Callable[_Arguments, str]) -> Callable[_Arguments, str]:
     return in_style
 
 
-def new_figure(height_in: float) -> Figure:
-    """A figure of the width that a phone shows in readable letters."""
-    return Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+def new_figure(height_in: float, width_in: float = WIDTH_IN) -> Figure:
+    """A figure, as wide as a phone shows it in readable letters unless told otherwise."""
+    return Figure(figsize=(width_in, height_in), layout="constrained")
 
 
 def as_image(figure: Figure) -> str:

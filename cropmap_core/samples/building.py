@@ -18,18 +18,11 @@ from cropmap_core.classes import CropClass
 from cropmap_core.errors import OutputError, SamplesError
 from cropmap_core.io.outputs import written_whole
 from cropmap_core.samples.classes import UNLABELLED, check_values
-from cropmap_core.samples.files import (
-    NO_PARCEL,
-    NUMBERS,
-    TEXTS,
-    Layout,
-    SampleFile,
-    Samples,
-    SampleWriter,
-    create_sample_file,
-)
+from cropmap_core.samples.files import NO_PARCEL, NUMBERS, TEXTS, Layout, SampleFile
+from cropmap_core.samples.groups import Located
 from cropmap_core.samples.places import zones_of
-from cropmap_core.samples.splits import Located, Split, SplitAsked, split_samples
+from cropmap_core.samples.splits import Split, SplitAsked, split_samples
+from cropmap_core.samples.writer import Samples, SampleWriter, create_sample_file
 
 Progress = Callable[[float], None]
 _COPIED_AT_ONCE = 2048
@@ -139,7 +132,7 @@ def build(
     names = {each.value: each.name for each in source.classes}
     _check_classes(counts, names)
     split = split_samples(located, names, asked)
-    told = {**provenance, **source.provenance}
+    told = {**source.provenance, **provenance}
     with create_sample_file(path, len(located), source.layout, source.classes, told) as writer:
         _merge(parts, writer, located, lambda fraction: progress(0.8 + 0.2 * fraction))
         writer.put_split(split.fold, split.description)

@@ -1,8 +1,4 @@
-"""The training set file: one HDF5 that holds samples, their labels, where they are, and how they are split.
-
-Compressed by gzip 1 with byte shuffling. Measured on us_2021 (20,020 series x 36 dates x 10 bands): 9.4 MB, read whole
-in 0.12 s; Blosc with Zstandard reads in 0.04 s, but needs a plug-in wherever the file is opened.
-"""
+"""The training set file: one HDF5 that holds samples, their labels, where they are, and how they are split."""
 
 from __future__ import annotations
 
@@ -18,10 +14,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from cropmap_core.classes import CropClass
 from cropmap_core.errors import SamplesError
-from cropmap_core.io.outputs import written_whole
-from cropmap_core.samples.classes import classes_from_json, classes_to_json
+from cropmap_core.samples.classes import classes_from_json
 
 FORMAT = "cropmap-samples"
 VERSION = 1
@@ -34,8 +28,6 @@ NUMBERS = ("data", "valid", "label", "season", "parcel", "lon", "lat")
 TEXTS = ("sample_id", "zone", "tile", "source")
 OWN_COLUMNS = "columns"
 """Group of the further columns of a table, as text."""
-COMPRESSION: Mapping[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
-_CHUNK_BYTES = 2**19
 _COUNTED_AT_ONCE = 4096
 _REMEDY = "Make the training set again with buildtrainingset."
 
@@ -65,42 +57,6 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Some samples on their way into a file."""
-
-    data: NDArray[np.int16]
-    """Reflectance x 10000, nodata -32768, shape (N, T, C, H, W)."""
-    valid: NDArray[np.bool_]
-    """True where all bands were observed, shape (N, T, H, W)."""
-    label: NDArray[np.int16]
-    """Class values, 0 unlabelled, shape (N, H, W)."""
-    season: NDArray[np.int32]
-    """First day of each sample's season, days since 1970-01-01."""
-    parcel: NDArray[np.int64]
-    """-1 for none, shape (N,) for pixels, (N, H, W) for patches."""
-    lon: NDArray[np.float64]
-    """Degrees, NaN where unknown."""
-    lat: NDArray[np.float64]
-    sample_id: Texts
-    zone: Texts
-    tile: Texts
-    """MGRS tile."""
-    source: Texts
-    columns: Mapping[str, Texts]
-    """Further columns of the table they come from."""
-
-    def __len__(self) -> int:
-        return len(self.sample_id)
-
-    def arrays(self) -> dict[str, Array]:
-        """Everything by its name in the file, texts encoded."""
-        texts = {name: getattr(self, name) for name in TEXTS}
-        texts |= {f"{OWN_COLUMNS}/{name}": values for name, values in self.columns.items()}
-        encoded = {name: np.char.encode(values, "utf-8") for name, values in texts.items()}
-        return {**{name: getattr(self, name) for name in NUMBERS}, **encoded}
-
-
-@dataclass(frozen=True)
 class Batch:
     """Some samples read from a file."""
 
@@ -122,71 +78,6 @@ class Batch:
         """Its samples from `start` up to `end`, which may lie beyond the last."""
         chosen = slice(start, end)
         return Batch(self.index[chosen], self.data[chosen], self.valid[chosen], self.label[chosen], self.season[chosen])
-
-
-class SampleWriter:
-    """A new file of a known number of samples, which are appended in order."""
-
-    def __init__(self, file: h5py.File, count: int) -> None:
-        self._file, self._count = file, count
-        self._written = 0
-
-    def append(self, arrays: Mapping[str, Array]) -> None:
-        """Appends samples by the names of `Samples.arrays`, texts encoded and of the same type in all calls."""
-        number = len(arrays["label"])
-        for name, values in arrays.items():
-            if name not in self._file:
-                self.create(name, values.dtype, values.shape[1:])
-            as_kept = np.empty(values.shape, self._file[name].dtype)  # with the encoding that the type of texts names
-            as_kept[...] = values
-            self._file[name][self._written : self._written + number] = as_kept
-        self._written += number
-        self._file.flush()
-
-    def create(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...] = ()) -> None:
-        """Makes room for a value per sample; encoded texts (`S`) take as many bytes as their type says."""
-        kept = h5py.string_dtype("utf-8", max(1, dtype.itemsize)) if dtype.kind == "S" else dtype
-        bytes_each = max(1, int(np.prod(shape)) * dtype.itemsize)
-        chunk = min(max(1, self._count), max(1, _CHUNK_BYTES // bytes_each), 65536)
-        self._file.create_dataset(
-            name,
-            (self._count, *shape),
-            kept,
-            chunks=(chunk, *shape),
-            **COMPRESSION,
-        )
-
-    def put_split(self, fold: NDArray[np.int8], split: Mapping[str, Any]) -> None:
-        """Writes each sample's fold, and how it was decided."""
-        self.create("fold", fold.dtype)
-        self._file["fold"][:] = fold
-        self._file.attrs["split"] = json.dumps(split)
-
-
-@contextmanager
-def create_sample_file(
-    path: Path, count: int, layout: Layout, classes: tuple[CropClass, ...], provenance: Mapping[str, Any]
-) -> Iterator[SampleWriter]:
-    """Creates a training set file.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
-    with written_whole(path), h5py.File(path, "w") as file:
-        file.attrs.update(
-            {
-                "format": FORMAT,
-                "version": VERSION,
-                "kind": layout.kind,
-                "bands": json.dumps(layout.bands),
-                "period": json.dumps(layout.period),
-                "days": np.asarray(layout.days, np.int32),
-                "classes": classes_to_json(classes),
-                "provenance": json.dumps(provenance),
-                "split": "null",
-            }
-        )
-        yield SampleWriter(file, count)
 
 
 class SampleFile:
@@ -313,12 +204,15 @@ class SampleFile:
         Raises:
             SamplesError: The file is damaged where they are.
         """
-        index = np.asarray(index, np.int64)
-        order = np.argsort(index, kind="stable")
-        label = np.empty((len(index), *self._file["label"].shape[1:]), np.int16)
-        with self._reading():
-            self._read_sorted("label", index[order], label, order)
-        return label
+        return self._read_one("label", index)
+
+    def read_parcels(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Parcels of samples in any order, -1 for none, shape (N,) of pixels and (N, H, W) of patches.
+
+        Raises:
+            SamplesError: The file is damaged where they are.
+        """
+        return self._read_one("parcel", index)
 
     def batches(
         self, index: NDArray[np.int64], size: int, seed: int | None = None, chunks_at_once: int = 64
@@ -352,6 +246,14 @@ class SampleFile:
             for start in range(0, end, size):
                 yield mixed.part(start, start + size)
             left = waiting[end:]
+
+    def _read_one(self, name: str, index: NDArray[np.int64]) -> Array:
+        index = np.asarray(index, np.int64)
+        order = np.argsort(index, kind="stable")
+        found = np.empty((len(index), *self._file[name].shape[1:]), self._file[name].dtype)
+        with self._reading():
+            self._read_sorted(name, index[order], found, order)
+        return found
 
     def _read_sorted(self, name: str, index: NDArray[np.int64], into: Array, order: NDArray[np.int64]) -> None:
         dataset = self._file[name]

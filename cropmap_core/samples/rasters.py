@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from cropmap_core.errors import JobError, SamplesError, SeriesError
 from cropmap_core.io.grid import Window
-from cropmap_core.samples.files import PATCH, PIXEL, Layout, Samples, Texts
+from cropmap_core.samples.files import PATCH, PIXEL, Layout, Texts
 from cropmap_core.samples.label_pixels import LabelPixels, Limits, stated_year
 from cropmap_core.samples.places import mgrs_tiles
+from cropmap_core.samples.writer import Samples
 from cropmap_core.timeseries.series import NODATA, SCL, Series
 
 PARCEL_PIXELS = "parcel_pixels"

@@ -49,7 +49,7 @@ def render(summary: Summary, parcels: pandas.DataFrame, title: str) -> str:
         suspicious_parcels=len(parcels),
         suspicious_percent=round(100 * SUSPICIOUS_SHARE),
         by_class=_by_class(summary.suspicious),
-        provenance=json.dumps(summary.provenance, indent=1, ensure_ascii=False)[:4000],
+        provenance=[(name, json.dumps(value, ensure_ascii=False)) for name, value in summary.provenance.items()],
     )
 
 

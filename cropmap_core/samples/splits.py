@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from cropmap_core.errors import JobError, SamplesError
-from cropmap_core.samples.files import ROLES, UNUSED, Texts
+from cropmap_core.samples.files import ROLES, UNUSED
+from cropmap_core.samples.groups import Located, group_samples
 from cropmap_core.samples.leakage import find_leakage
-from cropmap_core.samples.places import block_numbers, nearest_m, on_sphere
+from cropmap_core.samples.places import nearest_m, on_sphere
 
 METHODS = ("blocks", "zone", "parcel", "tile", "year", "column", "random")
 _STATED_FOLDS = {"test": 0, "validation": 1, "train": 2}
@@ -66,25 +65,6 @@ class SplitAsked:
 
 
 @dataclass(frozen=True)
-class Located:
-    """What a split looks at: one entry per sample, shape (N,), but for the parcels."""
-
-    label: NDArray[np.int16]
-    """Class value of most of the sample's pixels, 0 where it has none."""
-    lon: NDArray[np.float64]
-    lat: NDArray[np.float64]
-    zone: Texts
-    tile: Texts
-    year: NDArray[np.int64]
-    columns: Mapping[str, Texts]
-    parcels: NDArray[np.int64]
-    """Which sample holds a pixel of which parcel: rows of (sample, parcel), each pair once, shape (P, 2)."""
-
-    def __len__(self) -> int:
-        return len(self.label)
-
-
-@dataclass(frozen=True)
 class Split:
     """A decided split."""
 
@@ -111,7 +91,7 @@ def split_samples(samples: Located, names: Mapping[int, str], asked: SplitAsked)
     if stated is not None:
         fold, roles = stated
     else:
-        group = np.where(labelled, _groups(samples, asked), -1)
+        group = np.where(labelled, group_samples(samples, asked.method, asked.block_m, asked.column), -1)
         number = len(np.unique(group[group >= 0]))
         if number < asked.folds:
             raise SamplesError(
@@ -206,60 +186,6 @@ def _roles(fold: NDArray[np.int8], asked: SplitAsked) -> dict[str, list[int]]:
     test, validation = sorted(asked.test_folds), sorted(asked.validation_folds)
     train = [number for number in there if number not in (*test, *validation)]
     return {"train": train, "validation": validation, "test": test}
-
-
-def _groups(samples: Located, asked: SplitAsked) -> NDArray[np.int64]:
-    """Number of each sample's group, -1 for none."""
-    if asked.method == "random":
-        return np.arange(len(samples), dtype=np.int64)
-    if asked.method == "parcel":
-        return _linked_by_parcels(samples)
-    if asked.method == "year":
-        return samples.year
-    if asked.method == "blocks":
-        group = block_numbers(samples.lon, samples.lat, asked.block_m)
-    else:
-        column = samples.columns.get(asked.column, np.full(len(samples), ""))
-        texts = {"zone": samples.zone, "tile": samples.tile, "column": column}[asked.method]
-        found, place = np.unique(texts, return_inverse=True)
-        group = np.where(found[place] == "", -1, place).astype(np.int64)
-    if (group < 0).all():
-        lacking = {"blocks": "coordinates (x, y)", "tile": "an MGRS tile", "zone": "a zone (ZONES)"}
-        raise SamplesError(
-            f"No sample has {lacking.get(asked.method, 'a value in SPLIT_COLUMN')}.", "Choose another SPLIT."
-        )
-    return _with_whole_parcels(group, samples.parcels)
-
-
-def _linked_by_parcels(samples: Located) -> NDArray[np.int64]:
-    """Samples that share a parcel, directly or by others, are one group."""
-    if not len(samples.parcels):
-        raise SamplesError("The samples know no parcels.", "Give the parcels, or choose SPLIT=blocks.")
-    sample, parcel = samples.parcels[:, 0], np.unique(samples.parcels[:, 1], return_inverse=True)[1]
-    size = len(samples) + int(parcel.max()) + 1
-    links = coo_array((np.ones(len(sample), np.int8), (sample, parcel + len(samples))), shape=(size, size))
-    group: NDArray[np.int64] = connected_components(links, directed=False)[1][: len(samples)].astype(np.int64)
-    without = np.ones(len(samples), dtype=bool)
-    without[sample] = False
-    group[without] = -1
-    return group
-
-
-def _with_whole_parcels(group: NDArray[np.int64], parcels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Parcels that lie in several groups go, with all their samples, to the one of most of them.
-
-    Only where each sample is of one parcel: patches hold many, and would all be drawn into one group.
-    """
-    if len(np.unique(parcels[:, 0])) < len(parcels):
-        return group
-    sample, parcel = parcels[group[parcels[:, 0]] >= 0].T
-    inverse = np.unique(parcel, return_inverse=True)[1]
-    pairs, counts = np.unique(np.stack([inverse, group[sample]]), axis=1, return_counts=True)
-    largest = pairs[:, np.lexsort((pairs[1], -counts, pairs[0]))]
-    home = largest[1, np.unique(largest[0], return_index=True)[1]]
-    moved: NDArray[np.int64] = group.copy()
-    moved[sample] = home[inverse]
-    return moved
 
 
 def _assign(group: NDArray[np.int64], label: NDArray[np.int16], asked: SplitAsked) -> NDArray[np.int8]:

@@ -60,7 +60,7 @@ class Summary:
     profiles: tuple[Profile, ...]
     separability: Mapping[tuple[int, int], float]
     accuracy: float | None
-    """Share of labels that out-of-fold predictions agree with; None where there are no folds."""
+    """Share of labels that out-of-fold predictions agree with; None where no label can be judged."""
     doubts: pandas.DataFrame
     """What speaks against each pixel series, the most suspicious first: see `doubt_pixels`."""
 
@@ -95,7 +95,6 @@ def summarize(file: SampleFile, seed: int, progress: Progress) -> Summary:
     progress(0.9)
     named = {each.value: each for each in file.classes}
     profiles = ndvi if ndvi is not None else series.reflectance.mean(axis=2)
-    judged = None if probability is None else np.isfinite(probability).all(axis=1)
     season = np.unique(file.column("season"))
     seasons = tuple(date(1970, 1, 1) + timedelta(days=int(day)) for day in season)
     return Summary(
@@ -114,11 +113,16 @@ def summarize(file: SampleFile, seed: int, progress: Progress) -> Summary:
         gaps=longest_gaps(series.valid, np.asarray(series.days)),
         profiles=tuple(_profile(series, ndvi, named[int(value)]) for value in values if int(value) in named),
         separability=jeffries_matusita(profiles, series.label),
-        accuracy=None
-        if probability is None or judged is None
-        else float((values[probability[judged].argmax(axis=1)] == series.label[judged]).mean()),
+        accuracy=None if probability is None else _accuracy(probability, series.label, values),
         doubts=doubt_pixels(file, series, fold, profiles, probability, values),
     )
+
+
+def _accuracy(probability: NDArray[np.float64], label: NDArray[np.int16], values: NDArray[np.int16]) -> float | None:
+    """Share of the labels that can be judged that are the most probable class; None where none can."""
+    judged = np.isfinite(probability[np.arange(len(label)), np.searchsorted(values, label)])
+    found = values[np.nan_to_num(probability[judged], nan=-1.0).argmax(axis=1)]
+    return float((found == label[judged]).mean()) if judged.any() else None
 
 
 def _by_role(counts: NDArray[np.int64], file: SampleFile) -> dict[str, dict[str, int]]:

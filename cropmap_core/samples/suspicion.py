@@ -25,7 +25,7 @@ class LabelErrors:
     suggested: NDArray[np.int16]
     """The class that speaks most against the label, 0 where none does."""
     own_probability: NDArray[np.float64]
-    """Of the label, out of fold; NaN where the sample is in no fold."""
+    """Of the label, out of fold; NaN where it cannot be judged."""
     suggested_probability: NDArray[np.float64]
 
 
@@ -45,7 +45,7 @@ def out_of_fold_probabilities(
         progress: Called with the share that is done; may raise to stop.
 
     Returns:
-        Shape (N, classes); NaN where a sample is in no fold.
+        Shape (N, classes); NaN where a sample is in no fold, and for classes that only its own fold holds.
 
     References:
         Geurts, Ernst and Wehenkel (2006), Extremely randomized trees, Machine Learning 63.
@@ -61,7 +61,6 @@ def out_of_fold_probabilities(
         held_out, others = fold == number, (fold >= 0) & (fold != number)
         forest = ExtraTreesClassifier(_TREES, min_samples_leaf=2, n_jobs=-1, random_state=seed)
         forest.fit(features[others], series.label[others])
-        probability[held_out] = 0.0
         columns = np.searchsorted(values, forest.classes_)
         probability[np.ix_(held_out, columns)] = forest.predict_proba(features[held_out])
     return probability
@@ -70,10 +69,10 @@ def out_of_fold_probabilities(
 def find_label_errors(
     probability: NDArray[np.float64], label: NDArray[np.int16], values: NDArray[np.int16]
 ) -> LabelErrors:
-    """Confident learning: a label is doubted where another class is predicted more confidently than it usually is.
+    """Confident learning: a label is doubted where another class is more probable, and more so than it usually is.
 
     Args:
-        probability: Out of fold, shape (N, classes).
+        probability: Out of fold, shape (N, classes); NaN where unknown. A label without a probability is not judged.
         label: Class values, shape (N,).
         values: Ascending class values, the columns of `probability`.
 
@@ -81,17 +80,17 @@ def find_label_errors(
         Northcutt, Jiang and Chuang (2021), Confident learning: estimating uncertainty in dataset labels, Journal of
         Artificial Intelligence Research 70.
     """
-    known = np.asarray(np.isfinite(probability).all(axis=1))
-    own = np.searchsorted(values, label)
+    rows, own = np.arange(len(label)), np.searchsorted(values, label)
+    known = np.asarray(np.isfinite(probability[rows, own]))
     threshold = np.full(len(values), np.inf)
     for column in range(len(values)):
         labelled_so = known & (own == column)
         if labelled_so.any():
             threshold[column] = probability[labelled_so, column].mean()
-    confident = np.where(known[:, None] & (probability >= threshold), probability, -1.0)
+    there = np.nan_to_num(probability, nan=-1.0)
+    confident = np.where(known[:, None] & (there >= threshold), there, -1.0)
     best = confident.argmax(axis=1)
-    suspicious = np.asarray((confident.max(axis=1) >= 0) & (best != own))
-    rows = np.arange(len(label))
+    suspicious = np.asarray(known & (best != own) & (confident[rows, best] > there[rows, own]))
     return LabelErrors(
         suspicious,
         np.where(suspicious, values[best], 0).astype(np.int16),

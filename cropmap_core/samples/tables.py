@@ -16,12 +16,13 @@ from cropmap_core.classes import CropClass
 from cropmap_core.errors import SamplesError
 from cropmap_core.samples.classes import UNLABELLED, name_classes
 from cropmap_core.samples.drawers import sort_into_drawers
-from cropmap_core.samples.files import NO_PARCEL, PIXEL, Layout, Samples, Texts
+from cropmap_core.samples.files import NO_PARCEL, PIXEL, Layout, Texts
 from cropmap_core.samples.legend import Legend
 from cropmap_core.samples.places import mgrs_tiles
 from cropmap_core.samples.row_composites import REFLECTANCE, check_magnitude, check_reflectance, composite_rows
 from cropmap_core.samples.seasons import AUTO, make_season
 from cropmap_core.samples.table_columns import TableColumns, find_columns
+from cropmap_core.samples.writer import Samples
 
 _YEAR_COLUMNS = ("year", "season")
 _SHOWN = 20

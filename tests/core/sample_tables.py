@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas
 
-from cropmap_core.samples.splits import Located
+from cropmap_core.samples.groups import Located
 
 MONTHS = [f"2021-{month:02}-01" for month in range(3, 9)]
 BANDS = ["B02", "B04", "B08"]

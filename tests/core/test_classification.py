@@ -78,10 +78,11 @@ def networks_answer(
     return answer
 
 
-def test_a_dense_network_classifies_every_pixel(hybrid_bundle: Bundle, tmp_path: Path) -> None:
-    series = composites()
-    classes, confidence = mapped(series, hybrid_bundle, tmp_path)
-    expected, percent = networks_answer(hybrid_bundle, series)(slice(0, 13), slice(0, 11))
+@pytest.mark.parametrize("architecture", ["hybrid_cnn", "tempcnn", "ltae"])
+def test_a_dense_network_classifies_every_pixel(architecture: str, tmp_path: Path) -> None:
+    series, bundle = composites(), save_tiny_bundle(tmp_path / "model", architecture)
+    classes, confidence = mapped(series, bundle, tmp_path)
+    expected, percent = networks_answer(bundle, series)(slice(0, 13), slice(0, 11))
     observed = whole(series)[1].any(axis=0)
     np.testing.assert_array_equal(classes[observed], expected[observed])
     np.testing.assert_allclose(confidence[observed], percent[observed], atol=0.51)

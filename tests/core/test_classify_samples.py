@@ -19,14 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cropmap_core.errors import IncompatibleModelError
-from cropmap_core.inference.bundles import Bundle
+from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.predictor import Predictor
 from cropmap_core.inference.table_classes import classify_rows, table_columns, table_season
 from cropmap_core.samples import drawers, rows
+from cropmap_core.samples.files import SampleFile
 from cropmap_core.samples.npz import write_long_table
 from cropmap_core.samples.rows import read_rows
 from tests.core.conftest import data_folder
-from tests.core.sample_tables import write_table
+from tests.core.sample_tables import long_table, write_table
 from tests.core.seam import REPOSITORY, Outcome, run_here, run_unchecked, unfinished_files
 from tests.core.tiny_models import CLASSES, FIRST_DAYS, save_tiny_bundle
 
@@ -345,6 +346,23 @@ class TestOutput:
         schema = pyarrow.parquet.read_schema(tmp_path / "o.parquet")
         assert [str(kind) for kind in schema.types] == ["string", "int32", "string", "double"]
         assert pyarrow.parquet.read_table(tmp_path / "o.parquet")["pred_code"].null_count == 3
+
+
+def test_a_model_says_of_a_table_what_it_says_of_the_training_set_made_of_it(tmp_path: Path) -> None:
+    table, samples = write_table(tmp_path, long_table()), tmp_path / "set.h5"
+    run_here("buildtrainingset", table=table, output=samples, block_m=3000, folds=3)
+    trained = run_here("trainmodel", samples=samples, output=tmp_path / "model", epochs=1, device="cpu")
+    assert trained.status == 0, trained.last
+    parameters = {"model": tmp_path / "model", "input": table, "output": tmp_path / "o.csv", "device": "cpu"}
+    assert run_here("classifysamples", **parameters).outputs["classified"] == 60
+    with SampleFile(samples) as file:
+        batch, ids = file.read(np.arange(60)), file.column("sample_id")
+        bundle = load_bundle(tmp_path / "model")
+        probability = Predictor(bundle).probabilities(batch.data, batch.valid, file.layout.bands)[:, :, 0, 0]
+    found = pandas.read_csv(tmp_path / "o.csv", index_col="sample_id").loc[ids]
+    np.testing.assert_allclose(found["pred_prob"], probability.max(axis=1), atol=1e-6)
+    names = np.asarray([crop.name for crop in bundle.classes])
+    assert found["pred_crop"].tolist() == names[probability.argmax(axis=1)].tolist()
 
 
 def test_real_series_are_judged_as_their_arrays(tmp_path: Path) -> None:

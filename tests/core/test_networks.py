@@ -15,7 +15,7 @@ import models
 from models import build
 from models.hybrid_cnn import receptive_radius
 from models.network import Network
-from models.pixel_series import AttentiveNetwork
+from models.pixel_series import PIXELS_AT_ONCE, AttentiveNetwork
 from models.recurrence import Recurrence, turn_round
 
 CHANNELS, CLASSES = 3, 4
@@ -206,7 +206,7 @@ def test_encoding_in_chunks_changes_nothing(architecture: str, monkeypatch: pyte
     cnn = network(architecture)
     season_with_holes = with_holes()
     at_once = cnn(*season_with_holes)
-    monkeypatch.setattr("models.pixel_series.PIXELS_AT_ONCE", 5)
+    monkeypatch.setitem(PIXELS_AT_ONCE, "cpu", 5)
     assert_same(cnn(*season_with_holes), at_once)
 
 

@@ -13,12 +13,12 @@ import pytest
 from cropmap_core.errors import JobError, MissingBandError, SamplesError
 from cropmap_core.samples import drawers as drawers_module
 from cropmap_core.samples import rows as rows_module
-from cropmap_core.samples.files import Samples
 from cropmap_core.samples.legend import load_legend
 from cropmap_core.samples.npz import write_long_table
 from cropmap_core.samples.seasons import make_season
 from cropmap_core.samples.table_columns import find_columns
 from cropmap_core.samples.tables import TableAsked, TableSource
+from cropmap_core.samples.writer import Samples
 from cropmap_core.timeseries.series import NODATA
 from tests.core.conftest import data_folder
 from tests.core.sample_tables import BANDS, MONTHS, long_table, write_table

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-import torch
 
 from cropmap_core.errors import JobError
 from cropmap_core.inference.bundles import load_bundle
 from cropmap_core.inference.predictor import Predictor
 from cropmap_core.learning.feeding import Feed
+from cropmap_core.learning.fitting import Fitting
 from cropmap_core.learning.recipes import read_settings
 from cropmap_core.learning.seen import STEERED, TRAINED, fingerprints, read_seen
 from cropmap_core.samples.files import SampleFile
 from tests.core.sample_tables import long_table, write_table
-from tests.core.seam import Outcome, job_document, run_here, worker
+from tests.core.seam import Outcome, job_document, run_here, run_in_worker, worker
 
-QUICK = {"epochs": 4, "hyper_parameters": ["hidden=8,8,8; dense=16"], "batch_size": 16, "device": "cpu"}
+QUICK = {"epochs": 5, "hyper_parameters": ["hidden=8,8,8; dense=16"], "learning_rate": 0.01, "device": "cpu"}
 
 
 def build(folder: Path, rows: Any, **parameters: Any) -> Path:
@@ -63,7 +66,7 @@ class TestABundle:
         assert bundle.channels == ("B02", "B04", "B08")
         assert 3.0 <= bundle.bbox[0] < bundle.bbox[2] <= 3.3
         told = json.loads((trained / "training.json").read_text())
-        assert len(told["history"]) == 4
+        assert len(told["history"]) == 5
         assert told["split"]["method"] == "blocks"
 
     def test_tells_crops_apart_that_it_has_not_seen(self, trained: Path, samples: Path) -> None:
@@ -112,26 +115,24 @@ class TestATraining:
         assert weights(tmp_path / "one") != weights(tmp_path / "other")
 
     def test_that_is_killed_goes_on_to_the_very_same_weights(self, samples: Path, tmp_path: Path) -> None:
-        one_thread = {"at_checkpoint": "resume"}
-        document = job_document(
-            "trainmodel", samples=samples, output=tmp_path / "killed", **{**QUICK, "epochs": 8, **one_thread}
-        )
-        with worker() as running:
+        asked = {**QUICK, "samples": samples, "epochs": 8}
+        document = job_document("trainmodel", output=tmp_path / "killed", **asked)
+        with worker("--watch-stdin") as running:
             running.send(json.dumps(document) + "\n")
             running.follow_until(lambda event: event.get("text", "").startswith("Epoch 3"))
             running.process.send_signal(signal.SIGKILL)
             running.process.wait()
         assert not (tmp_path / "killed").exists()
-        resumed = train(samples, tmp_path / "killed", epochs=8)
+        resumed = run_in_worker(document)
         assert "Going on from the checkpoint" in resumed.texts("log")
-        whole = train(samples, tmp_path / "whole", epochs=8)
+        whole = run_in_worker(job_document("trainmodel", output=tmp_path / "whole", **asked))
         assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
         assert resumed.outputs["validation_macro_f1"] == whole.outputs["validation_macro_f1"]
         assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
     def test_that_is_stopped_can_be_finished_with_its_best_epoch(self, samples: Path, tmp_path: Path) -> None:
         document = job_document("trainmodel", samples=samples, output=tmp_path / "model", **{**QUICK, "epochs": 500})
-        with worker() as running:
+        with worker("--watch-stdin") as running:
             running.send(json.dumps(document) + "\n")
             running.follow_until(lambda event: event.get("text", "").startswith("Epoch 2"))
             running.send("cancel\n")
@@ -175,11 +176,11 @@ class TestATraining:
         ids=lambda how: "-".join(map(str, next(iter(how.items())))),
     )
     def test_learns_however_it_is_told_to(self, how: dict[str, Any], samples: Path, tmp_path: Path) -> None:
-        outcome = train(samples, tmp_path / "model", epochs=8, learning_rate=0.01, **how)
+        outcome = train(samples, tmp_path / "model", epochs=8, **how)
         assert outcome.outputs["validation_oa"] > 0.9
 
     def test_judges_its_recipe_on_every_fold(self, samples: Path, tmp_path: Path) -> None:
-        outcome = train(samples, tmp_path / "model", epochs=6, learning_rate=0.01, cross_validate=True)
+        outcome = train(samples, tmp_path / "model", epochs=6, cross_validate=True)
         judged = outcome.outputs["cross_validation"]
         assert [entry["fold"] for entry in judged["folds"]] == [0, 1, 2]
         assert judged["macro_f1"] > 0.9
@@ -199,7 +200,7 @@ class TestGoingOnFromAModel:
         fallow = table["label"] == "fallow"
         table.loc[fallow, "B08"] = table.loc[fallow, "B04"]
         new = build(tmp_path, table)
-        tuned = {"from_model": str(trained), "hyper_parameters": [], "epochs": 8, "learning_rate": 0.01}
+        tuned = {"from_model": str(trained), "hyper_parameters": [], "epochs": 8}
         outcome = train(new, tmp_path / "tuned", **tuned)
         assert outcome.outputs["classes"] == ["fallow", "maize", "wheat"]
         assert outcome.outputs["validation_oa"] > 0.9
@@ -241,7 +242,8 @@ class TestRefuses:
 
     def test_training_samples_of_one_class(self, tmp_path: Path) -> None:
         table = long_table(count=90)
-        table["fold"] = np.where(table["label"] == "maize", "train", "validation")
+        held_out = np.where(table["sample_id"] < "s045", "validation", "test")
+        table["fold"] = np.where(table["label"] == "maize", "train", held_out)
         samples = build(tmp_path, table, split="column", split_column="fold")
         outcome = train(samples, tmp_path / "model")
         assert outcome.code == "TrainingError"
@@ -254,44 +256,54 @@ class TestRefuses:
         assert outcome.code == "SamplesError"
         assert "cut short" in outcome.last["message"]
 
-    def test_a_loss_that_is_no_number_and_says_where(self, samples: Path, tmp_path: Path) -> None:
-        outcome = train(samples, tmp_path / "model", learning_rate=9.9, weight_decay=9.9, epochs=200, averaging=0.0)
-        if outcome.status:  # before the first epoch was done
-            assert "in epoch 1, batch" in outcome.last["message"]
-        else:
-            assert outcome.outputs["epochs"] <= 200
-
 
 class TestWarnsOf:
     def test_a_class_that_the_training_samples_lack(self, tmp_path: Path) -> None:
         table = long_table(count=120, crops=("maize", "wheat", "hemp"))
         number = table["sample_id"].str[1:].astype(int)
-        table["fold"] = np.where(table["label"] == "hemp", "validation", np.where(number % 4, "train", "validation"))
-        samples = build(tmp_path, table, split="column", split_column="fold", test_folds=[0])
+        others = np.where(number % 4, np.where(number % 8, "train", "test"), "validation")
+        table["fold"] = np.where(table["label"] == "hemp", "validation", others)
+        table.loc[number == 9, "fold"] = "test"
+        samples = build(tmp_path, table, split="column", split_column="fold")
         outcome = train(samples, tmp_path / "model", epochs=1)
         assert "lack hemp: the model will not know them" in outcome.texts("warning")
         assert outcome.outputs["classes"] == ["maize", "wheat"]
 
 
-class TestANaN:
-    def test_in_the_loss_ends_training_with_the_best_epoch_and_says_which_batch(
-        self, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class TestALossThatIsNoNumber:
+    @pytest.fixture
+    def after(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+        """Has every loss after so many be none."""
+
+        def plant(count: int) -> None:
+            calls = itertools.count()
+
+            def step(self: Fitting, *arguments: Any) -> float | None:
+                return own(self, *arguments) if next(calls) < count else float("nan")
+
+            monkeypatch.setattr(Fitting, "_step", step)
+
+        own = Fitting._step
+        return plant
+
+    def test_ends_training_with_the_best_epoch_and_says_which_batch(
+        self, after: Callable[[int], None], samples: Path, tmp_path: Path
     ) -> None:
-        from cropmap_core.learning import fitting
-
-        calls = []
-
-        def loss(*arguments: Any) -> torch.Tensor:
-            calls.append(1)
-            found = fitting_loss(*arguments)
-            return found * float("nan") if len(calls) == 12 else found
-
-        fitting_loss = fitting.classification_loss
-        monkeypatch.setattr(fitting, "classification_loss", loss)
-        outcome = train(samples, tmp_path / "model", epochs=20)
-        assert "The loss is no number in epoch" in outcome.texts("warning")
-        assert outcome.outputs["epochs"] >= 1
+        whole = train(samples, tmp_path / "one", epochs=1)
+        after(30)
+        outcome = train(samples, tmp_path / "model", epochs=50)
+        assert re.search(r"no number in epoch [2-9], batch \d+ \(samples \d+, ", outcome.texts("warning"))
+        assert whole.outputs["epochs"] <= outcome.outputs["epochs"] < 50
         assert load_bundle(tmp_path / "model").id == "model"
+
+    def test_before_there_is_an_epoch_is_an_error(
+        self, after: Callable[[int], None], samples: Path, tmp_path: Path
+    ) -> None:
+        after(2)
+        outcome = train(samples, tmp_path / "model")
+        assert outcome.code == "TrainingError"
+        assert "in epoch 1, batch 3" in outcome.last["message"]
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_settings_are_read_as_what_they_are() -> None:

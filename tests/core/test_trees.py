@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import asdict
+from datetime import date
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 import xgboost
 from hypothesis import given, settings
@@ -15,10 +20,17 @@ from safetensors.torch import load_file, save_file
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from torch import Tensor
 
-from cropmap_core.errors import Cancelled, SamplesError
+from cropmap_core.errors import Cancelled, SamplesError, TrainingError
+from cropmap_core.inference.bundles import Bundle, load_bundle, save_bundle
+from cropmap_core.inference.classification import write_class_map
 from cropmap_core.learning.trees import NEVER_SEEN, Tree, assemble, fit_trees, of_scikit_learn, of_xgboost
+from cropmap_core.timeseries.series import NODATA
 from models import build
 from models.network import Network
+from models.tree_ensemble import VALUES_AT_ONCE
+from tests.core.series_in_memory import SeriesInMemory
+from tests.core.tiny_models import CLASSES as CROPS
+from tests.core.tiny_models import FIRST_DAYS, MONTHS
 
 CHANNELS, TIMES, CLASSES = 3, 4, 4
 
@@ -133,6 +145,44 @@ def test_decisions_at_the_threshold_are_those_of_the_libraries(values: list[floa
 
 
 @pytest.mark.parametrize("kind", ["xgboost", "random_forest"])
+def test_trees_map_through_a_bundle(kind: str, tmp_path: Path) -> None:
+    """Red below its mean in the first month is maize, above is grass: so is the map."""
+    times, bands = len(FIRST_DAYS), ("B04", "B08")
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(200, times * 2)).astype(np.float32)
+    network = fit_trees(kind, features, (features[:, 0] > 0).astype(int), 2, 2, trees=5)
+    bundle = save_bundle(
+        Bundle(
+            id="trees",
+            title="Trees",
+            folder=tmp_path / "trees",
+            architecture="tree_ensemble",
+            hyper_parameters=asdict(network.sizes),
+            channels=bands,
+            mean=(0.1, 0.3),
+            std=(0.05, 0.1),
+            classes=CROPS[:2],
+            first_days=FIRST_DAYS,
+            bbox=(3.0, 50.7, 3.1, 50.8),
+            stride_pixels=1,
+        ),
+        network,
+        {},
+        "# Trees",
+    )
+    values = rng.integers(500, 1500, (times, 2, 6, 5)).astype(np.int16)
+    values[0, 0, :3], values[0, 0, 3:] = 400, 1600
+    values[..., 2, 2] = NODATA
+    dates = tuple(date(2018, month, 1) for month in MONTHS)
+    series = SeriesInMemory(values, bands, dates, "month")
+    write_class_map(series, load_bundle(bundle.folder), torch.device("cpu"), tmp_path / "map.tif", None, {})
+    expected = np.repeat([CROPS[0].value, CROPS[1].value], 3)[:, None].repeat(5, axis=1)
+    expected[2, 2] = 0
+    with rasterio.open(tmp_path / "map.tif") as dataset:
+        assert np.array_equal(dataset.read(1), expected)
+
+
+@pytest.mark.parametrize("kind", ["xgboost", "random_forest"])
 class TestFit:
     def test_learns(self, kind: str) -> None:
         network = fit_trees(kind, *samples(), CLASSES, CHANNELS, trees=20)
@@ -184,6 +234,11 @@ class TestFit:
         with pytest.raises(SamplesError, match="of 1 class"):
             fit_trees(kind, features, np.zeros_like(positions), CLASSES, CHANNELS)
 
+    def test_settings_that_make_no_trees_are_refused(self, kind: str) -> None:
+        for name, value in (("trees", 0), ("max_depth", 0), ("min_leaf", 0), ("patience", 0), ("learning_rate", 0)):
+            with pytest.raises(ValueError, match=f"{name} is 0"):
+                fit_trees(kind, *samples(), CLASSES, CHANNELS, **{name: value})
+
     def test_arrays_that_do_not_belong_together_are_refused(self, kind: str) -> None:
         features, positions = samples()
         spoilt = features.copy()
@@ -197,19 +252,20 @@ class TestFit:
             with pytest.raises(ValueError, match=message):
                 fit_trees(kind, *arguments, CLASSES, CHANNELS)
 
-    def test_saved_and_loaded_trees_are_the_same(self, kind: str, tmp_path) -> None:
+    def test_saved_and_loaded_trees_are_the_same(self, kind: str, tmp_path: Path) -> None:
         network = fit_trees(kind, *samples(), CLASSES, CHANNELS, trees=6)
         save_file(network.state_dict(), tmp_path / "weights.safetensors")
-        sizes = {
-            "trees": len(network.roots),
-            "nodes": len(network.asked),
-            "leaves": len(network.scores),
-            "depth": network.depth,
-        }
-        averaged = kind == "random_forest"
-        other = build("tree_ensemble", channels=CHANNELS, classes=CLASSES, times=TIMES, averaged=averaged, **sizes)
+        other = build("tree_ensemble", **asdict(network.sizes))
         other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
         assert np.array_equal(logits(other, samples()[0]), logits(network, samples()[0]))
+
+
+def test_forest_does_not_grow_with_the_samples_beyond_what_a_tree_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, positions = samples(600)
+    large = fit_trees("random_forest", features, positions, CLASSES, CHANNELS, trees=4)
+    monkeypatch.setattr("cropmap_core.learning.trees.MOST_PER_TREE", 100)
+    small = fit_trees("random_forest", features, positions, CLASSES, CHANNELS, trees=4)
+    assert len(small.scores) < 100 * 4 / 2 < len(large.scores)
 
 
 def test_boosting_keeps_the_rounds_that_are_best_for_the_validation_samples() -> None:
@@ -232,6 +288,12 @@ def test_boosting_keeps_the_rounds_that_are_best_for_the_validation_samples() ->
         return float(-np.log(of_truth).mean())
 
     assert loss(stopped) < loss(everything)
+
+
+def test_a_runtime_without_xgboost_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    with pytest.raises(TrainingError, match=r"xgboost cannot be loaded: .+ or take random_forest"):
+        fit_trees("xgboost", *samples(), CLASSES, CHANNELS)
 
 
 def test_validation_samples_of_a_class_that_training_lacks_are_left_out() -> None:
@@ -273,7 +335,7 @@ def test_any_height_and_width_in_chunks_or_at_once(monkeypatch: pytest.MonkeyPat
     assert whole.shape == (2, CLASSES, 5, 3)
     alone = network(x[1:, ..., 4:, 1:2], rest[0][1:], rest[1][1:, :, 4:, 1:2])
     assert torch.equal(alone[0, :, 0, 0], whole[1, :, 4, 1])
-    monkeypatch.setitem(network.logits.__globals__["VALUES_AT_ONCE"], "cpu", 7 * 4)
+    monkeypatch.setitem(VALUES_AT_ONCE, "cpu", 7 * 4)
     assert torch.equal(network(x, *rest), whole)
 
 

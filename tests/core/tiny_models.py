@@ -22,8 +22,10 @@ START, END = "2018-04-01", "2018-08-31"
 HYPER_PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "hybrid_cnn": {"embedding": 8, "widths": (6, 8)},
     "convlstm": {"patch_size": 5, "hidden": (6, 8)},
+    "tempcnn": {"hidden": (8, 8), "heads": 2, "dense": 12},
+    "ltae": {"width": 16, "heads": 4, "dense": 12},
 }
-STRIDE_PIXELS = {"hybrid_cnn": 1, "convlstm": 3}
+STRIDE_PIXELS = {"convlstm": 3}
 
 
 def tiny_network(architecture: str, seed: int, **hyper_parameters: Any) -> Network:
@@ -65,7 +67,7 @@ def save_tiny_bundle(
         "classes": CLASSES,
         "first_days": FIRST_DAYS,
         "bbox": (3.0, 50.7, 3.1, 50.8),
-        "stride_pixels": STRIDE_PIXELS[architecture],
+        "stride_pixels": STRIDE_PIXELS.get(architecture, 1),
     }
     network = tiny_network(architecture, seed, **hyper_parameters)
     return save_bundle(Bundle(**{**description, **changes}), network, {}, "# A tiny model\n")

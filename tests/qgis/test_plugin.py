@@ -25,6 +25,7 @@ IDS = {
     "preparelabels": "train",
     "buildtrainingset": "train",
     "summarizesamples": "train",
+    "evaluatemodel": "train",
     "runtimeinfo": "runtime",
     "installruntime": "runtime",
 }
@@ -53,6 +54,8 @@ PARAMETERS = {
     "SPLIT FOLDS VALIDATION_FOLDS TEST_FOLDS BLOCK_SIZE_KM BUFFER_M [ZONES] [ZONE_FIELD] [SPLIT_COLUMN] "
     "CONFIRM_RANDOM SEED OUTPUT",
     "summarizesamples": "SAMPLES [PARCELS] OUTPUT_HTML [OUTPUT_SUSPICIOUS] [OUTPUT_PARCELS]",
+    "evaluatemodel": "MODEL SAMPLES SET [OTHER_MODELS] ALLOW_SEEN GROUP SEED DEVICE OUTPUT_HTML [OUTPUT_JSON] "
+    "[OUTPUT_ERRORS]",
     "runtimeinfo": "",
     "installruntime": "TORCH [INDEX_URL] [TORCH_INDEX_URL] [WHEELS] [PYTHON]",
 }
@@ -99,6 +102,9 @@ DEFAULTS = {
     "BLOCK_SIZE_KM": 5.0,
     "BUFFER_M": 0,
     "CONFIRM_RANDOM": False,
+    "SET": "test",
+    "ALLOW_SEEN": False,
+    "GROUP": "auto",
     "SEED": 0,
 }
 OWN_DEFAULTS = {"buildtrainingset": {"BANDS": None, "PERIOD": "auto"}}
@@ -223,6 +229,9 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
     assert of_samples["kind"]["enum"] == vocabulary.SAMPLE_KINDS
     assert of_samples["split"]["enum"] == vocabulary.SPLITS
     assert of_samples["reflectance"]["enum"] == vocabulary.REFLECTANCES
+    judging = definitions["evaluatemodel"]["properties"]
+    assert judging["set"]["enum"] == vocabulary.EVALUATED_SETS
+    assert judging["group"]["enum"] == vocabulary.EVALUATED_GROUPS
     assert definitions["classifysamples"]["properties"]["reflectance"]["enum"] == vocabulary.REFLECTANCES
 
 

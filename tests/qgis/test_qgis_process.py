@@ -51,6 +51,7 @@ def test_the_algorithms_are_listed_and_explained(qgis_process):
         "cropmap:classifysamples",
         "cropmap:compositetimeseries",
         "cropmap:computeindices",
+        "cropmap:evaluatemodel",
         "cropmap:fillgaps",
         "cropmap:installruntime",
         "cropmap:mapcrops",
