@@ -120,7 +120,8 @@ def _in_words(model: ModelResult, evaluation: Evaluation) -> str:
         f" (95 %: {limits[0]:.3f} to {limits[1]:.3f})" if limits else ""
         for limits in (level.overall_accuracy, level.macro_f1)
     )
-    there = np.flatnonzero(level.scores.support)
+    labelled = level.scores.support > 0
+    there = np.flatnonzero(labelled & ~evaluation.unsure if (labelled & ~evaluation.unsure).any() else labelled)
     worst = there[np.argsort(level.scores.f1[there], kind="stable")][:_WORST]
     named = ", ".join(f"{evaluation.names[at]} {level.scores.f1[at]:.2f}" for at in worst)
     parcels = (

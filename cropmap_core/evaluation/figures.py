@@ -18,6 +18,7 @@ from cropmap_core.reports.drawing import WIDTH_IN, as_image, date_axis, new_figu
 _LINES = (("o", "-"), ("s", "--"), ("D", "-."), ("^", ":"), ("v", (0, (5, 1, 1, 1, 1, 1))))
 _COLOURS = ("#1f6f8b", "#b3501b", "#4b7d2f", "#7a4fa0", "#444444")
 _CELL_IN = 0.3
+_BAR_IN = 1.2
 _SMALLEST_WRITTEN = 0.005
 _MOST_WRITTEN = 20
 MOST_PARTS = 30
@@ -40,7 +41,7 @@ def f1_of_classes(level: Level, evaluation: Evaluation) -> str:
     labels = [short(evaluation.names[at]) + (" *" if evaluation.unsure[at] else "") for at in order]
     axes.set(yticks=rows, yticklabels=labels, xlim=(0, 1), xlabel="F1, line: 95 % interval")
     axes.grid(visible=False, axis="y")
-    axes.invert_yaxis()
+    axes.set_ylim(len(order) - 0.5, -0.5)
     return as_image(figure)
 
 
@@ -53,7 +54,7 @@ def confusion(level: Level, evaluation: Evaluation) -> str:
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [short(evaluation.names[at]) for at in there]
     width = matrix_width_in(len(there))
-    figure = new_figure(width, width)
+    figure = new_figure(width if len(there) <= _MOST_WRITTEN else width - _BAR_IN, width)
     axes = figure.add_subplot()
     image = axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
     axes.set_xticks(range(len(there)), names, rotation=90)

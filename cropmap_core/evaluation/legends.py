@@ -57,8 +57,9 @@ def common_legend(classes: Sequence[CropClass], bundles: Sequence[Bundle], path:
     for bundle in bundles:
         if not any(_key(each) in place for each in bundle.classes):
             raise IncompatibleModelError(
-                f"The model {bundle.id} knows no class of {path}: it knows {_listed(bundle.classes)}; the set has "
-                f"{_listed(classes)}.",
+                f"The model {bundle.id} knows no class of {path}: it knows "
+                f"{in_words([each.name for each in bundle.classes])}; the set has "
+                f"{in_words([each.name for each in classes])}.",
                 "Give a model of these classes, or make the training set with a legend that names them as it does.",
             )
         for each in bundle.classes:
@@ -71,10 +72,10 @@ def common_legend(classes: Sequence[CropClass], bundles: Sequence[Bundle], path:
     return CommonLegend(tuple(together), of_value, tuple(of_model))
 
 
+def in_words(names: Sequence[str]) -> str:
+    """Names in a sentence, the first dozen of them."""
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
 def _key(crop: CropClass) -> str:
     return crop.name.strip().casefold()
-
-
-def _listed(classes: Sequence[CropClass]) -> str:
-    names = ", ".join(each.name for each in classes[:_SHOWN])
-    return names + (f" and {len(classes) - _SHOWN} more" if len(classes) > _SHOWN else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cropmap_core.evaluation.bootstrap import FEW_GROUPS
+from cropmap_core.evaluation.legends import in_words
 from cropmap_core.evaluation.results import Evaluation, ModelResult
 from cropmap_core.samples.leakage import NEAR_M
 
@@ -29,15 +30,13 @@ def warnings_of(evaluation: Evaluation) -> list[str]:
     for model in evaluation.models:
         if model.unknown:
             said.append(
-                f"{model.bundle.id} does not know {', '.join(model.unknown)}: samples of it always count as errors."
+                f"{model.bundle.id} does not know {in_words(model.unknown)}: samples of it always count as errors."
             )
         if model.unasked:
-            said.append(f"{model.bundle.id} also knows {', '.join(model.unasked)}, of which there is no sample.")
+            said.append(f"{model.bundle.id} also knows {in_words(model.unasked)}, of which there is no sample.")
     unsure = [name for name, few in zip(evaluation.names, evaluation.unsure, strict=True) if few]
     if unsure:
-        said.append(
-            f"In fewer than three {evaluation.groups_in_words}, hence not judged reliably: {', '.join(unsure)}."
-        )
+        said.append(f"In fewer than three {evaluation.groups_in_words}, hence not judged reliably: {in_words(unsure)}.")
     if evaluation.drawn_groups < FEW_GROUPS:
         said.append(
             f"There are only {evaluation.drawn_groups} {evaluation.groups_in_words} to draw from: the confidence "

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,16 @@ class Watch:
     warning: Callable[[str], None] = lambda text: None
     finish: bool = False
     """Ends at once with the best epoch so far."""
+
+    def part(self, number: int, count: int, name: str) -> Watch:
+        """Who looks on at one of several trainings, which take alike."""
+        if count == 1:
+            return self
+
+        def progress(fraction: float, text: str) -> None:
+            self.progress((number + fraction) / count, f"Member {number + 1}, {name}: {text}" if text else "")
+
+        return replace(self, progress=progress, epoch=self.epoch if number == 0 else lambda entry: None)
 
 
 @dataclass(frozen=True)
