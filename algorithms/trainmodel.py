@@ -9,7 +9,7 @@ from ..processing_provider.algorithm import CropMapAlgorithm
 from ..processing_provider.parameters import advanced, only_if_asked, tr, with_help
 
 CHOICES = ("LOSS", "BALANCE", "PRECISION", "AT_CHECKPOINT", "DEVICE")
-WHOLE = ("EPOCHS", "BATCH_SIZE", "PATIENCE", "SEED")
+WHOLE = ("MEMBERS", "EPOCHS", "BATCH_SIZE", "PATIENCE", "SEED")
 DECIMAL = ("LEARNING_RATE", "WEIGHT_DECAY", "LABEL_SMOOTHING", "AVERAGING")
 
 
@@ -57,7 +57,7 @@ class TrainModel(CropMapAlgorithm):
         augmentation = values.texts("AUGMENTATION")
         job = {
             "samples": values.path("SAMPLES"),
-            "architecture": values.choice("ARCHITECTURE"),
+            "architecture": values.choices("ARCHITECTURE"),
             "hyper_parameters": [part for part in values.text("HYPER_PARAMETERS").split(";") if part.strip()],
             "channels": values.texts("CHANNELS"),
             "from_model": values.model("FROM_MODEL") if values.has("FROM_MODEL") else None,

@@ -35,6 +35,10 @@ class Recurrence(nn.Module):
         self.ahead = nn.ModuleList(CELLS[cell](width, hidden, batch_first=True) for width in below)
         self.back = nn.ModuleList(CELLS[cell](width, hidden, batch_first=True) for width in below if bidirectional)
         self.drop = nn.Dropout(dropout)
+        for layer in (*self.ahead, *self.back):
+            if isinstance(layer, nn.LSTM):
+                # Remembering is the better first guess (Jozefowicz et al. 2015).
+                nn.init.ones_(layer.get_parameter("bias_ih_l0")[hidden : 2 * hidden])
 
     def forward(self, series: Tensor, valid: Tensor) -> Tensor:
         """States at each observation.

@@ -7,6 +7,7 @@ from typing import Any
 
 from models.atlstm import AtLSTM, AtLSTMParameters
 from models.convlstm import ConvLSTM, ConvLSTMParameters
+from models.ensemble import Ensemble, EnsembleParameters
 from models.hybrid_cnn import HybridCNN, HybridCNNParameters
 from models.ltae import LTAE, LTAEParameters
 from models.network import Network
@@ -23,6 +24,7 @@ ARCHITECTURES: dict[str, tuple[type[Any], type[Network]]] = {
     "atlstm": (AtLSTMParameters, AtLSTM),
     "transformer": (TransformerParameters, Transformer),
     "ltae": (LTAEParameters, LTAE),
+    "ensemble": (EnsembleParameters, Ensemble),
     "tree_ensemble": (TreeEnsembleParameters, TreeEnsemble),
 }
 """Name to the dataclass of its hyper-parameters and the network itself."""

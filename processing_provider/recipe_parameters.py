@@ -19,10 +19,10 @@ def network() -> Definitions:
     """What is trained, and what it sees."""
     return [
         with_help(
-            words("ARCHITECTURE", tr("Architecture"), vocabulary.ARCHITECTURES, "tempcnn"),
+            words("ARCHITECTURE", tr("Architecture"), vocabulary.ARCHITECTURES, ["tempcnn"], several=True),
             tr(
-                "tempcnn works by pixel and is quick; hybrid_cnn and convlstm look at the pixels around and need "
-                "patches; xgboost and random_forest grow trees."
+                "tempcnn, ltae, transformer, rnn and atlstm look at each pixel alone; hybrid_cnn and convlstm at those "
+                "around too, and need patches; xgboost and random_forest grow trees. Of several the model is the mean."
             ),
         ),
         _text(
@@ -37,6 +37,7 @@ def network() -> Definitions:
             False,
             tr("Also judges the recipe on every fold, by models that have not seen it: takes as many times longer."),
         ),
+        advanced(_number("MEMBERS", tr("Members"), 1, tr("Of each, with other seeds, for an ensemble."), least=1)),
         advanced(
             parameters.own_model(
                 "FROM_MODEL",

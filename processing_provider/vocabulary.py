@@ -32,7 +32,9 @@ DEVICES = ["auto", "cpu", "cuda"]
 SAMPLE_KINDS = ["pixel", "patch"]
 SPLITS = ["blocks", "zone", "parcel", "tile", "year", "column", "random"]
 REFLECTANCES = ["scaled", "unit"]
-ARCHITECTURES = ["convlstm", "hybrid_cnn", "tempcnn", "xgboost", "random_forest"]
+ARCHITECTURES = [
+    "tempcnn", "ltae", "transformer", "rnn", "atlstm", "hybrid_cnn", "convlstm", "xgboost", "random_forest",
+]  # fmt: skip
 LOSSES = ["cross_entropy", "focal"]
 BALANCES = ["none", "weights", "sampling"]
 PRECISIONS = ["auto", "float32", "bfloat16"]

@@ -16,7 +16,8 @@ from cropmap_core.learning.bundling import check_period, write_bundle
 from cropmap_core.learning.checkpoints import CHECKPOINT
 from cropmap_core.learning.fitting import Entry, Watch
 from cropmap_core.learning.journal import Journal
-from cropmap_core.learning.making import CrossValidation, Made, Maker
+from cropmap_core.learning.made import CrossValidation, Made
+from cropmap_core.learning.making import Maker, members_of
 from cropmap_core.learning.recipes import Recipe, check_architecture, read_settings
 from cropmap_core.learning.variation import NO_VARIATION, Variation, read_variation
 from cropmap_core.samples.building import working_folder
@@ -31,7 +32,8 @@ def trainmodel(
     *,
     samples: Path,
     output: Path,
-    architecture: str = "tempcnn",
+    architecture: tuple[str, ...] = ("tempcnn",),
+    members: int = 1,
     hyper_parameters: tuple[str, ...] = (),
     channels: tuple[str, ...] = (),
     from_model: str | None = None,
@@ -58,7 +60,8 @@ def trainmodel(
     Args:
         samples: Training set, .h5.
         output: Folder of the bundle; its name becomes the model's id.
-        architecture: A network of models/, xgboost or random_forest.
+        architecture: A network of models/, xgboost or random_forest; of several the model is the ensemble.
+        members: How often each is trained, with other seeds, for an ensemble.
         hyper_parameters: Those of the architecture, like hidden=64.
         channels: Bands and indices that the model takes; all bands of the training set if not given.
         from_model: Id or folder of a model to go on from, with its architecture, channels and scaling.
@@ -84,10 +87,16 @@ def trainmodel(
         raise JobError(f"AT_CHECKPOINT is '{at_checkpoint}'.", f"Choose one of {', '.join(AT_CHECKPOINT)}.")
     settings = read_settings(hyper_parameters)
     base = None if from_model is None else load_bundle(from_model)
+    if not architecture or members < 1 or (len(architecture) > 1 and settings):
+        raise JobError(
+            f"ARCHITECTURE is {', '.join(architecture) or 'empty'}, with {members} MEMBERS.",
+            "Name one or more, MEMBERS of 1 or more, and HYPER_PARAMETERS only for a single one.",
+        )
     if base is None:
-        settings = check_architecture(architecture, settings)
+        for name in architecture:
+            settings = check_architecture(name, settings)
     recipe = Recipe(
-        architecture if base is None else base.architecture,
+        architecture[0] if base is None else base.architecture,
         settings,
         epochs,
         batch_size,
@@ -102,6 +111,7 @@ def trainmodel(
         precision=precision,
         seed=seed,
     )
+    recipes = members_of(recipe, architecture if base is None else (base.architecture,), members)
     told = {name: value for name, value in locals().items() if name in _DECIDING}
     check_free(output)
     if output.resolve() in samples.resolve().parents:
@@ -109,7 +119,7 @@ def trainmodel(
     place = choose_device(device)
     with SampleFile(samples) as file:
         check_period(file)
-        maker = Maker(file, recipe, channels, place, base)
+        maker = Maker(file, recipes, channels, place, base)
         folder = working_folder(output, [samples, *([base.folder] if base is not None else [])], told)
         finish = at_checkpoint == "finish"
         if at_checkpoint == "restart":
@@ -126,7 +136,9 @@ def trainmodel(
             roles = file.indices("train"), file.indices("validation")
             with nullcontext() if tensorboard is None else closing(Journal(tensorboard)) as journal:
                 watch = _watch(job, share + _READING, _WRITING, journal.write if journal else None, finish)
-                job.progress(share + _READING, f"Training {recipe.architecture} on {place}")
+                job.progress(
+                    share + _READING, f"Training {' + '.join(each.architecture for each in recipes)} on {place}"
+                )
                 made = maker.make(*roles, folder, watch)
             job.progress(_WRITING, "Writing the model")
             bundle = write_bundle(file, made, judged, output, title)
@@ -143,7 +155,7 @@ def trainmodel(
     return _tell(job, made, judged, output, bundle.id)
 
 
-_DECIDING = ("recipe", "channels", "from_model", "device")
+_DECIDING = ("recipes", "channels", "from_model", "device")
 
 
 def _variation(texts: tuple[str, ...]) -> Variation:
@@ -184,10 +196,14 @@ def _cross_validate(job: Job, maker: Maker, file: SampleFile, folder: Path) -> C
 
 def _tell(job: Job, made: Made, judged: CrossValidation | None, output: Path, model_id: str) -> Result:
     scores = made.validation
+    for each in made.members:
+        job.log(
+            f"{each.recipe.architecture}: {each.ended}; best epoch {each.best_epoch} of {len(each.history)}. The "
+            f"network waited for samples {each.loader_share:.0%} of the time."
+        )
     job.log(
-        f"{made.recipe.architecture}: {made.ended}; best epoch {made.best_epoch} of {len(made.history)}. On the "
-        f"validation samples, which chose it: macro F1 {scores.macro_f1:.3f}, OA {scores.overall_accuracy:.3f}. "
-        f"Temperature {made.temperature:.2f}. The network waited for samples {made.loader_share:.0%} of the time."
+        f"On the validation samples, which chose it: macro F1 {scores.macro_f1:.3f}, OA {scores.overall_accuracy:.3f}. "
+        f"Temperature {made.temperature:.2f}."
     )
     if (made.counts < 3).any():
         few = [each.name for each, count in zip(made.classes, made.counts, strict=True) if count < 3]
@@ -196,11 +212,11 @@ def _tell(job: Job, made: Made, judged: CrossValidation | None, output: Path, mo
         "output": str(output),
         "model": model_id,
         "classes": [each.name for each in made.classes],
-        "epochs": len(made.history),
-        "best_epoch": made.best_epoch,
+        "epochs": len(made.members[0].history),
+        "best_epoch": made.members[0].best_epoch,
         "validation_macro_f1": round(scores.macro_f1, 4),
         "validation_oa": round(scores.overall_accuracy, 4),
         "temperature": round(made.temperature, 4),
         "cross_validation": None if judged is None else judged.as_json(),
-        "loader_share": round(made.loader_share, 4),
+        "loader_share": round(made.members[0].loader_share, 4),
     }

@@ -15,7 +15,7 @@ from cropmap_core.errors import TrainingError
 from cropmap_core.inference.bundles import Bundle, check_free, save_bundle
 from cropmap_core.io.outputs import write_text
 from cropmap_core.learning.feeding import Feed
-from cropmap_core.learning.making import CrossValidation, Made
+from cropmap_core.learning.made import CrossValidation, Made
 from cropmap_core.learning.seen import collect_seen, write_seen
 from cropmap_core.learning.signatures import make_signatures
 from cropmap_core.samples.files import SampleFile
@@ -57,7 +57,9 @@ It knows the classes above and no others: whatever else grows is given one of th
 ## Recipe
 {recipe}
 
-Ended after {epochs} epochs ({ended}); the best was epoch {best}. Temperature {temperature:.3f}.
+{ended}
+
+Temperature {temperature:.3f}.
 """
 
 
@@ -125,7 +127,7 @@ def _describe(file: SampleFile, made: Made, judged: CrossValidation | None, fold
         id=folder.name,
         title=title or f"{', '.join(each.name for each in made.classes[:4])}{', ...' * (len(made.classes) > 4)}",
         folder=folder,
-        architecture="tree_ensemble" if made.recipe.grows_trees else made.recipe.architecture,
+        architecture=made.architecture,
         hyper_parameters=made.hyper_parameters,
         channels=made.channels,
         mean=made.mean,
@@ -167,13 +169,14 @@ def _bbox(file: SampleFile, made: Made) -> tuple[float, float, float, float]:
 
 
 def _training(file: SampleFile, made: Made, judged: CrossValidation | None) -> dict[str, Any]:
-    recipe = made.recipe.as_json()
+    """What training.json tells; of an ensemble, its first member stands where other models stand."""
+    first, *others = (each.as_json() for each in made.members)
     return {
-        "recipe": {**recipe, "hyper_parameters": dict(recipe["hyper_parameters"])},
-        "history": [{k: None if v != v else v for k, v in entry.items()} for entry in made.history],
-        "best_epoch": made.best_epoch,
-        "ended": made.ended,
+        **first,
         "temperature": made.temperature,
+        "validation_macro_f1": made.validation.macro_f1,
+        "validation_oa": made.validation.overall_accuracy,
+        "members": [first, *others] if others else [],
         "samples": {"train": len(made.training), "validation": len(made.steering)},
         "cross_validation": None if judged is None else judged.as_json(),
         "split": file.split,
@@ -183,7 +186,7 @@ def _training(file: SampleFile, made: Made, judged: CrossValidation | None) -> d
 
 def _signatures(file: SampleFile, made: Made, bundle: Bundle) -> dict[str, Any]:
     """Of the training samples, or so many of them drawn at random."""
-    random = np.random.default_rng(made.recipe.seed)
+    random = np.random.default_rng(made.members[0].recipe.seed)
     index = made.training
     if len(index) > _SIGNATURE_SAMPLES:
         index = np.sort(random.choice(index, _SIGNATURE_SAMPLES, replace=False))
@@ -212,11 +215,10 @@ def _card(file: SampleFile, made: Made, judged: CrossValidation | None, bundle: 
     rows = [("validation samples", made.validation)]
     if judged is not None:
         rows.append((f"{len(judged.folds)} folds, each by a model that has not seen it", judged.pooled))
-    recipe = {**made.recipe.as_json(), "channels": len(made.channels)}
     return _CARD.format(
         title=bundle.title,
-        architecture=made.recipe.architecture,
-        parameters=sum(weight.numel() for weight in made.network.parameters()),
+        architecture=" + ".join(each.recipe.architecture for each in made.members),
+        parameters=sum(weight.numel() for weight in made.network.state_dict().values()),
         version=__version__,
         samples=file.path.name,
         period=bundle.period,
@@ -235,9 +237,11 @@ def _card(file: SampleFile, made: Made, judged: CrossValidation | None, bundle: 
         accuracy="\n".join(f"| {on} | {s.macro_f1:.3f} | {s.overall_accuracy:.3f} |" for on, s in rows),
         seasons=", ".join(str(day) for day in _seasons(file, made)),
         bbox="unknown bounds" if bundle.bbox == _EVERYWHERE else f"{bundle.bbox} degrees",
-        recipe=", ".join(f"{name} {value}" for name, value in recipe.items()),
-        epochs=len(made.history),
-        ended=made.ended,
-        best=made.best_epoch,
+        recipe=", ".join(f"{name} {value}" for name, value in made.members[0].recipe.as_json().items()),
+        ended="\n".join(
+            f"- {each.recipe.architecture}, seed {each.recipe.seed}: {len(each.history)} epochs, the best "
+            f"{each.best_epoch}; {each.ended}"
+            for each in made.members
+        ),
         temperature=made.temperature,
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-_LIMITS = (0.05, 20.0)
+_LIMITS = (0.5, 20.0)  # few samples, all of them right, would ask for certainty
 
 
 def find_temperature(logits: NDArray[np.float32], target: NDArray[np.int64]) -> float:
@@ -22,7 +22,7 @@ def find_temperature(logits: NDArray[np.float32], target: NDArray[np.int64]) -> 
         target: Positions of their classes, shape (N,).
 
     Returns:
-        What to divide logits by, within 0.05 to 20; 1 where there is no sample.
+        What to divide logits by, within 0.5 to 20; 1 where there is no sample.
     """
     if not len(target):
         return 1.0

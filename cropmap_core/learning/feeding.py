@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,13 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cropmap_core.classes import CropClass
+from cropmap_core.errors import JobError, MissingBandError
 from cropmap_core.inference.channels import Floats, Mask, compute_channels, fill_samples
 from cropmap_core.learning.variation import NO_VARIATION, Labels, Variation
 from cropmap_core.samples.files import Batch, SampleFile
+from cropmap_core.timeseries.formulas import INDICES
 from cropmap_core.timeseries.series import REFLECTANCE_SCALE
 
 Indices = NDArray[np.int64]
 NO_TARGET = -1
+_BAND = re.compile("B([0-9]{2}|8A)")
 _READ_AT_ONCE = 2048
 _LEAST_STD = 5e-3  # of reflectance: what hardly varies is not blown up, nor is its noise
 
@@ -60,6 +64,12 @@ class Feed:
         self.std = np.ones(len(channels), np.float32)
         self.waited_s = 0.0
         """Seconds that the network has waited for batches."""
+
+    def of(self, by_pixel: bool) -> Feed:
+        """The same for another kind of network."""
+        other = Feed(self._file, self.channels, self.classes, by_pixel)
+        other.mean, other.std = self.mean, self.std
+        return other
 
     def days(self) -> Floats:
         """Days since the season's start of the dates, as a map of the same season counts them, shape (T,)."""
@@ -154,3 +164,23 @@ def _ahead(batches: Iterator[Fed]) -> Generator[Fed]:
         while (batch := coming.result()) is not None:
             coming = pool.submit(next, batches, None)
             yield batch
+
+
+def check_channels(channels: Sequence[str], bands: Sequence[str], where: str) -> None:
+    """Refuses channels that cannot be made of some bands.
+
+    Raises:
+        JobError: One is neither a band nor an index, or is named twice.
+        MissingBandError: A band that one is made of is not there.
+    """
+    for name in channels:
+        if name not in bands and name not in INDICES and not _BAND.fullmatch(name):
+            raise JobError(
+                f"CHANNELS holds {name!r}.", f"Name bands ({', '.join(bands)}) and indices like NDVI: docs/indices.md."
+            )
+        needed = INDICES[name].bands if name in INDICES else (name,)
+        missing = [band for band in needed if band not in bands]
+        if missing:
+            raise MissingBandError(missing, where, f"Make the training set with it, or leave {name} out.")
+    if len(set(channels)) < len(channels):
+        raise JobError(f"CHANNELS names one twice: {', '.join(channels)}.", "Name each once.")

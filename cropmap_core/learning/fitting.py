@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,16 @@ class Watch:
     warning: Callable[[str], None] = lambda text: None
     finish: bool = False
     """Ends at once with the best epoch so far."""
+
+    def part(self, number: int, count: int, name: str) -> Watch:
+        """Who looks on at one of several trainings, which take alike."""
+        if count == 1:
+            return self
+
+        def progress(fraction: float, text: str) -> None:
+            self.progress((number + fraction) / count, f"Member {number + 1}, {name}: {text}" if text else "")
+
+        return replace(self, progress=progress, epoch=self.epoch if number == 0 else lambda entry: None)
 
 
 @dataclass(frozen=True)
@@ -174,7 +184,8 @@ class Fitting:
                 self._give_up(state, epoch, step, batch)
                 return
             losses.append(loss)
-            _average(average, self._network, self._decay)
+            taken = epoch * self._steps + step
+            _average(average, self._network, min(self._decay, (1 + taken) / (10 + taken)))
         self._worked_s += time.perf_counter() - started
         state.network, state.optimiser = copy_weights(self._network), self._optimiser.state_dict()
         if average:

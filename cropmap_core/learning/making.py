@@ -2,86 +2,34 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 import models
 from cropmap_core.classes import CropClass
-from cropmap_core.errors import IncompatibleModelError, JobError, MissingBandError, TrainingError
+from cropmap_core.errors import IncompatibleModelError, JobError, TrainingError
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.learning.calibration import find_temperature
-from cropmap_core.learning.feeding import Feed, Indices
-from cropmap_core.learning.fitting import Entry, Fitting, Watch
+from cropmap_core.learning.checkpoints import CHECKPOINT
+from cropmap_core.learning.feeding import Feed, Indices, check_channels
+from cropmap_core.learning.fine_tuning import like_base, take_over
+from cropmap_core.learning.fitting import Fitting, Watch
 from cropmap_core.learning.growing import grow
+from cropmap_core.learning.made import CrossValidation, Made, Member
 from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.scores import Scores, confusion_matrix
 from cropmap_core.learning.validating import predict
 from cropmap_core.samples.files import PIXEL, UNUSED, SampleFile
-from cropmap_core.timeseries.formulas import INDICES
 from models.network import Network
-from models.tree_ensemble import TreeEnsemble
 
 LARGEST_VALUE = 255
 """Class rasters are of bytes, and 0 is no class."""
-_BAND = re.compile("B([0-9]{2}|8A)")
 _PREDICTED_AT_ONCE = 1024
 _FEWEST_FOLDS = 3  # one to learn from, one to be steered by, one to be judged on
-
-Counts = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Made:
-    """A trained model, but for what it is called."""
-
-    recipe: Recipe
-    network: Network
-    hyper_parameters: Mapping[str, Any]
-    """All of the network's, as `models.build` takes them."""
-    channels: tuple[str, ...]
-    classes: tuple[CropClass, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    temperature: float
-    history: tuple[Entry, ...]
-    best_epoch: int
-    ended: str
-    validation: Scores
-    """On the samples that steered it: a little too good."""
-    training: Indices
-    """Samples that it has learnt from."""
-    steering: Indices
-    """Samples that it was steered by."""
-    counts: Counts
-    """Labelled pixels that it has learnt from, by class."""
-    loader_share: float
-
-
-@dataclass(frozen=True)
-class CrossValidation:
-    """What models of one recipe do on folds that they have not seen."""
-
-    folds: tuple[int, ...]
-    by_fold: tuple[Scores, ...]
-    pooled: Scores
-
-    def as_json(self) -> dict[str, Any]:
-        """As it stands in training.json."""
-        return {
-            "folds": [
-                {"fold": fold, "macro_f1": scores.macro_f1, "oa": scores.overall_accuracy}
-                for fold, scores in zip(self.folds, self.by_fold, strict=True)
-            ],
-            "macro_f1": self.pooled.macro_f1,
-            "oa": self.pooled.overall_accuracy,
-        }
 
 
 class Maker:
@@ -89,27 +37,28 @@ class Maker:
 
     Args:
         file: The training set.
-        recipe: How they are trained.
+        recipes: How they are trained; of several, a model is the ensemble.
         channels: Bands and indices that they take; all bands of the set if none is named.
         device: Where to compute.
         base: A model to go on from; None to begin anew.
 
     Raises:
-        JobError: The recipe does not suit samples of this kind.
+        JobError: A recipe does not suit samples of this kind, or an ensemble.
+        MissingBandError: A band that a channel is made of is not in the set.
         TrainingError: A class cannot be put into a class raster.
-        IncompatibleModelError: The base takes other dates or bands.
+        IncompatibleModelError: The base takes other channels.
     """
 
     def __init__(
         self,
         file: SampleFile,
-        recipe: Recipe,
+        recipes: Sequence[Recipe],
         channels: Sequence[str],
         device: torch.device,
         base: Bundle | None = None,
     ) -> None:
         self._file, self._device, self._base = file, device, base
-        self._recipe = recipe if base is None else _like(base, recipe)
+        self._recipes = tuple(recipes if base is None else (like_base(base, each) for each in recipes))
         self.channels = tuple(channels or (file.layout.bands if base is None else base.channels))
         if base is not None and self.channels != base.channels:
             raise IncompatibleModelError(
@@ -123,34 +72,23 @@ class Maker:
                 f"values up to {LARGEST_VALUE}.",
                 "Give the classes smaller values in the legend, and make the training set again.",
             )
-        self._check_kind()
+        for recipe in self._recipes:
+            self._check_kind(recipe)
 
     def make(self, training: Indices, validation: Indices, folder: Path | None, watch: Watch) -> Made:
-        """Trains one model.
+        """Trains a model.
 
         Args:
             training: Samples to learn from.
             validation: Samples to be steered by.
-            folder: For the checkpoint; None for none.
+            folder: For the checkpoints; None for none.
             watch: Who looks on.
 
         Raises:
             TrainingError: There is no labelled sample to learn from or to be steered by, or of one class only.
         """
-        known = Feed(self._file, self.channels, self._file.classes, self._by_pixel)
-        _, counts = known.labelled(training)
-        there = counts.sum(axis=0) > 0
-        classes = tuple(each for each, here in zip(self._file.classes, there, strict=True) if here)
-        if len(classes) < 2:
-            named = f"one class only, {classes[0].name}" if classes else "no class at all"
-            raise TrainingError(
-                f"The training samples of {self._file.path} have {named}.",
-                "Choose other VALIDATION_FOLDS and TEST_FOLDS, or add samples of other classes.",
-            )
-        missing = [each.name for each in self._file.classes if each not in classes]
-        if missing:
-            watch.warning(f"The training samples lack {', '.join(missing)}: the model will not know them.")
-        feed = Feed(self._file, self.channels, classes, self._by_pixel)
+        classes = self._classes(training, watch)
+        feed = self._feed(classes)
         training, counts = feed.labelled(training)
         steering, steered = feed.labelled(validation)
         if not len(steering):
@@ -161,38 +99,22 @@ class Maker:
         unjudged = [each.name for each, count in zip(classes, steered.sum(axis=0), strict=True) if not count]
         if unjudged:
             watch.warning(f"The validation samples lack {', '.join(unjudged)}: the best epoch is chosen without them.")
-        self._normalise(feed, training)
-        recipe = self._recipe
-        if recipe.grows_trees:
-            fitted, loader_share = grow(feed, training, steering, recipe, watch), 0.0
+        if self._base is None:
+            feed.normalise_by(training)
         else:
-            fitting = Fitting(
-                self._network(classes), feed, (training, counts), steering, recipe, self._device, folder, watch
-            )
-            fitted = fitting.run()
-            loader_share = fitting.loader_share
-        predicted = fitted.logits.argmax(axis=1)
-        return Made(
-            recipe,
-            fitted.network,
-            asdict(fitted.network.sizes) if isinstance(fitted.network, TreeEnsemble) else self._settings(len(classes)),
-            self.channels,
-            classes,
-            tuple(map(float, feed.mean)),
-            tuple(map(float, feed.std)),
-            find_temperature(fitted.logits, fitted.target),
-            fitted.history,
-            fitted.best_epoch,
-            fitted.ended,
-            Scores(confusion_matrix(fitted.target, predicted, len(classes))),
-            training,
-            steering,
-            counts.sum(axis=0),
-            loader_share,
-        )
+            feed.mean, feed.std = np.array(self._base.mean, np.float32), np.array(self._base.std, np.float32)
+        members = []
+        for number, recipe in enumerate(self._recipes):
+            own = None if folder is None else folder / f"member-{number}"
+            if watch.finish and number and own is not None and not (own / CHECKPOINT).exists():
+                watch.warning(f"The model has {number} members: the others had not been begun.")
+                break
+            part = watch.part(number, len(self._recipes), recipe.architecture)
+            members.append(self._member(recipe, feed, (training, counts), steering, own, part))
+        return self._together(members, feed, training, steering, counts.sum(axis=0))
 
     def cross_validate(self, folder: Path | None, watch_of: Callable[[int, int], Watch]) -> CrossValidation:
-        """Judges the recipe on each fold by a model that has not seen it, steered by the fold after it.
+        """Judges the recipes on each fold by a model that has not seen it, steered by the fold after it.
 
         Args:
             folder: For the checkpoints, one folder for each fold.
@@ -211,121 +133,147 @@ class Maker:
         by_fold = []
         for position, number in enumerate(numbers):
             steering = numbers[(position + 1) % len(numbers)]
-            watch = watch_of(position, len(numbers))
             own = None if folder is None else folder / f"fold-{number}"
             training = np.flatnonzero((fold != UNUSED) & (fold != number) & (fold != steering))
-            made = self.make(training, np.flatnonzero(fold == steering), own, watch)
+            made = self.make(training, np.flatnonzero(fold == steering), own, watch_of(position, len(numbers)))
             by_fold.append(self._judge(made, np.flatnonzero(fold == number)))
         pooled = Scores(np.sum([scores.confusion for scores in by_fold], axis=0))
         return CrossValidation(tuple(numbers), tuple(by_fold), pooled)
 
+    def _classes(self, training: Indices, watch: Watch) -> tuple[CropClass, ...]:
+        """Those of the set's classes that the training samples have."""
+        _, counts = self._feed(self._file.classes).labelled(training)
+        there = counts.sum(axis=0) > 0
+        classes = tuple(each for each, here in zip(self._file.classes, there, strict=True) if here)
+        if len(classes) < 2:
+            named = f"one class only, {classes[0].name}" if classes else "no class at all"
+            raise TrainingError(
+                f"The training samples of {self._file.path} have {named}.",
+                "Choose other VALIDATION_FOLDS and TEST_FOLDS, or add samples of other classes.",
+            )
+        missing = [each.name for each in self._file.classes if each not in classes]
+        if missing:
+            watch.warning(f"The training samples lack {', '.join(missing)}: the model will not know them.")
+        return classes
+
+    def _member(
+        self,
+        recipe: Recipe,
+        feed: Feed,
+        training: tuple[Indices, np.ndarray],
+        steering: Indices,
+        folder: Path | None,
+        watch: Watch,
+    ) -> Member:
+        own = feed.of(by_pixel=self._by_pixel(recipe))
+        if recipe.grows_trees:
+            fitted, loader_share = grow(own, training[0], steering, recipe, watch), 0.0
+        else:
+            fitting = Fitting(
+                self._network(recipe, feed.classes), own, training, steering, recipe, self._device, folder, watch
+            )
+            fitted, loader_share = fitting.run(), fitting.loader_share
+        scores = Scores(confusion_matrix(fitted.target, fitted.logits.argmax(axis=1), len(feed.classes)))
+        temperature = find_temperature(fitted.logits, fitted.target)
+        return Member(
+            recipe, fitted.network, temperature, fitted.history, fitted.best_epoch, fitted.ended, scores, loader_share
+        )
+
+    def _together(
+        self, members: Sequence[Member], feed: Feed, training: Indices, steering: Indices, counts: np.ndarray
+    ) -> Made:
+        sizes = {"channels": len(self.channels), "classes": len(feed.classes)}
+        first = members[0]
+        network, architecture, settings = first.network, first.architecture, {**first.hyper_parameters, **sizes}
+        temperature, scores = first.temperature, first.validation
+        if len(members) > 1:
+            told = [
+                {
+                    "architecture": each.architecture,
+                    "hyper_parameters": each.hyper_parameters,
+                    "temperature": each.temperature,
+                }
+                for each in members
+            ]
+            architecture, settings = "ensemble", {"members": told, **sizes}
+            network = models.build(architecture, **settings)
+            states = {
+                f"members.{number}.{name}": tensor
+                for number, each in enumerate(members)
+                for name, tensor in each.network.state_dict().items()
+            }
+            network.load_state_dict(states)
+            logits, target = self._predict(network.eval(), feed, steering)
+            temperature = find_temperature(logits, target)
+            scores = Scores(confusion_matrix(target, logits.argmax(axis=1), len(feed.classes)))
+        return Made(
+            tuple(members),
+            network,
+            architecture,
+            settings,
+            temperature,
+            scores,
+            self.channels,
+            feed.classes,
+            tuple(map(float, feed.mean)),
+            tuple(map(float, feed.std)),
+            training,
+            steering,
+            counts,
+        )
+
     def _judge(self, made: Made, index: Indices) -> Scores:
         """Of the set's classes, those that the model does not know included: they are always wrong."""
-        feed = Feed(self._file, self.channels, self._file.classes, self._by_pixel)
+        feed = self._feed(self._file.classes)
         feed.mean, feed.std = np.array(made.mean, np.float32), np.array(made.std, np.float32)
         positions = np.array([self._file.classes.index(each) for each in made.classes])
-        network = made.network.to(self._device)
-        logits, target = predict(network, feed, index, _PREDICTED_AT_ONCE, made.recipe.patches, self._device)
+        logits, target = self._predict(made.network, feed, index)
         predicted = positions[logits.argmax(axis=1)]
         return Scores(confusion_matrix(target, predicted, len(self._file.classes)))
 
-    def _normalise(self, feed: Feed, training: Indices) -> None:
-        if self._base is None:
-            feed.normalise_by(training)
-        else:
-            base = self._base
-            feed.mean, feed.std = np.array(base.mean, np.float32), np.array(base.std, np.float32)
+    def _predict(self, network: Network, feed: Feed, index: Indices) -> tuple[np.ndarray, np.ndarray]:
+        own = feed.of(by_pixel=all(map(self._by_pixel, self._recipes)))
+        patches = self._recipes[0].patches
+        found = predict(network.to(self._device), own, index, _PREDICTED_AT_ONCE, patches, self._device)
+        network.cpu()
+        return found
 
-    def _network(self, classes: Sequence[CropClass]) -> Network:
-        torch.manual_seed(self._recipe.seed)
-        network = models.build(self._recipe.architecture, **self._settings(len(classes)))
+    def _feed(self, classes: Sequence[CropClass]) -> Feed:
+        return Feed(self._file, self.channels, classes, by_pixel=False)
+
+    def _network(self, recipe: Recipe, classes: Sequence[CropClass]) -> Network:
+        torch.manual_seed(recipe.seed)
+        sizes = {"channels": len(self.channels), "classes": len(classes)}
+        network = models.build(recipe.architecture, **{**recipe.hyper_parameters, **sizes})
         if self._base is not None:
             take_over(network, classes, self._base)
         return network
 
-    def _settings(self, classes: int) -> dict[str, Any]:
-        return {**self._recipe.hyper_parameters, "channels": len(self.channels), "classes": classes}
-
-    @property
-    def _by_pixel(self) -> bool:
-        if self._recipe.grows_trees:
+    def _by_pixel(self, recipe: Recipe) -> bool:
+        """Whether a pixel's class depends on that pixel alone."""
+        if recipe.grows_trees:
             return True
-        kind = models.ARCHITECTURES[self._recipe.architecture][1].kind
-        return kind == "dense" and not self._probe().receptive_radius
-
-    def _probe(self) -> Network:
         with torch.device("meta"):
-            return models.build(
-                self._recipe.architecture, **{**self._recipe.hyper_parameters, "channels": 1, "classes": 2}
-            )
+            network = models.build(recipe.architecture, **{**recipe.hyper_parameters, "channels": 1, "classes": 2})
+        return network.kind == "dense" and not network.receptive_radius
 
-    def _check_kind(self) -> None:
-        if self._file.layout.kind == PIXEL and not self._by_pixel:
+    def _check_kind(self, recipe: Recipe) -> None:
+        if self._file.layout.kind == PIXEL and not self._by_pixel(recipe):
             raise JobError(
-                f"{self._recipe.architecture} looks at the pixels around, and {self._file.path} holds single pixels.",
+                f"{recipe.architecture} looks at the pixels around, and {self._file.path} holds single pixels.",
                 "Make the training set with KIND=patch, or choose an architecture that works by pixel, like tempcnn.",
             )
-
-
-def check_channels(channels: Sequence[str], bands: Sequence[str], where: str) -> None:
-    """Refuses channels that cannot be made of some bands.
-
-    Raises:
-        JobError: One is neither a band nor an index, or is named twice.
-        MissingBandError: A band that one is made of is not there.
-    """
-    for name in channels:
-        if name not in bands and name not in INDICES and not _BAND.fullmatch(name):
+        dense = recipe.grows_trees or models.ARCHITECTURES[recipe.architecture][1].kind == "dense"
+        if len(self._recipes) > 1 and not dense:
             raise JobError(
-                f"CHANNELS holds {name!r}.", f"Name bands ({', '.join(bands)}) and indices like NDVI: docs/indices.md."
+                f"{recipe.architecture} gives a patch one class: it cannot be a member of an ensemble.",
+                "Choose architectures that classify every pixel.",
             )
-        needed = INDICES[name].bands if name in INDICES else (name,)
-        missing = [band for band in needed if band not in bands]
-        if missing:
-            raise MissingBandError(missing, where, f"Make the training set with it, or leave {name} out.")
-    if len(set(channels)) < len(channels):
-        raise JobError(f"CHANNELS names one twice: {', '.join(channels)}.", "Name each once.")
 
 
-def take_over(network: Network, classes: Sequence[CropClass], base: Bundle) -> None:
-    """Starts a network from a trained one; outputs of classes that are new stay as they are.
-
-    Args:
-        network: Of the base's architecture, with other classes.
-        classes: Its classes; those with the name of one of the base take over its output.
-        base: The trained model.
-    """
-    own, theirs = network.state_dict(), base.network().state_dict()
-    names = [each.name for each in base.classes]
-    pairs = [(row, names.index(each.name)) for row, each in enumerate(classes) if each.name in names]
-    outputs = _outputs(base)
-    with torch.no_grad():
-        for name, tensor in own.items():
-            if name not in outputs:
-                tensor.copy_(theirs[name])
-                continue
-            for row, old in pairs:
-                tensor[row] = theirs[name][old]
-
-
-def _outputs(base: Bundle) -> set[str]:
-    """Names of the weights that have a row for each class."""
-    shapes = []
-    with torch.device("meta"):
-        for more in (0, 1):
-            settings = {**base.hyper_parameters, "classes": len(base.classes) + more}
-            shapes.append({n: t.shape for n, t in models.build(base.architecture, **settings).state_dict().items()})
-    return {name for name, shape in shapes[0].items() if shape != shapes[1][name]}
-
-
-def _like(base: Bundle, recipe: Recipe) -> Recipe:
-    """The recipe with the base's network."""
-    if base.architecture not in models.ARCHITECTURES or base.architecture in ("tree_ensemble", "ensemble"):
-        raise JobError(f"FROM_MODEL {base.id} cannot be trained further.", "Choose a model that is a single network.")
-    if recipe.hyper_parameters or recipe.architecture not in ("", base.architecture):
-        raise JobError(
-            f"FROM_MODEL {base.id} is a {base.architecture} with its own hyper-parameters.",
-            "Leave ARCHITECTURE and HYPER_PARAMETERS out.",
-        )
-    settings: Mapping[str, Any] = {k: v for k, v in base.hyper_parameters.items() if k not in ("channels", "classes")}
-    return replace(recipe, architecture=base.architecture, hyper_parameters=settings)
+def members_of(recipe: Recipe, architectures: Sequence[str], count: int) -> tuple[Recipe, ...]:
+    """Recipes of an ensemble: each architecture so many times, each with a seed of its own."""
+    return tuple(
+        replace(recipe, architecture=name, seed=recipe.seed + number)
+        for number, name in enumerate(name for name in architectures for _ in range(count))
+    )

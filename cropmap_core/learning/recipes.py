@@ -13,6 +13,8 @@ from cropmap_core.learning.variation import Variation
 
 TREES = ("xgboost", "random_forest")
 """What is trained by xgboost and scikit-learn, and kept as the network `tree_ensemble`."""
+NOT_TRAINED_BY_STEPS = ("tree_ensemble", "ensemble")
+"""Architectures of `models` that are made of what was trained otherwise."""
 _OF_TREES = ("trees", "max_depth", "min_leaf", "learning_rate", "patience")
 LOSSES = ("cross_entropy", "focal")
 BALANCES = ("none", "weights", "sampling")
@@ -146,7 +148,7 @@ def check_architecture(architecture: str, settings: Mapping[str, Any]) -> dict[s
 
 def offered_architectures() -> tuple[str, ...]:
     """Networks that are trained by gradient descent, by name."""
-    return tuple(sorted(name for name in models.ARCHITECTURES if name not in ("tree_ensemble", "ensemble")))
+    return tuple(sorted(name for name in models.ARCHITECTURES if name not in NOT_TRAINED_BY_STEPS))
 
 
 def _value(text: str) -> Any:

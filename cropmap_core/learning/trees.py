@@ -26,6 +26,9 @@ Progress = Callable[[float], None]
 
 NEVER_SEEN = -30.0
 """Margin of a class without a training sample: far below any that trees add up."""
+MOST_PER_TREE = 20_000
+"""Samples that one tree of a forest is grown on, drawn with replacement: a tree has as many leaves as it has samples to
+tell apart, and a bundle holds them all."""
 TREES_AT_ONCE = 10
 """Trees of a random forest between two reports of progress."""
 
@@ -186,7 +189,12 @@ def _forest(
     from sklearn.ensemble import RandomForestClassifier
 
     forest = RandomForestClassifier(
-        warm_start=True, max_depth=max_depth, min_samples_leaf=min_leaf, random_state=seed, n_jobs=-1
+        warm_start=True,
+        max_depth=max_depth,
+        min_samples_leaf=min_leaf,
+        max_samples=MOST_PER_TREE if len(features) > MOST_PER_TREE else None,
+        random_state=seed,
+        n_jobs=-1,
     )
     for grown in range(0, trees, TREES_AT_ONCE):
         progress(grown / trees)

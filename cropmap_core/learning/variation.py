@@ -80,21 +80,22 @@ class Variation:
     def vary(self, reflectance: Floats, random: np.random.Generator) -> Floats:
         """Another calendar, light and noise of filled reflectance 0-1, shape (N, T, C, H, W)."""
         count, _, channels = reflectance.shape[:3]
+        varied = reflectance
         if self.shift:
             by = np.asarray(random.uniform(-self.shift, self.shift, (count, 1, 1, 1, 1)), np.float32)
-            later = np.concatenate([reflectance[:, 1:], reflectance[:, -1:]], axis=1)
-            earlier = np.concatenate([reflectance[:, :1], reflectance[:, :-1]], axis=1)
-            moved = reflectance + by.clip(0) * (later - reflectance) + (-by).clip(0) * (earlier - reflectance)
-            reflectance = moved
+            later = np.concatenate([varied[:, 1:], varied[:, -1:]], axis=1)
+            earlier = np.concatenate([varied[:, :1], varied[:, :-1]], axis=1)
+            moved = varied + by.clip(0) * (later - varied) + (-by).clip(0) * (earlier - varied)
+            varied = moved.astype(np.float32)
         if self.jitter:
             whole = random.standard_normal((count, 1, 1, 1, 1), np.float32)
             each = random.standard_normal((count, 1, channels, 1, 1), np.float32)
-            gain = np.float32(self.jitter) * (whole + each)
-            reflectance = np.asarray(reflectance * np.exp(gain), np.float32)
+            gain: Floats = np.exp(self.jitter * (whole + each)).astype(np.float32)
+            varied = varied * gain
         if self.noise:
-            values = random.standard_normal(reflectance.shape, np.float32)
-            reflectance = reflectance * (np.float32(1) + np.float32(self.noise) * values)
-        return np.asarray(reflectance, np.float32)
+            values = random.standard_normal(varied.shape, np.float32)
+            varied = varied * (1 + self.noise * values).astype(np.float32)
+        return varied
 
     def place(
         self, values: Floats, valid: Mask, target: Labels, random: np.random.Generator

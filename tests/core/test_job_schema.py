@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from cropmap_core import errors
 from cropmap_core.commands import COMMANDS
 from cropmap_core.errors import CropMapError
+from cropmap_core.learning.recipes import TREES, offered_architectures
 from cropmap_core.scenes.inventory import DEFAULT_BANDS, NATIVE_RESOLUTION_M
 from cropmap_core.scenes.offset import OFFSETS
 from cropmap_core.scenes.scl import NEVER_KEPT, SCL_CLASSES
@@ -119,6 +120,10 @@ class TestChoices:
 
     def test_default_indices_exist(self) -> None:
         assert set(DEFINITIONS["computeindices"]["properties"]["indices"]["default"]) <= set(INDICES)
+
+    def test_architectures(self) -> None:
+        stated = DEFINITIONS["trainmodel"]["properties"]["architecture"]["items"]["enum"]
+        assert set(stated) == {*offered_architectures(), *TREES}
 
     def test_error_codes(self) -> None:
         """Every error class, and two without: of what nobody foresaw, and of QGIS finding no worker to start."""

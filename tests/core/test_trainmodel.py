@@ -13,9 +13,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from cropmap_core.errors import JobError
-from cropmap_core.inference.bundles import load_bundle
+from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.predictor import Predictor
 from cropmap_core.learning.feeding import Feed
 from cropmap_core.learning.fitting import Fitting
@@ -23,7 +24,7 @@ from cropmap_core.learning.recipes import read_settings
 from cropmap_core.learning.seen import STEERED, TRAINED, fingerprints, read_seen
 from cropmap_core.samples.files import SampleFile
 from tests.core.sample_tables import long_table, write_table
-from tests.core.seam import Outcome, job_document, run_here, run_in_worker, worker
+from tests.core.seam import Outcome, job_document, run_here, run_in_worker, run_unchecked, worker
 
 QUICK = {"epochs": 5, "hyper_parameters": ["hidden=8,8,8; dense=16"], "learning_rate": 0.01, "device": "cpu"}
 
@@ -57,6 +58,15 @@ def weights(folder: Path) -> bytes:
     return (folder / "weights.safetensors").read_bytes()
 
 
+def share_right(bundle: Bundle, samples: Path) -> float:
+    """Of the test samples, by way of the predictor."""
+    with SampleFile(samples) as file:
+        batch = file.read(file.indices("test"))
+        found = Predictor(bundle).probabilities(batch.data, batch.valid, file.layout.bands)
+    values = np.array([crop.value for crop in bundle.classes])
+    return float((values[found[:, :, 0, 0].argmax(axis=1)] == batch.label[:, 0, 0]).mean())
+
+
 class TestABundle:
     def test_knows_what_it_learnt_from(self, trained: Path, samples: Path) -> None:
         bundle = load_bundle(trained)
@@ -70,11 +80,7 @@ class TestABundle:
         assert told["split"]["method"] == "blocks"
 
     def test_tells_crops_apart_that_it_has_not_seen(self, trained: Path, samples: Path) -> None:
-        with SampleFile(samples) as file:
-            batch = file.read(file.indices("test"))
-            found = Predictor(load_bundle(trained)).probabilities(batch.data, batch.valid, file.layout.bands)
-        values = np.array([crop.value for crop in load_bundle(trained).classes])
-        assert (values[found[:, :, 0, 0].argmax(axis=1)] == batch.label[:, 0, 0]).mean() > 0.9
+        assert share_right(load_bundle(trained), samples) > 0.9
 
     def test_remembers_what_it_has_seen_and_nothing_else(self, trained: Path, samples: Path) -> None:
         seen = read_seen(load_bundle(trained))
@@ -187,6 +193,48 @@ class TestATraining:
         assert "3 folds" in (tmp_path / "model" / "README.md").read_text()
 
 
+class TestTreesAndEnsembles:
+    @pytest.mark.parametrize("architecture", ["xgboost", "random_forest"])
+    def test_trees_become_a_bundle_like_any_other(self, architecture: str, samples: Path, tmp_path: Path) -> None:
+        outcome = train(samples, tmp_path / "trees", architecture=[architecture], hyper_parameters=["trees=20"])
+        assert outcome.outputs["validation_oa"] > 0.9
+        bundle = load_bundle(tmp_path / "trees")
+        assert bundle.architecture == "tree_ensemble"
+        assert share_right(bundle, samples) > 0.9
+
+    def test_an_ensemble_is_the_mean_of_its_members(self, samples: Path, tmp_path: Path) -> None:
+        how = {"architecture": ["tempcnn", "random_forest"], "hyper_parameters": [], "epochs": 3}
+        outcome = train(samples, tmp_path / "both", **how)
+        assert outcome.status == 0, outcome.last
+        bundle = load_bundle(tmp_path / "both")
+        members = bundle.hyper_parameters["members"]
+        assert [each["architecture"] for each in members] == ["tempcnn", "tree_ensemble"]
+        network = bundle.network()
+        x, days = torch.randn(5, 6, 3, 2, 2), torch.arange(6.0).expand(5, -1)
+        valid = torch.ones(5, 6, 2, 2, dtype=torch.bool)
+        with torch.no_grad():
+            parts = [
+                torch.softmax(member(x, days, valid) / told["temperature"], dim=1)
+                for member, told in zip(network.members, members, strict=True)
+            ]
+            mean = torch.softmax(network(x, days, valid), dim=1)
+        torch.testing.assert_close(mean, sum(parts) / 2)
+        assert share_right(bundle, samples) > 0.9
+        assert len(json.loads((tmp_path / "both" / "training.json").read_text())["members"]) == 2
+
+    def test_members_differ_in_their_seeds(self, samples: Path, tmp_path: Path) -> None:
+        assert train(samples, tmp_path / "two", members=2, epochs=1).status == 0
+        told = json.loads((tmp_path / "two" / "training.json").read_text())["members"]
+        assert [each["recipe"]["seed"] for each in told] == [0, 1]
+        network = load_bundle(tmp_path / "two").network()
+        one, other = (next(member.parameters()) for member in network.members)
+        assert not torch.equal(one, other)
+
+    def test_hyper_parameters_belong_to_a_single_architecture(self, samples: Path, tmp_path: Path) -> None:
+        outcome = train(samples, tmp_path / "both", architecture=["tempcnn", "rnn"], hyper_parameters=["hidden=8"])
+        assert outcome.code == "JobError"
+
+
 class TestGoingOnFromAModel:
     def test_starts_where_it_was(self, trained: Path, samples: Path, tmp_path: Path) -> None:
         tiny = {"from_model": str(trained), "hyper_parameters": [], "epochs": 1, "learning_rate": 1e-6}
@@ -216,10 +264,9 @@ class TestRefuses:
     @pytest.mark.parametrize(
         ("parameters", "complaint"),
         [
-            ({"architecture": "resnet9000", "hyper_parameters": []}, "ARCHITECTURE is 'resnet9000'"),
             ({"hyper_parameters": ["width=3"]}, "unknown: width"),
             ({"hyper_parameters": ["hidden"]}, "'hidden' is no setting"),
-            ({"architecture": "hybrid_cnn", "hyper_parameters": []}, "holds single pixels"),
+            ({"architecture": ["hybrid_cnn"], "hyper_parameters": []}, "holds single pixels"),
             ({"channels": ["NDWI"]}, "Missing band B03"),
             ({"channels": ["greenness"]}, "'greenness'"),
             ({"channels": ["B04", "B04"]}, "one twice"),
@@ -232,6 +279,11 @@ class TestRefuses:
         assert outcome.status == 1
         assert complaint in outcome.last["message"]
         assert list(tmp_path.iterdir()) == []
+
+    def test_an_architecture_that_there_is_not(self, samples: Path, tmp_path: Path) -> None:
+        outcome = run_unchecked("trainmodel", samples=samples, output=tmp_path / "model", architecture=["resnet9000"])
+        assert "ARCHITECTURE is 'resnet9000'" in outcome.last["message"]
+        assert "tempcnn" in outcome.last["remedy"]
 
     def test_a_folder_that_holds_something_else(self, samples: Path, tmp_path: Path) -> None:
         precious = tmp_path / "thesis" / "chapter.txt"

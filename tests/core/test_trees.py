@@ -260,6 +260,14 @@ class TestFit:
         assert np.array_equal(logits(other, samples()[0]), logits(network, samples()[0]))
 
 
+def test_forest_does_not_grow_with_the_samples_beyond_what_a_tree_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, positions = samples(600)
+    large = fit_trees("random_forest", features, positions, CLASSES, CHANNELS, trees=4)
+    monkeypatch.setattr("cropmap_core.learning.trees.MOST_PER_TREE", 100)
+    small = fit_trees("random_forest", features, positions, CLASSES, CHANNELS, trees=4)
+    assert len(small.scores) < 100 * 4 / 2 < len(large.scores)
+
+
 def test_boosting_keeps_the_rounds_that_are_best_for_the_validation_samples() -> None:
     """Labels that are half noise: more rounds are soon worse."""
     rng = np.random.default_rng(0)

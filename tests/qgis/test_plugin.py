@@ -25,6 +25,7 @@ IDS = {
     "preparelabels": "train",
     "buildtrainingset": "train",
     "summarizesamples": "train",
+    "trainmodel": "train",
     "evaluatemodel": "train",
     "runtimeinfo": "runtime",
     "installruntime": "runtime",
@@ -56,6 +57,9 @@ PARAMETERS = {
     "summarizesamples": "SAMPLES [PARCELS] OUTPUT_HTML [OUTPUT_SUSPICIOUS] [OUTPUT_PARCELS]",
     "evaluatemodel": "MODEL SAMPLES SET [OTHER_MODELS] ALLOW_SEEN GROUP SEED DEVICE OUTPUT_HTML [OUTPUT_JSON] "
     "[OUTPUT_ERRORS]",
+    "trainmodel": "SAMPLES ARCHITECTURE [CHANNELS] EPOCHS CROSS_VALIDATE MEMBERS [FROM_MODEL] [HYPER_PARAMETERS] "
+    "BALANCE LOSS [AUGMENTATION] BATCH_SIZE LEARNING_RATE WEIGHT_DECAY LABEL_SMOOTHING PATIENCE AVERAGING PRECISION "
+    "AT_CHECKPOINT [TITLE] SEED DEVICE OUTPUT [TENSORBOARD]",
     "runtimeinfo": "",
     "installruntime": "TORCH [INDEX_URL] [TORCH_INDEX_URL] [WHEELS] [PYTHON]",
 }
@@ -102,6 +106,20 @@ DEFAULTS = {
     "BLOCK_SIZE_KM": 5.0,
     "BUFFER_M": 0,
     "CONFIRM_RANDOM": False,
+    "ARCHITECTURE": ["tempcnn"],
+    "EPOCHS": 30,
+    "CROSS_VALIDATE": False,
+    "MEMBERS": 1,
+    "BALANCE": "none",
+    "LOSS": "cross_entropy",
+    "BATCH_SIZE": 0,
+    "LEARNING_RATE": 0.002,
+    "WEIGHT_DECAY": 0.01,
+    "LABEL_SMOOTHING": 0.05,
+    "PATIENCE": 10,
+    "AVERAGING": 0.99,
+    "PRECISION": "auto",
+    "AT_CHECKPOINT": "resume",
     "SET": "test",
     "ALLOW_SEEN": False,
     "GROUP": "auto",
@@ -232,6 +250,12 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
     judging = definitions["evaluatemodel"]["properties"]
     assert judging["set"]["enum"] == vocabulary.EVALUATED_SETS
     assert judging["group"]["enum"] == vocabulary.EVALUATED_GROUPS
+    training = definitions["trainmodel"]["properties"]
+    assert training["architecture"]["items"]["enum"] == vocabulary.ARCHITECTURES
+    assert training["loss"]["enum"] == vocabulary.LOSSES
+    assert training["balance"]["enum"] == vocabulary.BALANCES
+    assert training["precision"]["enum"] == vocabulary.PRECISIONS
+    assert training["at_checkpoint"]["enum"] == vocabulary.AT_CHECKPOINT
     assert definitions["classifysamples"]["properties"]["reflectance"]["enum"] == vocabulary.REFLECTANCES
 
 

@@ -61,6 +61,7 @@ def test_the_algorithms_are_listed_and_explained(qgis_process):
         "cropmap:searchscenes",
         "cropmap:stackscenes",
         "cropmap:summarizesamples",
+        "cropmap:trainmodel",
     ]
     assert "OUTPUT_PARCELS: Parcels (optional)" in explained
 
