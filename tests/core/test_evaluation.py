@@ -18,11 +18,11 @@ from cropmap_core.errors import CropMapError, IncompatibleModelError, JobError, 
 from cropmap_core.evaluation import evaluating
 from cropmap_core.evaluation.bootstrap import draw_scores, interval
 from cropmap_core.evaluation.budgets import budget_dates
+from cropmap_core.evaluation.caveats import warnings_of
 from cropmap_core.evaluation.comparing import McNemar
 from cropmap_core.evaluation.evaluating import Asked, evaluate
 from cropmap_core.evaluation.results import Evaluation
 from cropmap_core.evaluation.tallies import Tally, macro_f1, overall_accuracy
-from cropmap_core.evaluation.warnings import warnings_of
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.learning.scores import Scores, confusion_matrix
 from cropmap_core.learning.seen import Seen, fingerprints, write_seen
