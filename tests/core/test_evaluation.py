@@ -283,6 +283,12 @@ class TestIntervals:
         assert np.isnan(f1).any()
         assert interval(f1) == (1, 1)
 
+    def test_keep_the_f1_of_a_class_that_a_draw_lacks(self) -> None:
+        """The second class, always wrong, would else raise the average of just those draws that lack it."""
+        draws = draw_scores([self.tally([[(0, 0)], [(0, 0)], [(1, 0)]])], 0, draws=200)
+        assert np.isnan(draws.f1[0, :, 1]).any()
+        assert draws.macro_f1.max() == 0.5
+
     def test_cover_what_they_say(self) -> None:
         """Of 200 experiments with 60 groups, about 95 % hold the true accuracy, 0.8."""
         random = np.random.default_rng(0)
