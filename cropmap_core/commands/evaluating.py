@@ -11,11 +11,11 @@ import pandas
 
 from cropmap_core.commands.writing import Result, job_outputs
 from cropmap_core.errors import JobError
+from cropmap_core.evaluation.caveats import warnings_of
 from cropmap_core.evaluation.document import as_json
 from cropmap_core.evaluation.evaluating import Asked, evaluate
 from cropmap_core.evaluation.report import render
 from cropmap_core.evaluation.results import Evaluation, ModelResult
-from cropmap_core.evaluation.warnings import warnings_of
 from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.classification import choose_device
 from cropmap_core.io.outputs import write_text

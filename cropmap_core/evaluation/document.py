@@ -11,10 +11,10 @@ import numpy as np
 
 from cropmap_core import __version__
 from cropmap_core.evaluation.bootstrap import DRAWS, Interval
+from cropmap_core.evaluation.caveats import WHAT_LABELS_ARE, warnings_of
 from cropmap_core.evaluation.comparing import Comparison, Difference, McNemar
 from cropmap_core.evaluation.results import Evaluation, Level, ModelResult
 from cropmap_core.evaluation.tallies import Tally, f1_by_class, macro_f1, overall_accuracy
-from cropmap_core.evaluation.warnings import WHAT_LABELS_ARE, warnings_of
 from cropmap_core.learning.scores import Reliability
 
 FORMAT, VERSION = "cropmap-evaluation", 1

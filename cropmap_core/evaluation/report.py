@@ -12,10 +12,10 @@ import numpy as np
 
 from cropmap_core.evaluation import figures
 from cropmap_core.evaluation.bootstrap import DRAWS, Interval
+from cropmap_core.evaluation.caveats import WHAT_LABELS_ARE, warnings_of
 from cropmap_core.evaluation.document import document
 from cropmap_core.evaluation.partitions import Partition
 from cropmap_core.evaluation.results import Evaluation, Level, ModelResult
-from cropmap_core.evaluation.warnings import WHAT_LABELS_ARE, warnings_of
 from cropmap_core.reports.pages import render_page
 
 TEMPLATE = Path(__file__).with_name("evaluation.html")

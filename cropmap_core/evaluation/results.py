@@ -12,7 +12,7 @@ import numpy as np
 import pandas
 from numpy.typing import NDArray
 
-from cropmap_core.evaluation.bootstrap import Draws, Interval, interval
+from cropmap_core.evaluation.bootstrap import FEW_GROUPS, Draws, Interval, interval
 from cropmap_core.evaluation.budgets import Budgets
 from cropmap_core.evaluation.comparing import Comparison
 from cropmap_core.evaluation.exposure import Exposure
@@ -116,6 +116,11 @@ class Evaluation:
     def groups_in_words(self) -> str:
         """What intervals draw, as people say it."""
         return {"cell": "cells of 1 km", "tile": "MGRS tiles"}.get(self.groups.name, f"{self.groups.name}s")
+
+    @property
+    def few_groups(self) -> bool:
+        """Whether intervals are a rough guess."""
+        return self.drawn_groups < FEW_GROUPS
 
     @property
     def unsure(self) -> NDArray[np.bool_]:

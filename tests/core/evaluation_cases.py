@@ -11,7 +11,8 @@ import numpy as np
 
 from cropmap_core.classes import CropClass
 from cropmap_core.inference.bundles import Bundle
-from cropmap_core.samples.files import Layout, Samples, create_sample_file
+from cropmap_core.samples.files import Layout
+from cropmap_core.samples.writer import Samples, create_sample_file
 from tests.core.tiny_models import CLASSES
 
 MAIZE, GRASS, POTATOES = (each.value for each in CLASSES)

@@ -18,11 +18,11 @@ from cropmap_core.errors import CropMapError, IncompatibleModelError, JobError, 
 from cropmap_core.evaluation import evaluating
 from cropmap_core.evaluation.bootstrap import draw_scores, interval
 from cropmap_core.evaluation.budgets import budget_dates
+from cropmap_core.evaluation.caveats import warnings_of
 from cropmap_core.evaluation.comparing import McNemar
 from cropmap_core.evaluation.evaluating import Asked, evaluate
 from cropmap_core.evaluation.results import Evaluation
 from cropmap_core.evaluation.tallies import Tally, macro_f1, overall_accuracy
-from cropmap_core.evaluation.warnings import warnings_of
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.learning.scores import Scores, confusion_matrix
 from cropmap_core.learning.seen import Seen, fingerprints, write_seen
@@ -282,6 +282,12 @@ class TestIntervals:
         f1 = draw_scores([tally], 0, draws=200).f1[0, :, 1]
         assert np.isnan(f1).any()
         assert interval(f1) == (1, 1)
+
+    def test_keep_the_f1_of_a_class_that_a_draw_lacks(self) -> None:
+        """The second class, always wrong, would else raise the average of just those draws that lack it."""
+        draws = draw_scores([self.tally([[(0, 0)], [(0, 0)], [(1, 0)]])], 0, draws=200)
+        assert np.isnan(draws.f1[0, :, 1]).any()
+        assert draws.macro_f1.max() == 0.5
 
     def test_cover_what_they_say(self) -> None:
         """Of 200 experiments with 60 groups, about 95 % hold the true accuracy, 0.8."""

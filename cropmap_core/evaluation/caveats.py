@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cropmap_core.evaluation.bootstrap import FEW_GROUPS
 from cropmap_core.evaluation.legends import in_words
 from cropmap_core.evaluation.results import Evaluation, ModelResult
 from cropmap_core.samples.leakage import NEAR_M
@@ -21,11 +20,12 @@ def warnings_of(evaluation: Evaluation) -> list[str]:
             "The split is random: neighbouring samples stand in training and test. What is measured on it is too good "
             "for places that were not sampled."
         )
-    if evaluation.which in ("train", "all"):
+    unknown = any(model.exposure.seen or not model.exposure.recorded for model in evaluation.models)
+    if evaluation.which in ("train", "all") and unknown:
         said.append(
             f"The set {evaluation.which} was judged, which holds the training samples of {evaluation.path.name}."
         )
-    if evaluation.which == "validation":
+    if evaluation.which == "validation" and unknown:
         said.append("The validation samples choose the epoch in training: their figures are a little too good.")
     for model in evaluation.models:
         if model.unknown:
@@ -37,7 +37,7 @@ def warnings_of(evaluation: Evaluation) -> list[str]:
     unsure = [name for name, few in zip(evaluation.names, evaluation.unsure, strict=True) if few]
     if unsure:
         said.append(f"In fewer than three {evaluation.groups_in_words}, hence not judged reliably: {in_words(unsure)}.")
-    if evaluation.drawn_groups < FEW_GROUPS:
+    if evaluation.few_groups:
         said.append(
             f"There are only {evaluation.drawn_groups} {evaluation.groups_in_words} to draw from: the confidence "
             "intervals are a rough guess, usually too narrow."
