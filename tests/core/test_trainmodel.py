@@ -7,6 +7,7 @@ import json
 import re
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from cropmap_core.classes import CropClass
 from cropmap_core.errors import JobError
 from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.predictor import Predictor
@@ -22,7 +24,9 @@ from cropmap_core.learning.feeding import Feed
 from cropmap_core.learning.fitting import Fitting
 from cropmap_core.learning.recipes import read_settings
 from cropmap_core.learning.seen import STEERED, TRAINED, fingerprints, read_seen
-from cropmap_core.samples.files import SampleFile
+from cropmap_core.learning.variation import NO_VARIATION
+from cropmap_core.samples.files import Layout, SampleFile
+from cropmap_core.samples.writer import Samples, create_sample_file
 from tests.core.sample_tables import long_table, write_table
 from tests.core.seam import Outcome, job_document, run_here, run_in_worker, run_unchecked, worker
 
@@ -191,6 +195,75 @@ class TestATraining:
         assert [entry["fold"] for entry in judged["folds"]] == [0, 1, 2]
         assert judged["macro_f1"] > 0.9
         assert "3 folds" in (tmp_path / "model" / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 patches of 8 x 8 pixels, monthly from April: maize left of a border, wheat right of it, no label around."""
+    path = tmp_path_factory.mktemp("patches") / "set.h5"
+    random = np.random.default_rng(0)
+    count, days = 60, (0, 30, 61)
+    label = np.zeros((count, 8, 8), np.int16)
+    for sample in range(count):
+        border = random.integers(2, 7)
+        label[sample, 1:7, 1:border], label[sample, 1:7, border:7] = 1, 2
+    green = np.where(label == 1, 3000, 1500)[:, None, None] + random.normal(0, 100, (count, 3, 2, 8, 8))
+    place = np.arange(count)
+    classes = (CropClass(1, "maize", "#f4c430"), CropClass(2, "wheat", "#4caf50"))
+    samples = Samples(
+        data=green.astype(np.int16),
+        valid=random.random((count, 3, 8, 8)) < 0.9,
+        label=label,
+        season=np.full(count, 18718, np.int32),  # 1 April 2021
+        parcel=np.full((count, 8, 8), -1),
+        lon=3 + place * 0.01,
+        lat=np.full(count, 51.0),
+        columns={},
+        **{name: np.full(count, "") for name in ("zone", "tile", "source")},
+        sample_id=place.astype(str),
+    )
+    with create_sample_file(path, count, Layout("patch", ("B04", "B08"), "month", days, 8), classes, {}) as writer:
+        writer.append(samples.arrays())
+        roles = {"train": [2], "validation": [1], "test": [0]}
+        writer.put_split((place % 3).astype(np.int8), {"method": "blocks", "roles": roles, "random": False})
+    return path
+
+
+class TestPatches:
+    @pytest.mark.parametrize(
+        ("architecture", "settings"),
+        [
+            ("hybrid_cnn", "embedding=8; widths=6,8"),
+            ("convlstm", "hidden=8; patch_size=3"),
+            ("tempcnn", "hidden=8,8,8; dense=16"),
+            ("random_forest", "trees=10"),
+        ],
+    )
+    def test_teach_any_architecture(self, architecture: str, settings: str, patches: Path, tmp_path: Path) -> None:
+        how = {"architecture": [architecture], "hyper_parameters": [settings], "epochs": 12}
+        outcome = train(patches, tmp_path / "model", **how)
+        assert outcome.outputs["validation_oa"] > 0.8
+        bundle = load_bundle(tmp_path / "model")
+        with SampleFile(patches) as file:
+            batch = file.read(file.indices("test"))
+            found = Predictor(bundle).probabilities(batch.data, batch.valid, file.layout.bands).argmax(axis=1) + 1
+        inside = batch.label > 0
+        assert (found[inside] == batch.label[inside]).mean() > 0.8
+
+    def test_are_turned_with_their_labels(self, patches: Path) -> None:
+        """Wherever a varied patch says maize, its pixels are maize's."""
+        how = replace(NO_VARIATION, turns=1.0, crops=1.0)
+        with SampleFile(patches) as file:
+            feed = Feed(file, ("B08",), file.classes, by_pixel=False)
+            seen = 0
+            for fed in feed.batches(file.indices("train"), 8, how, seed=(1,)):
+                values = fed.x[:, 0, 0]
+                observed = fed.valid.all(dim=1)
+                assert (values[(fed.target == 0) & observed] > 0.2).all()
+                assert (values[(fed.target == 1) & observed] < 0.25).all()
+                seen += int((fed.target >= 0).sum())
+            whole = int((file.read(file.indices("train")).label > 0).sum())
+        assert 0.3 * whole < seen < whole
 
 
 class TestTreesAndEnsembles:

@@ -21,6 +21,7 @@ from qgis.core import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "qgis_process"
 WORKER = ROOT / ".venv" / "bin" / "python"
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 
@@ -208,3 +209,29 @@ def layer_of():
 def square(x: float, y: float, size: float = 10) -> str:
     """A square's WKT by its lower left corner."""
     return f"Polygon (({x} {y}, {x + size} {y}, {x + size} {y + size}, {x} {y + size}, {x} {y}))"
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> dict:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("QGIS_")}
+    return {
+        **environment,
+        "CROPMAP_PROFILE": str(tmp_path_factory.mktemp("profile")),
+        "CROPMAP_PYTHON": str(WORKER),
+    }
+
+
+@pytest.fixture
+def qgis_process(environment, tmp_path):
+    def qgis_process(*arguments: str, stdin: str = "", **changes: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [SCRIPT, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**environment, **changes},
+            timeout=300,
+        )
+
+    return qgis_process

@@ -10,35 +10,7 @@ from pathlib import Path
 import pytest
 from qgis.core import QgsRasterLayer, QgsVectorLayer
 
-from .conftest import ROOT, WORKER
-
-SCRIPT = ROOT / "scripts" / "qgis_process"
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory) -> dict:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("QGIS_")}
-    return {
-        **environment,
-        "CROPMAP_PROFILE": str(tmp_path_factory.mktemp("profile")),
-        "CROPMAP_PYTHON": str(WORKER),
-    }
-
-
-@pytest.fixture
-def qgis_process(environment, tmp_path):
-    def qgis_process(*arguments: str, stdin: str = "", **changes: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [SCRIPT, *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={**environment, **changes},
-            timeout=300,
-        )
-
-    return qgis_process
+from .conftest import ROOT, SCRIPT, WORKER
 
 
 def test_the_algorithms_are_listed_and_explained(qgis_process):
