@@ -49,8 +49,8 @@ class BuildTrainingSet(CropMapAlgorithm):
             return f"{given[0]} needs either LABELS, the raster of class values to learn, or PARCELS."
         if values.has("PARCELS"):
             check_parcels(values)
-            if not (values.has("FIELD") and values.has("LEGEND")):
-                return "PARCELS need FIELD, their crop codes, and LEGEND, what these mean."
+            if not values.has("FIELD"):
+                return "PARCELS need FIELD, their crop codes."
         place.check(values)
         if (values.has("AREA") or values.has("EXTENT")) and (given != ["SCENES"] or values.has("LABELS")):
             return "AREA and EXTENT are of SCENES with PARCELS: anything else has its grid already."

@@ -17,11 +17,12 @@ class CompositeTimeSeries(CropMapAlgorithm):
     GROUP = "prepare"
     HELP = (
         "Masks clouds in a time series and makes one image of what is left, period by period: the median, or what "
-        "else METHOD names. A pixel counts when its class in the scene classification (SCL) is one of those to keep; "
+        "else you choose. A pixel counts when its class in the scene classification (SCL) is one of those to keep; "
         "a pixel that was never clear in a period stays nodata. Where there is no acquisition in a period, the whole "
-        "period is nodata.\n\nDILATE_CLOUD masks the haze around clouds too. SPECK takes patches of cloud narrower "
-        "than that for bright roofs and sand, and clear patches between clouds for undetected cloud. MASK_BAND adds "
-        "a cloud mask of your own, a band of the time series."
+        "period is nodata.\n\nTo mask the haze around clouds too, widen clouds (DILATE_CLOUD). Removing specks (SPECK) "
+        "takes patches of cloud narrower than that for bright roofs and sand, and clear patches between clouds for "
+        "undetected cloud. A cloud mask of your own (MASK_BAND) is a band of the time series. All three are among the "
+        "advanced parameters."
     )
     TAGS = ("composite", "median", "medoid", "geomedian", "cloud mask", "SCL", "time series")
 

@@ -20,7 +20,8 @@ class FillGaps(CropMapAlgorithm):
         "observed periods takes the mean of the nearest one before and after it; linear goes by the days between "
         "them. A gap at the start takes the next, one at the end the last observed period. savitzky_golay and "
         "whittaker draw a smooth curve through the observed periods and replace these too.\n\nA pixel that was never "
-        "observed at all stays nodata, and so does a gap longer than MAX_GAP."
+        "observed at all stays nodata, and so does a gap longer than the longest to fill "
+        "(MAX_GAP), if you give one."
     )
     TAGS = ("fill", "gaps", "smooth", "clouds", "Savitzky-Golay", "Whittaker", "time series")
 

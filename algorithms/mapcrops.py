@@ -18,10 +18,11 @@ class MapCrops(CropMapAlgorithm):
     TITLE = "Map crops"
     GROUP = "map"
     HELP = (
-        "Maps crops from Sentinel-2 L2A scenes in one pass. It stacks the scenes, masks clouds, takes monthly medians, "
-        "fills gaps, computes the indices that the model wants and classifies every pixel; the result is the same as "
-        "that of the single steps, without their files. Give field parcels to have each with its crop, probability and "
-        "number of pixels. Choose the first and last day so that they span the season that the model was made for."
+        "Maps crops from Sentinel-2 L2A scenes in one pass. It stacks the scenes, masks clouds, takes the median of "
+        "each period of the model, fills gaps, computes the indices that the model wants and classifies every pixel; "
+        "the result is the same as that of the single steps, without their files. Give field parcels to have each with "
+        "its crop, probability and number of pixels. Choose the first and last day so that they span the season that "
+        "the model was made for."
     )
     TAGS = ("crop map", "classification", "deep learning", "parcels", "fields")
 

@@ -18,7 +18,7 @@ from qgis.core import (
 from qgis.PyQt.QtGui import QIcon
 
 from .errors import JobFailed
-from .given import in_the_form_of_qgis
+from .given import in_the_form_of_qgis, refuse_unknown
 from .parameters import tr
 from .runtime import finder
 from .values import Values
@@ -96,6 +96,7 @@ class CropMapAlgorithm(QgsProcessingAlgorithm):
 
     def checkParameterValues(self, parameters: dict, context: QgsProcessingContext) -> tuple[bool, str]:  # noqa: N802
         try:
+            refuse_unknown(self.parameterDefinitions(), parameters)
             parameters = in_the_form_of_qgis(self.parameterDefinitions(), parameters)
             ok, message = super().checkParameterValues(parameters, context)
             if not ok:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 from qgis.core import (
     Qgis,
@@ -19,6 +20,19 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QDate, QDateTime, Qt
 
 from .errors import JobFailed
+
+
+def refuse_unknown(definitions: Iterable[QgsProcessingParameterDefinition], parameters: dict) -> None:
+    """QGIS ignores what it does not know, and the run goes on without what was meant.
+
+    Raises:
+        JobFailed: A name is that of no parameter (JobError).
+    """
+    names = [definition.name() for definition in definitions]
+    for unknown in [name for name in parameters if name not in names]:
+        near = get_close_matches(str(unknown).upper(), names, 1, 0.5)
+        hint = f"Is {near[0]} meant?" if near else ""
+        raise JobFailed("JobError", f"There is no parameter {unknown}.", f"{hint} It takes {', '.join(names)}.".strip())
 
 
 def in_the_form_of_qgis(definitions: Iterable[QgsProcessingParameterDefinition], parameters: dict) -> dict:

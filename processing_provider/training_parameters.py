@@ -37,7 +37,7 @@ def sources() -> Definitions:
         parameters.parcel_field("NAME_FIELD", tr("Field of the crop's name"), tr("For the legend `names`.")),
         with_help(
             QgsProcessingParameterString("LEGEND", tr("Legend"), optional=True),
-            tr("Of parcels or a table: a CSV file with the columns code,value,name, or one of {}.").format(
+            tr("A CSV file with the columns code,value,name, or one of {}; without it each code is a class.").format(
                 ", ".join(vocabulary.LEGENDS)
             ),
         ),

@@ -107,6 +107,8 @@ def compositetimeseries(
     clear_sky = ClearSky(keep_classes, dilate_cloud, speck, mask_band)
     steps = composite(source, period, start_date, end_date, clear_sky, method, target_day)
     tell_unseen(job, steps)
+    for name in clear_sky.without_effect(source.grid.resolution_m):
+        job.warning(f"{name} reaches no other pixel of {source.grid.resolution_m:g} m, so it changes nothing.")
     provenance = {"command": "compositetimeseries", "method": method, "target_day": target_day, **asdict(clear_sky)}
     beside = (clear_counts(steps), output_counts) if output_counts is not None else None
     result = write_step(job, steps, output, provenance, source, beside)

@@ -14,7 +14,7 @@ from cropmap_core.jobs import Job
 from cropmap_core.samples.building import Built, Source, build, working_folder
 from cropmap_core.samples.declarations import read_declarations
 from cropmap_core.samples.labels import burn_labels, place_labels
-from cropmap_core.samples.legend import load_legend
+from cropmap_core.samples.legend import legend_of_codes, load_legend
 from cropmap_core.samples.rasters import RastersAsked, RasterSource
 from cropmap_core.samples.splits import SplitAsked
 from cropmap_core.samples.tables import TableAsked, TableSource
@@ -85,7 +85,7 @@ def buildtrainingset(
         parcels: Polygons with crop codes, in place of labels; with scenes the grid covers them.
         field: Field of the parcels with the crop code.
         name_field: Field of the parcels with the name of the crop.
-        legend: Of parcels or a table: CSV file with code,value,name, or a built-in one; a table may do without.
+        legend: CSV file with code,value,name, or a built-in one; without it each code or label is a class.
         parcel_buffer_m: Parcels are narrowed by so many metres on all sides.
         min_pixels: Parcels with fewer pixels are left out.
         start_date: First day of the season, inclusive.
@@ -153,10 +153,10 @@ def buildtrainingset(
         name = series.stem if series is not None else "scenes"
         if labels is not None:
             return RasterSource(steps, labels, parcels_raster, taken, name), origin
-        if parcels is None or field is None or legend is None:
-            raise JobError("PARCELS need FIELD and LEGEND.", "Name the field of crop codes, and what they mean.")
+        if parcels is None or field is None:
+            raise JobError("PARCELS need FIELD.", "Name the field of crop codes.")
         burnt = _burn(job, steps, folder, parcels, (field, name_field), legend, parcel_buffer_m, min_pixels)
-        origin |= {"parcels": parcels.name, "legend": Path(legend).name}
+        origin |= {"parcels": parcels.name, "legend": Path(legend).name if legend else None}
         return RasterSource(steps, *burnt, taken, name), origin
 
     with job_outputs(job) as outputs:
@@ -211,12 +211,14 @@ def _burn(
     folder: Path,
     parcels: Path,
     fields: tuple[str, str | None],
-    legend: str,
+    legend: str | None,
     buffer_m: float,
     min_pixels: int,
 ) -> tuple[Path, Path]:
     """Label raster and raster of parcel numbers on the grid of a series."""
-    labelling = place_labels(read_declarations(parcels, *fields), load_legend(legend), series.grid, buffer_m)
+    declared = read_declarations(parcels, *fields)
+    meaning = load_legend(legend) if legend else legend_of_codes(declared.codes, declared.names, parcels.name)
+    labelling = place_labels(declared, meaning, series.grid, buffer_m)
     unmapped = ", ".join(f"{code} {name} ({count})" for (code, name), count in labelling.unmapped.items())
     if unmapped:
         job.warning(f"Codes that the legend does not know; their parcels are not used: {unmapped[:2000]}.")

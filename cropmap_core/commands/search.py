@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cropmap_core.commands.writing import Result, job_outputs, write_series
 from cropmap_core.errors import JobError, NoValidObservationError
+from cropmap_core.io.locks import alone_in
 from cropmap_core.io.outputs import Outputs, write_text
 from cropmap_core.jobs import Job
 from cropmap_core.scenes.area import Area, area_of_extent, area_of_file, check_searchable
@@ -18,7 +19,7 @@ from cropmap_core.scenes.intake import Asked, origin_of, stack_asked
 from cropmap_core.scenes.item_list import Listing, choose_scenes, item_list, read_item_list
 from cropmap_core.scenes.remote import Access
 from cropmap_core.scenes.scene import DEFAULT_BANDS, RESOLUTIONS_M
-from cropmap_core.scenes.selection import check_cloud_limit
+from cropmap_core.scenes.selection import check_cloud_limit, check_dates
 from cropmap_core.scenes.target import GridAsked
 
 _SEARCHED, _FETCHED = 0.05, 0.8
@@ -69,6 +70,7 @@ def searchscenes(
     if resolution not in RESOLUTIONS_M:
         raise JobError(f"RESOLUTION is {resolution}.", "Choose 10, 20 or 60 metres.")
     check_cloud_limit(max_cloud_percent)
+    check_dates(start_date, end_date)
     chosen, sought = choose_catalogue(catalogue, url, collection), _area(area, extent)
     _probe(job, output_items, output, [path for path in (items, area) if path is not None])
     job.progress(0.0, "Searching")
@@ -81,16 +83,17 @@ def searchscenes(
     result: dict[str, object] = {"scenes": len(listing.scenes)}
     folder = output_scenes or (output.with_name(f".{output.stem}.scenes") if output else None)
     if folder is not None:
-        fetched = _fetch(job, listing, sought, bands, resolution, folder, chosen)
-        result["scenes"] = len(fetched.folders)
-        if output is not None:
-            asked = Asked(start_date, end_date, (), 100, GridAsked(resolution, sought))
-            stack, files = stack_asked(job, tuple(fetched.folders), bands, asked, offset)
-            origin = {"command": "searchscenes", "catalogue": chosen.name, "collection": chosen.collection}
-            written = write_series(job, stack, output, {**origin, **origin_of(stack)}, files)
-            result |= {**written, "offset": sorted(set(stack.offsets.values))}
-        if output_scenes is None:
-            remove_cut_outs(folder)
+        with alone_in(folder):
+            fetched = _fetch(job, listing, sought, bands, resolution, folder, chosen)
+            result["scenes"] = len(fetched.folders)
+            if output is not None:
+                asked = Asked(start_date, end_date, (), 100, GridAsked(resolution, sought))
+                stack, files = stack_asked(job, tuple(fetched.folders), bands, asked, offset)
+                origin = {"command": "searchscenes", "catalogue": chosen.name, "collection": chosen.collection}
+                written = write_series(job, stack, output, {**origin, **origin_of(stack)}, files)
+                result |= {**written, "offset": sorted(set(stack.offsets.values))}
+            if output_scenes is None:
+                remove_cut_outs(folder)
     if output_items is not None:
         with job_outputs(job) as outputs:
             write_text(outputs.stage(output_items), item_list(listing.scenes))

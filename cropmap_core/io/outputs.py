@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import glob
 import re
 import shutil
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +26,7 @@ BLOCK_SIZE = 512
 _GDAL_CACHE = 256 * 2**20  # bytes: GDAL itself would take 5 % of the machine's memory
 _NEARLY_FULL = 64 * 2**20  # bytes free: from here on a file is read back before it is trusted
 _PART_NAME = re.compile(r"\.(.+)\.[0-9a-f]{8,32}\.part(\.\w+)?$")
+_STALE_S = 7 * 24 * 3600  # seconds without a write: no job that lives is silent so long
 _SIDECARS = (".aux.xml", ".ovr", ".msk")  # GDAL's: they belong to the file that is replaced
 
 
@@ -73,6 +76,7 @@ class Outputs:
         except OSError as error:
             raise _cannot_write(target, error) from error
         part = target.parent / f".{target.name}.{self._id}.part{target.suffix}"
+        _remove_stale(target)
         try:
             part.touch()
         except OSError as error:
@@ -285,6 +289,15 @@ def _keep(target: Path, backup: Path) -> None:
         backup.hardlink_to(target)
     except OSError:  # not every file system has links: then there is a moment without the file
         target.replace(backup)
+
+
+def _remove_stale(target: Path) -> None:
+    """Removes what killed workers left of a target; files with shorter ids are QGIS's own and may hold results."""
+    ours = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{12,32}}\.part{re.escape(target.suffix)}")
+    for path in target.parent.glob(f".{glob.escape(target.name)}.*.part{glob.escape(target.suffix)}"):
+        with suppress(OSError):
+            if ours.fullmatch(path.name) and path.stat().st_mtime < time.time() - _STALE_S:
+                path.unlink()
 
 
 def _remove(path: Path) -> None:

@@ -54,13 +54,16 @@ def open_raster(path: str | Path) -> DatasetReader:
         raise unreadable(path, error) from error
 
 
-def read_bands(path: str | Path, numbers: Sequence[int], window: Window) -> NDArray[Any]:
+def read_bands(
+    path: str | Path, numbers: Sequence[int], window: Window, out: NDArray[Any] | None = None
+) -> NDArray[Any]:
     """Reads a window of several bands of one file.
 
     Args:
         path: A raster.
         numbers: Band numbers, from 1.
         window: Inside the raster.
+        out: Gets the values, of their shape and the raster's type; need not be contiguous.
 
     Returns:
         The values, shape (len(numbers), window.height, window.width).
@@ -69,7 +72,7 @@ def read_bands(path: str | Path, numbers: Sequence[int], window: Window) -> NDAr
         SceneError: The file cannot be read.
     """
     try:
-        values: NDArray[Any] = opened(path).read(numbers, window=window.bounds_rc)
+        values: NDArray[Any] = opened(path).read(numbers, window=window.bounds_rc, out=out)
     except RasterioError as error:
         raise unreadable(path, error) from error
     return values

@@ -6,7 +6,8 @@ import colorsys
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -14,8 +15,10 @@ from pathlib import Path
 
 from cropmap_core.classes import CropClass
 from cropmap_core.errors import LegendError
+from cropmap_core.samples.classes import name_classes
 from cropmap_core.samples.names import match_name, read_names
 
+_MOST_CODES = 255
 LARGEST_VALUE = 65535
 """Of a class: what a label raster can hold."""
 UNLABELLED = 0
@@ -82,6 +85,32 @@ def load_legend(id_or_file: str) -> Legend:
             f"There is no legend {id_or_file}.", f"Give a CSV file, or one of the built-in {', '.join(BUILT_IN)}."
         )
     return _legend_of_file(path)
+
+
+def legend_of_codes(codes: Sequence[str], names: Sequence[str], where: str) -> Legend:
+    """The legend of who gives none: each code is a class.
+
+    Args:
+        codes: Of each parcel; empty ones are no class.
+        names: What the codes mean; a code that has several names keeps the first in the alphabet.
+        where: They come from.
+
+    Raises:
+        LegendError: There are more codes than a class raster has values for.
+    """
+    named: dict[str, str] = {}
+    for code, name in sorted(zip(codes, names, strict=True)):
+        if code:
+            named.setdefault(code, name or code)
+    if len(named) > _MOST_CODES:
+        raise LegendError(
+            f"{where} has {len(named)} crop codes, and class rasters have room for {_MOST_CODES}.",
+            "Give a LEGEND that puts codes together; preparelabels drafts one with OUTPUT_DRAFT.",
+        )
+    known = Counter(named.values())
+    titles = [name if known[name] == 1 else f"{name} ({code})" for code, name in named.items()]
+    classes = name_classes(titles)
+    return Legend(where, classes, dict(zip(named, (each.value for each in classes), strict=True)))
 
 
 def _rpg_legend(legend_id: str) -> Legend:

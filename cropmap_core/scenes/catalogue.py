@@ -87,12 +87,19 @@ def choose_catalogue(preset: str, url: str | None, collection: str | None) -> Ca
         raise JobError(f"CATALOGUE is '{preset}'.", f"Choose one of {', '.join(PRESETS)}, or give URL.")
     chosen = PRESETS[preset]
     if url:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise JobError(f"URL is '{url}'.", "Give the https address of a STAC API.")
-        if parts.username or parts.password:
+        if "@" in url.partition("?")[0]:  # before anything repeats the address
             raise JobError("URL holds a user or password.", f"Give them as AUTH, or in {CREDENTIALS} or ~/.netrc.")
+        if not _is_address(url):
+            raise JobError(f"URL is '{without_query(url)}'.", "Give the https address of a STAC API.")
     return Catalogue(url.rstrip("/") if url else chosen.url, collection or chosen.collection)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # brackets that do not close, or a port that is none
+        return False
 
 
 def search(

@@ -16,6 +16,7 @@ from cropmap_core.scenes.offset import Offsets
 from cropmap_core.scenes.placing import PlacedScene, place_scenes
 from cropmap_core.scenes.selection import (
     check_cloud_limit,
+    check_dates,
     cloud_percents,
     select_by_cloud,
     select_by_month,
@@ -64,6 +65,7 @@ def stack_asked(
         NoValidObservationError: No scene is left.
     """
     check_cloud_limit(asked.max_cloud_percent)
+    check_dates(asked.start, asked.end)
     ordered = in_order(bands)
     job.progress(0.0, "Looking for scenes")
     inventory = find_scenes(paths, asked.start, asked.end)

@@ -143,6 +143,16 @@ def check_cloud_limit(maximum: int) -> None:
         raise JobError(f"MAX_CLOUD is {maximum}.", "Give a percentage from 0 to 100.")
 
 
+def check_dates(start: date | None, end: date | None) -> None:
+    """Checks the first and the last day before anything is read.
+
+    Raises:
+        JobError: The last one lies before the first.
+    """
+    if start is not None and end is not None and end < start:
+        raise JobError(f"END_DATE {end} lies before START_DATE {start}.", "Swap or correct them.")
+
+
 def _counts(scene: PlacedScene, grid: Grid, area: Area | None) -> tuple[int, int]:
     """Pixels of cloud, and observed ones."""
     if SCL not in scene.bands:

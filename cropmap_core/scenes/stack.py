@@ -66,6 +66,15 @@ class SceneStack:
     def of_dates(self, chosen: slice) -> SceneStack:
         return replace(self, days=self.days[chosen], offset_of=self.offset_of[chosen])
 
+    def working_bytes(self, dates: int) -> int:
+        """Of merging: SCL of all scenes that share a date, and all that is read of one date, with masks."""
+        together = sorted((len(scenes) for scenes in self.days if len(scenes) > 1), reverse=True)[:dates]
+        if not together:
+            return 0
+        channels, scl_bytes = len(self.bands) - 1, 2
+        masks = together[0] + channels + 4  # complete, what of a scene's bands is there, and the steps of `_choice`
+        return sum(together) * scl_bytes + together[0] * channels * self.dtype.itemsize + masks
+
     def read(self, window: Window) -> Block:
         data = empty_block(len(self.days), len(self.bands), window, self.dtype)
         inner = window.clipped(self.grid.height, self.grid.width)

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 
 from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.outputs import BLOCK_SIZE as TILE_SIZE
-from cropmap_core.timeseries.series import Block, Derived, SelectedDates, Series, can_be_split, split
+from cropmap_core.timeseries.series import (
+    Block,
+    Derived,
+    NeedsWorkingMemory,
+    SelectedDates,
+    Series,
+    can_be_split,
+    split,
+)
 
 MEMORY = 2**30
 """Bytes that the blocks of a series may take at once; only blocks of one tile of the file may take more."""
@@ -143,7 +151,7 @@ def _date_counts(series: Series) -> Sequence[int]:
 def _bytes_per_pixel(series: Series, dates: int, ahead: int) -> int:
     """Of the block that is written, and of those that are read or computed with all that they are computed from."""
     own = dates * (len(series.bands) * series.dtype.itemsize + 1)
-    total = own + ahead * own
+    total = own + ahead * (own + _working_bytes(series, dates))
     step: Series = series
     while isinstance(step, Derived):
         at_once = step.source_dates_at_once
@@ -151,4 +159,9 @@ def _bytes_per_pixel(series: Series, dates: int, ahead: int) -> int:
         if isinstance(step, SelectedDates):  # a view of what is read for it
             step = step.source
         total += ahead * at_once * (len(step.bands) * step.dtype.itemsize + 2)  # valid, and clear
+        total += ahead * _working_bytes(step, at_once)
     return total
+
+
+def _working_bytes(series: Series, dates: int) -> int:
+    return series.working_bytes(dates) if isinstance(series, NeedsWorkingMemory) else 0

@@ -99,6 +99,11 @@ class Composite(Derived):
             return len(self.source.dates)
         return min(len(self.source.dates), 2 * self.most_observations)
 
+    def working_bytes(self, dates: int) -> int:
+        """Of care for the edges of clouds: what masks, a halo wider than the block, and masks of it."""
+        at_once = self.most_observations if can_be_split(self.source) else len(self.source.dates)
+        return at_once * self.clear_sky.working_bytes(self.source)
+
     def _read_stretches(self, window: Window) -> Generator[tuple[slice, int, Block, Mask]]:
         """Reads the acquisitions of one period after the other, the next while the one before is in use.
 

@@ -76,7 +76,7 @@ class TimeSeriesFile:
 
             def read_date(time: int) -> None:
                 numbers = [(self.first + time) * len(self.bands) + channel + 1 for channel in channels]
-                data[time, :, rows, cols] = read_bands(self.path, numbers, inner)
+                read_bands(self.path, numbers, inner, out=data[time, :, rows, cols])
 
             in_threads(read_date, range(len(self.dates)))
         return data

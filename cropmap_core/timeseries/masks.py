@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cropmap_core.errors import JobError, MissingBandError
 from cropmap_core.io.grid import Window
+from cropmap_core.io.outputs import BLOCK_SIZE as TILE_SIZE
 from cropmap_core.scenes.scl import SCL_CLASSES, keep_table
 from cropmap_core.timeseries.kernels import compiled, over_dates
 from cropmap_core.timeseries.series import NODATA, SCL, Block, Mask, Series, Values, read_bands
@@ -61,6 +62,14 @@ class ClearSky:
             if not 0 <= metres <= longest:
                 raise JobError(f"{name} is {metres}.", f"Give 0 to {longest} metres.")
 
+    def without_effect(self, resolution_m: float) -> tuple[str, ...]:
+        """Which of DILATE_CLOUD and SPECK are given but reach no other pixel."""
+        reaches = {
+            "DILATE_CLOUD": (self.dilate_cloud_m, self.dilate_cloud_m >= resolution_m),
+            "SPECK": (self.speck_m, self._square(resolution_m) > 1),
+        }
+        return tuple(name for name, (metres, reaching) in reaches.items() if metres and not reaching)
+
     def bands_of(self, source: Series) -> tuple[str, ...]:
         """The bands of a series that are masked, not those that mask."""
         return tuple(band for band in source.bands if band not in (SCL, self.mask_band))
@@ -69,6 +78,14 @@ class ClearSky:
         """Pixels around a window that decide on those in it."""
         square = self._square(resolution_m)
         return 2 * (square - 1) + floor(self.dilate_cloud_m / resolution_m)
+
+    def working_bytes(self, source: Series) -> int:
+        """Bytes for each pixel and date of a block, one tile of a file at least, that `read` takes besides it."""
+        halo = self.halo(source.grid.resolution_m)
+        if not halo:
+            return 0
+        masking = len(self._masking_bands(source)) * source.dtype.itemsize
+        return ceil((masking + 3) * (1 + 2 * halo / TILE_SIZE) ** 2)  # cloud, unknown, and one on the way to them
 
     def read(self, source: Series, window: Window) -> tuple[Block, Mask]:
         """Reads a window of a series.

@@ -76,7 +76,7 @@ def _days_of_months(days: tuple[int, ...], start: date, end: date) -> Iterator[d
 
 
 def _days_apart(name: str, argument: str, start: date, end: date) -> list[date]:
-    if not (argument.isascii() and argument.isdigit() and 0 < int(argument) <= 366):
+    if not (argument.isascii() and argument.isdigit() and len(argument) <= 3 and 0 < int(argument) <= 366):
         raise _unreadable(name)
     step = int(argument)
     return [start + timedelta(days) for days in range(0, (end - start).days + 1 + step, step)]
@@ -87,6 +87,8 @@ def _listed_days(name: str, argument: str, start: date, end: date) -> list[date]
         days = [date.fromisoformat(text.strip()) for text in argument.split(",")]
     except ValueError:
         raise _unreadable(name) from None
+    if not all(FIRST_YEAR <= day.year <= LAST_YEAR for day in days):
+        raise JobError(f"PERIOD {name} has days before {FIRST_YEAR} or after {LAST_YEAR}.", "Check their years.")
     if any(following <= first for first, following in pairwise(days)):
         raise JobError(f"The days of PERIOD {name} do not ascend.", "Name each once, from the first to the last.")
     return [*days, max(end, days[-1]) + timedelta(1)]

@@ -202,6 +202,15 @@ def split(series: Series, chosen: slice) -> Series:
 
 
 @runtime_checkable
+class NeedsWorkingMemory(Protocol):
+    """A series that reads or computes more than the blocks that it returns."""
+
+    def working_bytes(self, dates: int) -> int:
+        """Most bytes for each pixel of a window that reading so many dates takes besides their block."""
+        ...
+
+
+@runtime_checkable
 class BandReader(Protocol):
     """A series that can read some of its bands alone."""
 

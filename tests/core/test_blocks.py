@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,10 @@ from cropmap_core.errors import Cancelled, SceneError
 from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.outputs import BLOCK_SIZE as TILE_SIZE
 from cropmap_core.timeseries.blocks import MEMORY, plan_blocks, read_ahead
+from cropmap_core.timeseries.compositing import composite
 from cropmap_core.timeseries.files import open_time_series, write_time_series
 from cropmap_core.timeseries.indices import with_indices
+from cropmap_core.timeseries.masks import ClearSky
 from cropmap_core.timeseries.series import Block, Derived
 from tests.core.seam import run_here
 from tests.core.series_in_memory import SeriesInMemory, grid, whole
@@ -102,6 +106,16 @@ class TestPlan:
         plan = plan_blocks(Derived(unread(1024, 1024, 12, 5)), 1024, MEMORY)  # type: ignore[arg-type]  # a plan reads nothing
         assert plan.bytes_per_pixel == 2 * 132 + 12 * (2 * 5 + 2)  # of the source: bands, valid and clear
 
+    def test_care_for_the_edges_of_clouds_counts_too(self) -> None:
+        source = unread(1024, 1024, 12, 4)
+        source = replace(source, bands=(*source.bands, "SCL"))
+        plain, careful = (
+            plan_blocks(composite(source, "month", None, None, ClearSky(("vegetation",), metres)), 1024, MEMORY)
+            for metres in (0, 1000)
+        )
+        halo = (1 + 2 * 100 / TILE_SIZE) ** 2  # both sides of a block of one tile
+        assert careful.bytes_per_pixel - plain.bytes_per_pixel == ceil((2 + 3) * halo) * 12  # SCL and its masks
+
     def test_fewer_dates_at_once_go_before_smaller_blocks(self) -> None:
         whole_season, by_date = (
             plan_blocks(unread(10980, 10980, 73, 5, kind), 2048, MEMORY) for kind in (Unread, UnreadByDate)
@@ -113,6 +127,22 @@ class TestPlan:
         assert [part.window for part in plan_blocks(unread(24, 32, 3, 2), 2048, MEMORY).parts()] == [
             Window(0, 0, 24, 32)
         ]
+
+
+def test_a_file_is_read_into_its_block_without_a_copy(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(-1000, 9999, (2, 6, 256, 256)).astype(np.int16)
+    days = (date(2018, 5, 1), date(2018, 6, 1))
+    series = SeriesInMemory(values, ("B02", "B03", "B04", "B05", "B06", "B08"), days, "month")
+    write_time_series(series, tmp_path / "series.tif", {})
+    file, window = open_time_series(tmp_path / "series.tif"), Window(-8, 8, 256, 240)
+    file.read(window)  # opens it
+    tracemalloc.start()
+    block = file.read(window)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(block.data[:, :, 8:], values[:, :, :248, 8:248])
+    one_date = block.data[0].nbytes
+    assert peak < block.data.nbytes + block.valid.nbytes + one_date / 2
 
 
 @dataclass(frozen=True)

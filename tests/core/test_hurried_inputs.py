@@ -190,3 +190,33 @@ def test_an_output_whose_name_looks_unfinished_is_named_as_it_is(steps: Mapping[
     outcome = run_here("fillgaps", series=steps["months"], output=Path("/proc/field.parts.tif"))
     assert outcome.code == "OutputError"
     assert outcome.last["message"].startswith("/proc/field.parts.tif cannot be written")
+
+
+def test_scenes_are_not_looked_for_between_dates_in_the_wrong_order(tmp_path: Path) -> None:
+    write_scene(tmp_path)
+    outputs = {"output": str(tmp_path / "stack.tif")}
+    dates = {"start_date": "2018-09-01", "end_date": "2018-05-01"}
+    stacked = run_here("stackscenes", scenes=[str(tmp_path)], **dates, **outputs)
+    searched = run_here(
+        "searchscenes", url="http://127.0.0.1:9", extent="3,3.1,50,50.1 [EPSG:4326]", **dates, **outputs
+    )
+    for outcome in (stacked, searched):
+        assert outcome.code == "JobError"
+        assert outcome.last["message"] == "END_DATE 2018-05-01 lies before START_DATE 2018-09-01."
+
+
+@pytest.mark.parametrize(("metres", "told"), [(0, []), (15, ["DILATE_CLOUD", "SPECK"]), (20, ["SPECK"]), (21, [])])
+def test_distances_within_a_pixel_are_told_to_change_nothing(metres: int, told: list[str], tmp_path: Path) -> None:
+    write_scene(tmp_path / "scenes")
+    stacked = {"output": str(tmp_path / "stack.tif"), "bands": ["B04"], "offset": "0"}
+    run_here("stackscenes", scenes=[str(tmp_path / "scenes")], resolution=20, **stacked)
+    outcome = run_here(
+        "compositetimeseries",
+        series=str(tmp_path / "stack.tif"),
+        output=str(tmp_path / "composites.tif"),
+        dilate_cloud=metres,
+        speck=metres,
+    )
+    assert outcome.status == 0, outcome.last
+    warnings = outcome.texts("warning").splitlines()
+    assert [text.split()[0] for text in warnings if "changes nothing" in text] == told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ import rasterio
 from numpy.typing import NDArray
 from pyproj import Transformer
 
+from cropmap_core.io.rasters import THREADS
+from cropmap_core.scenes.inventory import find_scenes
+from cropmap_core.scenes.stack import stack_scenes
+from cropmap_core.timeseries.blocks import plan_blocks
 from cropmap_core.timeseries.series import NODATA, Series
 from tests.core.seam import stack_here
 from tests.core.series_in_memory import band_of, whole
@@ -279,3 +284,21 @@ def test_the_order_of_files_decides_nothing_where_two_scenes_differ(
         pixels(stack_here(order, tmp_path / f"{number}.tif", bands=BANDS)[0]) for number, order in enumerate(orders)
     ]
     assert made[0].tobytes() == made[1].tobytes() == made[2].tobytes()
+
+
+def test_the_plan_counts_the_memory_that_merging_takes(tmp_path: Path) -> None:
+    """Three tiles that lie on one another: all their bands are in memory at once, besides the block."""
+    edge, bands = 512, ("B02", "B03", "B04", "B08")
+    for tile in ("31UDS", "31UES", "31UDT"):
+        write_scene(tmp_path / tile, DAY, tile=tile, width=edge, height=edge, bands=bands)
+    stack = stack_scenes(find_scenes([tmp_path]).scenes, bands, 10, "0")
+    window = stack.grid.window()
+    stack.read(window)  # opens the files
+    tracemalloc.start()
+    stack.read(window)
+    peak = tracemalloc.get_traced_memory()[1] / edge**2
+    tracemalloc.stop()
+    block, on_its_way = (len(bands) + 1) * 2 + 1, THREADS * 4  # each reading thread holds what it has just read
+    assert block + on_its_way < peak < block + stack.working_bytes(1) + on_its_way
+    plan = plan_blocks(stack, edge, 2**30)
+    assert plan.bytes_per_pixel == block + plan.ahead * (block + stack.working_bytes(1))

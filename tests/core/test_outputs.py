@@ -260,3 +260,21 @@ class TestFullDisk:
         assert "make room" in outcome.last["remedy"]
         assert (full_disk / "stack.tif").read_bytes() == before
         assert names(full_disk) == ["stack.tif"]
+
+
+def test_what_a_killed_worker_left_long_ago_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    """But nothing of a job that may live, of QGIS, of another target, or that holds what was there before."""
+    stale = tmp_path / ".map.tif.fedcba987654.part.tif"
+    others = (
+        ".map.tif.fedcba98.part.tif",
+        ".map.tif.fedcba987654.part.old",
+        ".other.tif.fedcba987654.part.tif",
+        ".map.tif.old.part.tif",
+    )
+    for name in (stale.name, *others):
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / ".map.tif.0123456789ff.part.tif").write_text("in the making")
+    with Outputs(JOB) as outputs:
+        outputs.stage(tmp_path / "map.tif")
+    assert names(tmp_path) == sorted([*others, ".map.tif.0123456789ff.part.tif"])

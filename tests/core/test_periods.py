@@ -62,6 +62,17 @@ def test_a_list_that_does_not_ascend_is_refused(days: str) -> None:
         make_periods(f"dates:{days}", date(2018, 1, 1), date(2018, 12, 31))
 
 
+@pytest.mark.parametrize("last", ["9999-12-31", "0001-01-01", "2100-01-01"])
+def test_a_list_with_an_impossible_year_is_refused(last: str) -> None:
+    with pytest.raises(JobError, match="has days before 2015 or after 2099"):
+        make_periods(f"dates:2018-05-01,{last}", date(2018, 1, 1), date(2018, 12, 31))
+
+
+def test_a_number_too_long_for_python_is_no_period() -> None:
+    with pytest.raises(JobError, match="PERIOD is 'days:999"):
+        make_periods("days:" + "9" * 5000, date(2018, 1, 1), date(2018, 12, 31))
+
+
 def test_a_list_wholly_after_the_end_is_refused() -> None:
     with pytest.raises(JobError, match="No period"):
         make_periods("dates:2018-09-01", date(2018, 1, 1), date(2018, 6, 30))

@@ -208,7 +208,11 @@ class TestUnfitCatalogues:
             ("google", None, "CATALOGUE is 'google'"),
             ("cdse", "file:///etc", "URL is 'file:///etc'"),
             ("cdse", "stac.example.com", "URL is 'stac.example.com'"),
+            ("cdse", "http://[::1", r"URL is 'http://\[::1'"),
+            ("cdse", "http://example.com:99999/", "URL is 'http://example.com:99999/'"),
+            ("cdse", "ftp://example.com/stac?token=word", "URL is 'ftp://example.com/stac'"),
             ("cdse", "https://me:word@example.com/v1", "URL holds a user or password"),
+            ("cdse", "ftp://me:word@example.com/v1", "URL holds a user or password"),
         ],
     )
     def test_that_are_named_wrongly(self, preset: str, url: str | None, reason: str) -> None:

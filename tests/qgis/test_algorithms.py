@@ -391,6 +391,8 @@ MISTAKES = {
     ),
     "no SCL class": ({"KEEP_CLASSES": ""}, "KEEP_CLASSES is empty. Choose from dark, cloud_shadow"),
     "unknown offset": ({"OFFSET": "1000"}, 'OFFSET cannot be "1000". Choose from auto, 0, -1000.'),
+    "a name that nothing has": ({"START_DAY": "2018-05-01"}, "There is no parameter START_DAY. Is START_DATE meant?"),
+    "a name in small letters": ({"device": "cpu"}, "There is no parameter device. Is DEVICE meant?"),
     "two devices": ({"DEVICE": "cpu,cuda"}, "DEVICE takes one word, not cpu, cuda."),
 }
 
