@@ -22,9 +22,9 @@ class TrainModel(CropMapAlgorithm):
     HELP = (
         "Trains a model on a training set: it learns from the training samples, stops where it does best on the "
         "validation samples, and never looks at the test samples, which are for judging it. The result is the folder "
-        "of a model bundle that can be given as MODEL at once. A training that is cancelled keeps a checkpoint: run "
-        "it again with the same parameters to go on, or with AT_CHECKPOINT=finish to have the model of the best epoch "
-        "so far."
+        "of a model bundle that maps at once. A training that is cancelled keeps a checkpoint: run it again with the "
+        'same parameters to go on, or choose "finish" for a training that was stopped (AT_CHECKPOINT) to have the model '
+        "of its best epoch so far."
     )
     TAGS = ("training", "deep learning", "neural network", "random forest", "xgboost", "fine-tuning")
 
@@ -44,7 +44,7 @@ class TrainModel(CropMapAlgorithm):
             only_if_asked(
                 advanced(
                     with_help(
-                        QgsProcessingParameterFolderDestination("TENSORBOARD", tr("Curves"), optional=True),
+                        QgsProcessingParameterFolderDestination("TENSORBOARD", tr("TensorBoard curves"), optional=True),
                         tr("Folder for curves that TensorBoard shows."),
                     )
                 )
@@ -57,7 +57,7 @@ class TrainModel(CropMapAlgorithm):
         augmentation = values.texts("AUGMENTATION")
         job = {
             "samples": values.path("SAMPLES"),
-            "architecture": values.choices("ARCHITECTURE"),
+            "architecture": [values.choice("ARCHITECTURE"), *values.choices("ENSEMBLE")],
             "hyper_parameters": [part for part in values.text("HYPER_PARAMETERS").split(";") if part.strip()],
             "channels": values.texts("CHANNELS"),
             "from_model": values.model("FROM_MODEL") if values.has("FROM_MODEL") else None,

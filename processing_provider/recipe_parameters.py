@@ -19,10 +19,10 @@ def network() -> Definitions:
     """What is trained, and what it sees."""
     return [
         with_help(
-            words("ARCHITECTURE", tr("Architecture"), vocabulary.ARCHITECTURES, ["tempcnn"], several=True),
+            words("ARCHITECTURE", tr("Architecture"), vocabulary.ARCHITECTURES, "tempcnn"),
             tr(
                 "tempcnn, ltae, transformer, rnn and atlstm look at each pixel alone; hybrid_cnn and convlstm at those "
-                "around too, and need patches; xgboost and random_forest grow trees. Of several the model is the mean."
+                "around too, and need patches; xgboost and random_forest grow trees."
             ),
         ),
         _text(
@@ -36,6 +36,12 @@ def network() -> Definitions:
             tr("Cross-validate"),
             False,
             tr("Also judges the recipe on every fold, by models that have not seen it: takes as many times longer."),
+        ),
+        with_help(
+            advanced(
+                words("ENSEMBLE", tr("Ensemble with"), vocabulary.ARCHITECTURES, None, several=True, optional=True)
+            ),
+            tr("Further architectures: the model is then the mean of all."),
         ),
         advanced(_number("MEMBERS", tr("Members"), 1, tr("Of each, with other seeds, for an ensemble."), least=1)),
         advanced(

@@ -36,7 +36,7 @@ def test_real_series_teach_a_model_that_is_judged_on_its_own_fold(table: Path, t
     judged = run_here("evaluatemodel", models=[str(model)], samples=samples, output_html=tmp_path / "report.html")
     assert judged.status == 0, judged.last
     scores = json.loads((tmp_path / "report.json").read_text())["models"][0]["pixels"]
-    assert scores["overall_accuracy"] > 0.6  # nine classes; a quick and small network reaches about 0.75
+    assert scores["overall_accuracy"] > 0.6  # nine classes; a quick and small network reached 0.72
 
     seen = run_here(
         "evaluatemodel", models=[str(model)], samples=samples, set="validation", output_html=tmp_path / "seen.html"

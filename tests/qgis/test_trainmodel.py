@@ -31,6 +31,14 @@ def test_a_training_set_becomes_a_model(run, samples, tmp_path):
     assert (variation["dates"], variation["clouds"], variation["jitter"]) == (0.2, 0, 0.05)
 
 
+def test_an_ensemble_is_trained(run, samples, tmp_path):
+    parameters = {"SAMPLES": samples, "ENSEMBLE": ["random_forest"], "EPOCHS": 1, "DEVICE": "cpu"}
+    run("trainmodel", {**parameters, "OUTPUT": str(tmp_path / "both")})
+    properties = json.loads((tmp_path / "both" / "item.json").read_text())["properties"]
+    members = properties["mlm:hyperparameters"]["members"]
+    assert [member["architecture"] for member in members] == ["tempcnn", "tree_ensemble"]
+
+
 def test_a_model_that_was_trained_is_gone_on_from(run, samples, tmp_path):
     model = str(tmp_path / "first")
     run("trainmodel", {"SAMPLES": samples, **QUICK, "OUTPUT": model})
