@@ -23,8 +23,8 @@ class TrainModel(CropMapAlgorithm):
         "Trains a model on a training set: it learns from the training samples, stops where it does best on the "
         "validation samples, and never looks at the test samples, which are for judging it. The result is the folder "
         "of a model bundle that maps at once. A training that is cancelled keeps a checkpoint: run it again with the "
-        'same parameters to go on, or choose "finish" for a training that was stopped (AT_CHECKPOINT) to have the model '
-        "of its best epoch so far."
+        'same parameters to go on, or choose "finish" for a training that was stopped (AT_CHECKPOINT) to have the '
+        "model of its best epoch so far."
     )
     TAGS = ("training", "deep learning", "neural network", "random forest", "xgboost", "fine-tuning")
 
