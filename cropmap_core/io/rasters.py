@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
+import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import RasterioError
@@ -19,6 +20,7 @@ from rasterio.io import DatasetReader
 
 from cropmap_core.errors import SceneError
 from cropmap_core.io.grid import Window
+from cropmap_core.io.tiles import TileLayout, read_tiles, tile_layout
 
 THREADS = max(1, min(8, os.cpu_count() or 1))
 _MOST_HANDLES = 4096
@@ -71,8 +73,14 @@ def read_bands(
     Raises:
         SceneError: The file cannot be read.
     """
+    dataset, layout = _opened(path)
+    if layout is not None:
+        shape = len(numbers), window.height, window.width
+        decoded = np.empty(shape, layout.dtype) if out is None else out
+        if all(read_tiles(dataset, layout, number, window, decoded[at]) for at, number in enumerate(numbers)):
+            return decoded
     try:
-        values: NDArray[Any] = opened(path).read(numbers, window=window.bounds_rc, out=out)
+        values: NDArray[Any] = dataset.read(numbers, window=window.bounds_rc, out=out)
     except RasterioError as error:
         raise unreadable(path, error) from error
     return values
@@ -93,20 +101,27 @@ def reason_of(error: Exception) -> str:
 
 def opened(path: str | Path) -> DatasetReader:
     """An open dataset of this thread; GDAL's handles must not be shared between threads."""
-    handles: OrderedDict[str | Path, tuple[_Identity, DatasetReader]] | None = getattr(_local, "handles", None)
+    return _opened(path)[0]
+
+
+def _opened(path: str | Path) -> tuple[DatasetReader, TileLayout | None]:
+    """The same, and the layout of its tiles if they are of a kind that is decoded here."""
+    handles: OrderedDict[str | Path, tuple[_Identity, DatasetReader, TileLayout | None]] | None
+    handles = getattr(_local, "handles", None)
     if handles is None:
         handles = _local.handles = OrderedDict()
     identity = _identity(path)
     if path in handles and handles[path][0] == identity:
         handles.move_to_end(path)
-        return handles[path][1]
+        return handles[path][1:]
     if path in handles:
         handles.pop(path)[1].close()
     while len(handles) >= max(1, _handles() // THREADS):
         handles.popitem(last=False)[1][1].close()
     dataset = open_raster(path)
-    handles[path] = identity, dataset
-    return dataset
+    layout = tile_layout(dataset)
+    handles[path] = identity, dataset, layout
+    return dataset, layout
 
 
 @cache

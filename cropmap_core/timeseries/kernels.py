@@ -8,36 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from cropmap_core.io.compiling import compiled
 from cropmap_core.io.rasters import THREADS
+
+__all__ = ["CHUNK", "compiled", "flat", "in_place", "nearest_even", "over_dates", "over_pixels"]
 
 CHUNK = 4096
 """Pixels that a kernel works on at a time: the rows of some dozen dates stay in the second-level cache."""
 
 _NO_FRACTION = 1.5 * 2.0**52
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="compute")
-
-
-def compiled(function: _Function) -> _Function:
-    """Compiles a function when it is first called, and keeps the machine code for later processes.
-
-    It is kept beside the source, else in the user's cache folder, else nowhere: then each process compiles its own.
-    NUMBA_CACHE_DIR names another folder. A change of `compiled` functions in one module is not noticed by the kept
-    code of those in other modules that call them.
-    """
-    kept: Any
-    try:  # error_model: a check of each division would keep loops from being vectorised
-        kept = numba.njit(nogil=True, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # no folder to keep it in can be written to
-        kept = numba.njit(nogil=True, error_model="numpy")(function)
-    compiled_function: _Function = kept
-    return compiled_function
 
 
 def over_pixels(kernel: Callable[..., None], pixels: int, *arguments: Any) -> None:

@@ -24,6 +24,7 @@ _PROBE_TIMEOUT_S = 60
 _MODULES = (
     "torch", "numpy", "numba", "rasterio", "pyproj", "pyogrio", "geopandas", "shapely", "exactextract",
     "safetensors", "sklearn", "pystac_client", "planetary_computer", "spyndex", "h5py", "pyarrow",
+    "isal", "xgboost", "tensorboardX",
 )  # fmt: skip
 _PROBE = (
     "import importlib.util, json, sys; "
