@@ -38,7 +38,7 @@ def catalogue(season):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]},
+        env={name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")},
     )
     try:
         url = server.stdout.readline().strip()
