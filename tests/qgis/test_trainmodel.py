@@ -3,7 +3,15 @@
 import json
 
 import pytest
-from qgis.core import QgsProcessingException
+from qgis.core import (
+    QgsProcessingException,
+    QgsProcessingModelAlgorithm,
+    QgsProcessingModelChildAlgorithm,
+    QgsProcessingModelChildParameterSource,
+    QgsProcessingModelOutput,
+    QgsProcessingModelParameter,
+    QgsProcessingParameterFile,
+)
 
 from .conftest import Ear
 from .test_training_sets import SPLIT, table  # noqa: F401  (a fixture)
@@ -52,3 +60,44 @@ def test_a_folder_of_something_else_stays_as_it_is(run, samples, tmp_path):
     with pytest.raises(QgsProcessingException, match="is no model bundle"):
         run("trainmodel", {"SAMPLES": samples, **QUICK, "OUTPUT": str(tmp_path / "thesis")})
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "all of it"
+
+
+def test_a_graphical_model_leads_from_a_table_to_a_report(plugin, worker, table, tmp_path, ear):  # noqa: F811
+    """The folder of the trained model goes on to the next steps as their MODEL."""
+    import processing
+
+    chain = QgsProcessingModelAlgorithm("Own model", "chain")
+    definition = QgsProcessingParameterFile("TABLE", "Table")
+    chain.addModelParameter(definition, QgsProcessingModelParameter("TABLE"))
+    given = QgsProcessingModelChildParameterSource.fromModelParameter("TABLE")
+    value = QgsProcessingModelChildParameterSource.fromStaticValue
+    made_by = QgsProcessingModelChildParameterSource.fromChildOutput
+    samples, model = made_by("buildtrainingset", "OUTPUT"), made_by("trainmodel", "OUTPUT")
+    children = {
+        "buildtrainingset": {"TABLE": given, **{name: value(what) for name, what in SPLIT.items()}},
+        "trainmodel": {"SAMPLES": samples, **{name: value(what) for name, what in QUICK.items()}},
+        "evaluatemodel": {"MODEL": model, "SAMPLES": samples},
+        "classifysamples": {"MODEL": model, "INPUT": given},
+    }
+    for name, sources in children.items():
+        child = QgsProcessingModelChildAlgorithm(f"cropmap:{name}")
+        child.setChildId(name)
+        for parameter, source in sources.items():
+            child.addParameterSources(parameter, [source])
+        kind = {"evaluatemodel": "OUTPUT_HTML", "classifysamples": "OUTPUT"}.get(name)
+        if kind:
+            output = QgsProcessingModelOutput(name, name)
+            output.setChildId(name)
+            output.setChildOutputName(kind)
+            child.setModelOutputs({name: output})
+        chain.addChildAlgorithm(child)
+    chain.updateDestinationParameters()
+    chain.initAlgorithm()
+
+    page, classes = tmp_path / "report.html", tmp_path / "classes.csv"
+    targets = {"evaluatemodel": str(page), "classifysamples": str(classes)}
+    names = {each.name(): targets[each.description()] for each in chain.destinationParameterDefinitions()}
+    processing.run(chain, {"TABLE": str(table), **names}, feedback=ear)
+
+    assert "maize" in page.read_text()
+    assert len(classes.read_text().splitlines()) == 41
