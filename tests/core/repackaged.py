@@ -24,9 +24,9 @@ OFFSET = 1000
 
 
 def scenes_of(season: Path) -> Iterator[tuple[str, dict[str, Path]]]:
-    """Sensing time, and file by band, of each scene that `write_season` wrote."""
+    """Sensing time, and file by band, of each scene that `write_season` wrote, whatever QGIS put beside."""
     for folder in sorted(season.iterdir()):
-        yield folder.name, {path.name.split("_")[2]: path for path in sorted(folder.iterdir())}
+        yield folder.name, {path.name.split("_")[2]: path for path in sorted(folder.glob("*.tif"))}
 
 
 def pixels_of(path: Path) -> NDArray[Any]:
