@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import combinations
 
 import numpy as np
@@ -126,7 +125,7 @@ def evaluate(
         class_groups=(judgement.models[0].groups.support > 0).sum(axis=0),
         parts=tuple(parts),
         period=file.layout.period,
-        dates=tuple(seasons[0] + timedelta(days=day) for day in file.layout.days),
+        dates=file.layout.dates(seasons[0]),
         seasons=tuple(seasons),
         budgets=budgets,
         split=file.split or {},
@@ -146,9 +145,7 @@ def _check(selection: Selection, bundles: Sequence[Bundle], legend: CommonLegend
     layout = selection.file.layout
     for bundle in bundles:
         for season in selection.seasons():
-            check_samples_fit(
-                bundle, layout.bands, layout.period, [season + timedelta(days=day) for day in layout.days]
-            )
+            check_samples_fit(bundle, layout.bands, layout.period, layout.dates(season))
     if (selection.support > 0).sum() < 2:
         (there,) = _named(legend, selection.support > 0)
         raise SamplesError(

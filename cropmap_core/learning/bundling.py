@@ -22,7 +22,7 @@ from cropmap_core.samples.files import SampleFile
 
 TRAINING = "training.json"
 _SIGNATURE_SAMPLES = 20_000
-_AT_ONCE = 2048
+_AT_ONCE = 2**14  # pixel series
 _EVERYWHERE = (-180.0, -90.0, 180.0, 90.0)
 
 _CARD = """# {title}
@@ -107,14 +107,13 @@ def check_period(file: SampleFile) -> str:
 
 def _describe(file: SampleFile, made: Made, judged: CrossValidation | None, folder: Path, title: str) -> Bundle:
     seasons = _seasons(file, made)
-    days = [timedelta(days=int(day)) for day in file.layout.days]
-    first_days = tuple(f"{_in_common_year(seasons[0]) + day:%m-%d}" for day in days)
+    first_days = tuple(f"{day:%m-%d}" for day in file.layout.dates(_in_common_year(seasons[0])))
     sources = _sources(file, made)
     properties = {
         "description": f"Trained on {len(made.training)} samples of {file.path.name}.",
         "datetime": None,
         "start_datetime": f"{seasons[0]}T00:00:00Z",
-        "end_datetime": f"{seasons[-1] + days[-1]}T00:00:00Z",
+        "end_datetime": f"{file.layout.dates(seasons[-1])[-1]}T00:00:00Z",
         "cropmap:training_data": [{"name": source, "license": "not stated"} for source in sources],
         "cropmap:accuracy": {
             "method": "validation samples, which chose the epoch and the temperature",
@@ -193,7 +192,7 @@ def _signatures(file: SampleFile, made: Made, bundle: Bundle) -> dict[str, Any]:
     feed = Feed(file, made.channels, made.classes, by_pixel=True)
     values, labels, parcels = [], [], []
     of_sample = file.column("parcel").reshape(len(file), -1)[:, 0]
-    for batch in feed.batches(index, _AT_ONCE):
+    for batch in feed.batches(index, feed.samples_of(_AT_ONCE)):
         values.append(batch.x[..., 0, 0].numpy())
         labels.append(batch.target[:, 0, 0].numpy())
         parcels.append(of_sample[batch.index])

@@ -25,7 +25,7 @@ from cropmap_core.timeseries.series import REFLECTANCE_SCALE
 Indices = NDArray[np.int64]
 NO_TARGET = -1
 _BAND = re.compile("B([0-9]{2}|8A)")
-_READ_AT_ONCE = 2048
+_READ_AT_ONCE = 2**14  # pixel series
 _LEAST_STD = 5e-3  # of reflectance: what hardly varies is not blown up, nor is its noise
 
 
@@ -71,6 +71,10 @@ class Feed:
         other.mean, other.std = self.mean, self.std
         return other
 
+    def samples_of(self, series: int) -> int:
+        """How many samples hold so many pixel series at most; one at least."""
+        return max(1, series // self._file.layout.size**2)
+
     def days(self) -> Floats:
         """Days since the season's start of the dates, as a map of the same season counts them, shape (T,)."""
         first = int(self._file.column("season")[:1].astype("datetime64[D]").astype(object)[0].day)
@@ -79,8 +83,9 @@ class Feed:
     def labelled(self, index: Indices) -> tuple[Indices, NDArray[np.int64]]:
         """Those of some samples that hold labelled pixels, and how many of each class, shape (N, K)."""
         counts = np.zeros((len(index), len(self.classes)), np.int64)
-        for start in range(0, len(index), _READ_AT_ONCE):
-            some = self._file.read_labels(index[start : start + _READ_AT_ONCE])
+        at_once = self.samples_of(2**8 * _READ_AT_ONCE)  # of labels alone
+        for start in range(0, len(index), at_once):
+            some = self._file.read_labels(index[start : start + at_once])
             target = self._positions[some].reshape(len(some), -1)
             for position in range(len(self.classes)):
                 counts[start : start + len(some), position] = (target == position).sum(axis=1)
@@ -91,7 +96,7 @@ class Feed:
         """Takes mean and standard deviation of each channel from the labelled pixels of the training samples."""
         count = 0
         total, squares = np.zeros(len(self.channels)), np.zeros(len(self.channels))
-        for batch in self._file.batches(np.sort(index), _READ_AT_ONCE):
+        for batch in self._file.batches(np.sort(index), self.samples_of(_READ_AT_ONCE)):
             values, valid, target = self._prepare(batch, NO_VARIATION, np.random.default_rng(0))
             looked_at = valid & (target >= 0)[:, None]
             pixels = values.transpose(0, 1, 3, 4, 2)[looked_at].astype(np.float64)  # (P, C)

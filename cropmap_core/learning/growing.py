@@ -22,7 +22,7 @@ from models.network import Network
 
 MOST_SERIES = 200_000
 """Pixel series that trees are grown from: they take all of them at once. More are drawn from at random."""
-_AT_ONCE = 2048
+_AT_ONCE = 2**14  # pixel series
 
 Features = NDArray[np.float32]
 
@@ -69,7 +69,7 @@ def _series(
 ) -> tuple[Features, NDArray[np.int64]]:
     """Features (N, T * C) and target (N,) of labelled pixels."""
     features, targets = [], []
-    for batch in feed.batches(index, _AT_ONCE):
+    for batch in feed.batches(index, feed.samples_of(_AT_ONCE)):
         watch.progress(0.0, "")
         looked_at = (batch.target != NO_TARGET)[:, 0, 0].numpy()
         features.append(batch.x.flatten(1).numpy()[looked_at])

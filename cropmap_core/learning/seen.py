@@ -17,7 +17,7 @@ from cropmap_core.samples.files import SampleFile
 SEEN = "seen.safetensors"
 TRAINED, STEERED = 1, 2
 """Learnt from, and looked at in validation: early stopping and calibration."""
-_AT_ONCE = 4096
+_AT_ONCE = 2**14  # pixel series
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _MIXERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
@@ -65,8 +65,9 @@ def collect_seen(file: SampleFile, training: NDArray[np.int64], validation: NDAr
     role = np.concatenate([np.full(len(training), TRAINED, np.uint8), np.full(len(validation), STEERED, np.uint8)])
     index = np.concatenate([training, validation])
     marks = np.empty(len(index), np.int64)
-    for start in range(0, len(index), _AT_ONCE):
-        batch = file.read(index[start : start + _AT_ONCE])
+    at_once = max(1, _AT_ONCE // file.layout.size**2)
+    for start in range(0, len(index), at_once):
+        batch = file.read(index[start : start + at_once])
         marks[start : start + len(batch)] = fingerprints(batch.data, batch.valid)
     lonlat = np.stack([file.column("lon")[index], file.column("lat")[index]], axis=1).astype(np.float32)
     order = np.argsort(marks, kind="stable")

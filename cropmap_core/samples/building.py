@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,9 +87,10 @@ def working_folder(output: Path, inputs: Sequence[Path], parameters: Mapping[str
     told = json.dumps([states, {name: str(value) for name, value in parameters.items()}], sort_keys=True)
     mark = hashlib.sha256(told.encode()).hexdigest()[:12]
     folder = output.absolute().parent / f".{output.name}.{mark}.building"
-    for other in folder.parent.glob(f".{output.name}.*.building"):
-        if other != folder:
-            shutil.rmtree(other, ignore_errors=True)
+    own = re.compile(rf"\.{re.escape(output.name)}\.[0-9a-f]{{12}}\.building")  # and none of an output NAME.more
+    others = folder.parent.iterdir() if folder.parent.is_dir() else ()
+    for other in [each for each in others if own.fullmatch(each.name) and each != folder]:
+        shutil.rmtree(other, ignore_errors=True)
     with written_whole(output):
         folder.mkdir(parents=True, exist_ok=True)
     return folder

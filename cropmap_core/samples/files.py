@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from cropmap_core.errors import SamplesError
 from cropmap_core.samples.classes import classes_from_json
+from cropmap_core.timeseries.periods import FIRST_DAYS_OF_MONTH
 
 FORMAT = "cropmap-samples"
 VERSION = 1
@@ -54,6 +56,13 @@ class Layout:
     def shape(self) -> tuple[int, int, int, int]:
         """Shape of one sample, (T, C, H, W)."""
         return len(self.days), len(self.bands), self.size, self.size
+
+    def dates(self, first: date) -> tuple[date, ...]:
+        """The dates of the season that starts on a day: of months and their parts the first days, leap year or not."""
+        firsts = FIRST_DAYS_OF_MONTH.get(self.period or "", ())
+        found = [first + timedelta(days=day) for day in self.days]
+        near = ([day + timedelta(days=off) for off in (0, 1, -1)] for day in found)
+        return tuple(next((each for each in some if each.day in firsts), some[0]) for some in near)
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def summarize(file: SampleFile, seed: int, progress: Progress) -> Summary:
         kind=file.layout.kind,
         bands=file.layout.bands,
         period=file.layout.period,
-        dates=tuple(seasons[0] + timedelta(days=day) for day in file.layout.days),
+        dates=file.layout.dates(seasons[0]),
         seasons=seasons,
         samples=len(file),
         drawn=len(series),

@@ -13,7 +13,8 @@ from cropmap_core.errors import JobError
 FIRST_YEAR, LAST_YEAR = 2015, 2099
 FORMS = "month, half_month, dekad (from the 1st, 11th and 21st), days:N, or dates:YYYY-MM-DD,YYYY-MM-DD,..."
 """How a period may be written."""
-_FIRST_DAYS_OF_MONTH = {"month": (1,), "half_month": (1, 16), "dekad": (1, 11, 21)}
+FIRST_DAYS_OF_MONTH = {"month": (1,), "half_month": (1, 16), "dekad": (1, 11, 21)}
+"""Of periods that are months or parts of them."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def make_periods(name: str, start: date, end: date) -> Periods:
     if end < start:
         raise JobError(f"END_DATE {end} lies before START_DATE {start}.", "Swap or correct them.")
     kind, _, argument = name.partition(":")
-    if name in _FIRST_DAYS_OF_MONTH:
-        days = list(_days_of_months(_FIRST_DAYS_OF_MONTH[name], start, end))
+    if name in FIRST_DAYS_OF_MONTH:
+        days = list(_days_of_months(FIRST_DAYS_OF_MONTH[name], start, end))
     elif kind in _READERS:
         days = _READERS[kind](name, argument, start, end)
     else:

@@ -462,6 +462,11 @@ class TestKilledBuilds:
         os.utime(inputs[0], (0, 0))
         assert building.working_folder(tmp_path / "set.h5", inputs, {"folds": 4}) != other
 
+    def test_another_output_whose_name_goes_on_keeps_its_own(self, tmp_path: Path) -> None:
+        kept = building.working_folder(tmp_path / "model.v2", [], {})
+        building.working_folder(tmp_path / "model", [], {})
+        assert kept.exists()
+
 
 class TestSummary:
     @pytest.fixture(scope="class")

@@ -13,6 +13,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pandas
 import pytest
 import torch
 
@@ -20,6 +21,7 @@ from cropmap_core.classes import CropClass
 from cropmap_core.errors import JobError
 from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.predictor import Predictor
+from cropmap_core.learning import bundling, feeding, growing
 from cropmap_core.learning.feeding import Feed
 from cropmap_core.learning.fitting import Fitting
 from cropmap_core.learning.recipes import read_settings
@@ -115,6 +117,35 @@ class TestABundle:
     def test_takes_indices_as_channels(self, samples: Path, tmp_path: Path) -> None:
         assert train(samples, tmp_path / "ndvi", channels=["NDVI", "B08"], epochs=1).status == 0
         assert load_bundle(tmp_path / "ndvi").channels == ("NDVI", "B08")
+
+
+class TestALeapYear:
+    """February 2020 has a day more: the months of a season begin where they do all the same."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def sets(cls, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+        rows = long_table(count=120)
+        rows["date"] = rows["date"].map(lambda day: f"2020-{int(day[5:7]) - 2:02}-01")  # January to June
+        later = rows.assign(date=rows["date"].str.replace("2020", "2019"))
+        later["sample_id"] = "t" + later["sample_id"]
+        both = pandas.concat([rows[rows["sample_id"] < "s060"], later[later["sample_id"] >= "ts060"]])
+        folder = tmp_path_factory.mktemp("leap")
+        (folder / "both").mkdir()
+        return {"leap": build(folder, rows), "both": build(folder / "both", both)}
+
+    @pytest.mark.parametrize("which", ["leap", "both"])
+    def test_gives_the_first_days_of_months(self, which: str, sets: dict[str, Path], tmp_path: Path) -> None:
+        assert train(sets[which], tmp_path / "model", epochs=1).status == 0
+        days = load_bundle(tmp_path / "model").first_days
+        assert days[:6] == ("01-01", "02-01", "03-01", "04-01", "05-01", "06-01")
+
+    @pytest.mark.parametrize("which", ["leap", "both"])
+    def test_is_judged_like_any_other(self, which: str, sets: dict[str, Path], tmp_path: Path) -> None:
+        assert train(sets[which], tmp_path / "model", epochs=1).status == 0
+        report = tmp_path / "report.html"
+        outcome = run_here("evaluatemodel", models=[tmp_path / "model"], samples=sets[which], output_html=report)
+        assert outcome.status == 0
 
 
 class TestATraining:
@@ -249,6 +280,24 @@ class TestPatches:
             found = Predictor(bundle).probabilities(batch.data, batch.valid, file.layout.bands).argmax(axis=1) + 1
         inside = batch.label > 0
         assert (found[inside] == batch.label[inside]).mean() > 0.8
+
+    def test_are_read_by_few_where_they_are_large(
+        self, patches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is held at once is counted in pixels: 256 of them are 4 patches of 64."""
+        monkeypatch.setattr(feeding, "_READ_AT_ONCE", 256)
+        monkeypatch.setattr(growing, "_AT_ONCE", 256)
+        monkeypatch.setattr(bundling, "_AT_ONCE", 256)
+        prepare, held = Feed._prepare, []
+
+        def watched(feed: Feed, batch: Any, *more: Any) -> Any:
+            held.append(len(batch))
+            return prepare(feed, batch, *more)
+
+        monkeypatch.setattr(Feed, "_prepare", watched)
+        how = {"architecture": ["random_forest"], "hyper_parameters": ["trees=2"]}
+        assert train(patches, tmp_path / "model", **how).status == 0
+        assert max(held) == 4
 
     def test_are_turned_with_their_labels(self, patches: Path) -> None:
         """Wherever a varied patch says maize, its pixels are maize's."""
