@@ -21,7 +21,7 @@ from cropmap_core.learning.signatures import make_signatures
 from cropmap_core.samples.files import SampleFile
 
 TRAINING = "training.json"
-_SIGNATURE_SAMPLES = 20_000
+_SIGNATURE_SERIES = 100_000
 _AT_ONCE = 2**14  # pixel series
 _EVERYWHERE = (-180.0, -90.0, 180.0, 90.0)
 
@@ -187,9 +187,10 @@ def _signatures(file: SampleFile, made: Made, bundle: Bundle) -> dict[str, Any]:
     """Of the training samples, or so many of them drawn at random."""
     random = np.random.default_rng(made.members[0].recipe.seed)
     index = made.training
-    if len(index) > _SIGNATURE_SAMPLES:
-        index = np.sort(random.choice(index, _SIGNATURE_SAMPLES, replace=False))
     feed = Feed(file, made.channels, made.classes, by_pixel=True)
+    most = feed.samples_of(_SIGNATURE_SERIES)
+    if len(index) > most:
+        index = np.sort(random.choice(index, most, replace=False))
     values, labels, parcels = [], [], []
     of_sample = file.column("parcel").reshape(len(file), -1)[:, 0]
     for batch in feed.batches(index, feed.samples_of(_AT_ONCE)):

@@ -111,8 +111,8 @@ class Fitting:
         self._validation = validation
         self._device, self._folder, self._watch = device, folder, watch
         self._days = torch.from_numpy(feed.days()).to(device)
-        spatial = network.kind == "patch" or network.receptive_radius > 0
-        self._size = recipe.batch_size or _batch_size(len(self._index), spatial)
+        of_patches = feed.samples_of(2) == 1
+        self._size = recipe.batch_size or _batch_size(len(self._index), of_patches)
         self._chances = sampling_weights(counts) if recipe.balance == "sampling" else None
         weights = balanced_weights(counts.sum(axis=0)) if recipe.balance == "weights" else None
         self._class_weights = None if weights is None else torch.from_numpy(weights).to(device)
@@ -300,9 +300,9 @@ class Fitting:
         )
 
 
-def _batch_size(samples: int, spatial: bool) -> int:
+def _batch_size(samples: int, of_patches: bool) -> int:
     """So large that steps are quick, so small that few samples still make many steps."""
-    return min(_PATCH_BATCH if spatial else _PIXEL_BATCH, max(_LEAST_BATCH, samples // _STEPS_AN_EPOCH))
+    return min(_PATCH_BATCH if of_patches else _PIXEL_BATCH, max(_LEAST_BATCH, samples // _STEPS_AN_EPOCH))
 
 
 def _average(average: Weights, network: nn.Module, decay: float) -> None:

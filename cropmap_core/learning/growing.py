@@ -68,20 +68,24 @@ def _series(
     feed: Feed, index: Indices, random: np.random.Generator, watch: Watch
 ) -> tuple[Features, NDArray[np.int64]]:
     """Features (N, T * C) and target (N,) of labelled pixels."""
-    features, targets = [], []
+    features, target = np.empty((0, 0), np.float32), np.empty(0, np.int64)
+    lot, seen = np.empty(0), 0
     for batch in feed.batches(index, feed.samples_of(_AT_ONCE)):
         watch.progress(0.0, "")
         looked_at = (batch.target != NO_TARGET)[:, 0, 0].numpy()
-        features.append(batch.x.flatten(1).numpy()[looked_at])
-        targets.append(batch.target[:, 0, 0].numpy()[looked_at])
-    if not sum(map(len, targets)):
+        found = batch.x.flatten(1).numpy()[looked_at]
+        features = np.concatenate([features, found]) if seen else found
+        target = np.concatenate([target, batch.target[:, 0, 0].numpy()[looked_at]])
+        lot = np.concatenate([lot, random.random(len(found))])
+        seen += len(found)
+        if len(target) > MOST_SERIES:  # the lowest lots stay: a fair draw of all that is ever read
+            kept = np.sort(np.argpartition(lot, MOST_SERIES)[:MOST_SERIES])
+            features, target, lot = features[kept], target[kept], lot[kept]
+    if not seen:
         raise TrainingError("No labelled series was ever observed.", "Look at the training set with summarizesamples.")
-    found, target = np.concatenate(features), np.concatenate(targets)
-    if len(target) > MOST_SERIES:
-        watch.warning(f"{MOST_SERIES} of {len(target)} series are drawn at random: trees take them all at once.")
-        kept = np.sort(random.choice(len(target), MOST_SERIES, replace=False))
-        found, target = found[kept], target[kept]
-    return found, target
+    if seen > MOST_SERIES:
+        watch.warning(f"{MOST_SERIES} of {seen} series are drawn at random: trees take them all at once.")
+    return features, target
 
 
 def _logits(network: Network, features: Features, channels: int) -> Features:

@@ -28,7 +28,7 @@ from models.network import Network
 
 LARGEST_VALUE = 255
 """Class rasters are of bytes, and 0 is no class."""
-_PREDICTED_AT_ONCE = 1024
+_PREDICTED_AT_ONCE = 2**14  # pixel series
 _FEWEST_FOLDS = 3  # one to learn from, one to be steered by, one to be judged on
 
 
@@ -234,7 +234,7 @@ class Maker:
     def _predict(self, network: Network, feed: Feed, index: Indices) -> tuple[np.ndarray, np.ndarray]:
         own = feed.of(by_pixel=all(map(self._by_pixel, self._recipes)))
         patches = self._recipes[0].patches
-        found = predict(network.to(self._device), own, index, _PREDICTED_AT_ONCE, patches, self._device)
+        found = predict(network.to(self._device), own, index, own.samples_of(_PREDICTED_AT_ONCE), patches, self._device)
         network.cpu()
         return found
 

@@ -324,6 +324,14 @@ class TestTreesAndEnsembles:
         assert bundle.architecture == "tree_ensemble"
         assert share_right(bundle, samples) > 0.9
 
+    def test_trees_take_so_many_series_and_no_more(
+        self, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("cropmap_core.learning.growing.MOST_SERIES", 25)
+        outcome = train(samples, tmp_path / "trees", architecture=["random_forest"], hyper_parameters=["trees=20"])
+        assert "25 of " in outcome.texts("warning")
+        assert share_right(load_bundle(tmp_path / "trees"), samples) > 0.8
+
     def test_an_ensemble_is_the_mean_of_its_members(self, samples: Path, tmp_path: Path) -> None:
         how = {"architecture": ["tempcnn", "random_forest"], "hyper_parameters": [], "epochs": 3}
         outcome = train(samples, tmp_path / "both", **how)
