@@ -12,7 +12,7 @@ from cropmap_core.errors import JobError
 from cropmap_core.inference.bundles import check_free, load_bundle
 from cropmap_core.inference.classification import choose_device
 from cropmap_core.jobs import Job
-from cropmap_core.learning.bundling import check_period, write_bundle
+from cropmap_core.learning.bundling import period_of, write_bundle
 from cropmap_core.learning.checkpoints import CHECKPOINT
 from cropmap_core.learning.fitting import Entry, Watch
 from cropmap_core.learning.journal import Journal
@@ -118,7 +118,7 @@ def trainmodel(
         raise JobError(f"{samples} lies in OUTPUT, which is replaced.", "Write the model into a folder of its own.")
     place = choose_device(device)
     with SampleFile(samples) as file:
-        check_period(file)
+        period_of(file)
         maker = Maker(file, recipes, channels, place, base)
         folder = working_folder(output, [samples, *([base.folder] if base is not None else [])], told)
         finish = at_checkpoint == "finish"

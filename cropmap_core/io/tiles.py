@@ -18,7 +18,6 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 
-from cropmap_core.io.compiling import compiled
 from cropmap_core.io.grid import Window
 
 _DECODING_ERROR: Any = isal_zlib.error
@@ -82,6 +81,8 @@ def read_tiles(dataset: DatasetReader, layout: TileLayout, band: int, window: Wi
     Returns:
         False where that is better left to GDAL, or must be: `out` is then of no meaning.
     """
+    from cropmap_core.io.differences import undo_differences  # numba: whoever only looks at scenes does without
+
     (top, bottom), (left, right) = window.bounds_rc
     tiles = [
         (row, col)
@@ -110,7 +111,7 @@ def read_tiles(dataset: DatasetReader, layout: TileLayout, band: int, window: Wi
             cols = max(left, first_col), min(right, first_col + layout.cols)
             part = out[rows[0] - top : rows[1] - top, cols[0] - left : cols[1] - left]
             if layout.differences:
-                _undo_differences(tile, part, rows[0] - first_row, cols[0] - first_col)
+                undo_differences(tile, part, rows[0] - first_row, cols[0] - first_col)
             else:
                 part[...] = tile[rows[0] - first_row : rows[1] - first_row, cols[0] - first_col : cols[1] - first_col]
     finally:
@@ -135,20 +136,3 @@ def _bytes_at(file: int, offset: int, size: int) -> bytes:
 def _is_little_endian(path: str) -> bool:
     with open(path, "rb") as file:  # noqa: PTH123
         return file.read(2) == b"II" and np.little_endian
-
-
-@compiled
-def _undo_differences(tile: Any, out: Any, first_row: int, first_col: int) -> None:
-    """Sums up the differences of each row, and keeps the part from `first_row` and `first_col` on that `out` holds.
-
-    The sums are cut to the type's range when they are kept, as the predictor has it.
-    """
-    rows, cols = out.shape
-    for row in range(rows):
-        line, into = tile[first_row + row], out[row]
-        total = np.uint32(0)
-        for col in range(first_col):
-            total += np.uint32(line[col])
-        for col in range(cols):
-            total += np.uint32(line[first_col + col])
-            into[col] = total

@@ -91,7 +91,7 @@ def write_bundle(file: SampleFile, made: Made, judged: CrossValidation | None, f
     )
 
 
-def check_period(file: SampleFile) -> str:
+def period_of(file: SampleFile) -> str:
     """The compositing period of a training set.
 
     Raises:
@@ -134,7 +134,7 @@ def _describe(file: SampleFile, made: Made, judged: CrossValidation | None, fold
         classes=made.classes,
         first_days=first_days,
         bbox=_bbox(file, made),
-        period=check_period(file),
+        period=period_of(file),
         stride_pixels=max(1, int(made.network.patch_size) // 2) if made.network.kind == "patch" else 1,
         temperature=made.temperature,
         properties=properties,

@@ -51,14 +51,14 @@ def like_base(base: Bundle, recipe: Recipe) -> Recipe:
     """The recipe with the base's network.
 
     Raises:
-        JobError: The base is no single network, or the recipe asks for another one.
+        JobError: The base is no single network, or the recipe has hyper-parameters of its own.
     """
     if base.architecture in NOT_TRAINED_BY_STEPS:
         raise JobError(f"FROM_MODEL {base.id} cannot be trained further.", "Choose a model that is a single network.")
-    if recipe.hyper_parameters or recipe.architecture not in ("", base.architecture):
+    if recipe.hyper_parameters:
         raise JobError(
             f"FROM_MODEL {base.id} is a {base.architecture} with its own hyper-parameters.",
-            "Leave ARCHITECTURE and HYPER_PARAMETERS out.",
+            "Leave HYPER_PARAMETERS out.",
         )
     settings: Mapping[str, Any] = {k: v for k, v in base.hyper_parameters.items() if k not in ("channels", "classes")}
     return replace(recipe, architecture=base.architecture, hyper_parameters=settings)

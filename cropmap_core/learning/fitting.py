@@ -31,6 +31,7 @@ from cropmap_core.learning.feeding import NO_TARGET, Fed, Feed, Indices
 from cropmap_core.learning.losses import balanced_weights, classification_loss, sampling_weights
 from cropmap_core.learning.patches import patches_at_random
 from cropmap_core.learning.recipes import Recipe
+from cropmap_core.learning.schedule import share_of_rate
 from cropmap_core.learning.scores import Scores, confusion_matrix
 from cropmap_core.learning.validating import predict
 from models.network import Network
@@ -174,7 +175,7 @@ class Fitting:
         for step, batch in enumerate(self._batches(epoch)):
             self._done = (epoch + step / self._steps) / recipe.epochs
             self._watch.progress(self._done, "")
-            share = _share_of_rate((epoch * self._steps + step) / (recipe.epochs * self._steps), recipe.warm_up)
+            share = share_of_rate((epoch * self._steps + step) / (recipe.epochs * self._steps), recipe.warm_up)
             for group in self._optimiser.param_groups:
                 group["lr"] = recipe.learning_rate * share
             loss = self._step(batch, np.random.default_rng([recipe.seed, _DRAW, epoch, step]))
@@ -315,13 +316,6 @@ def _average(average: Weights, network: nn.Module, decay: float) -> None:
                 average[name].lerp_(tensor, 1 - decay)
             else:
                 average[name].copy_(tensor)
-
-
-def _share_of_rate(progress: float, warm_up: float) -> float:
-    """Up to 1 in the warm-up, then down to 0 along a cosine."""
-    if progress < warm_up:
-        return 0.1 + 0.9 * progress / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
 
 
 def _seed(*parts: int) -> int:

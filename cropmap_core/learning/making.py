@@ -87,9 +87,11 @@ class Maker:
         Raises:
             TrainingError: There is no labelled sample to learn from or to be steered by, or of one class only.
         """
-        classes = self._classes(training, watch)
-        feed = self._feed(classes)
-        training, counts = feed.labelled(training)
+        training, counts = self._feed(self._file.classes).labelled(training)
+        there = np.asarray(counts.any(axis=0))
+        feed = self._feed(self._classes(there, watch))
+        counts = counts[:, there]
+        classes = feed.classes
         steering, steered = feed.labelled(validation)
         if not len(steering):
             raise TrainingError(
@@ -140,10 +142,8 @@ class Maker:
         pooled = Scores(np.sum([scores.confusion for scores in by_fold], axis=0))
         return CrossValidation(tuple(numbers), tuple(by_fold), pooled)
 
-    def _classes(self, training: Indices, watch: Watch) -> tuple[CropClass, ...]:
+    def _classes(self, there: np.ndarray, watch: Watch) -> tuple[CropClass, ...]:
         """Those of the set's classes that the training samples have."""
-        _, counts = self._feed(self._file.classes).labelled(training)
-        there = counts.sum(axis=0) > 0
         classes = tuple(each for each, here in zip(self._file.classes, there, strict=True) if here)
         if len(classes) < 2:
             named = f"one class only, {classes[0].name}" if classes else "no class at all"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +14,11 @@ from torch.nn import functional
 import models
 from cropmap_core.learning.augmentation import Augmentation, Labelled, Landscape, LandscapeMaker, Reflectance
 from cropmap_core.learning.patches import patches_at_random
+from cropmap_core.learning.schedule import share_of_rate
 from cropmap_core.timeseries.formulas import INDICES
 from models.network import Network
+
+_WARM_UP = 0.1
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def train(
 def _fit(trained: Trained, maker: LandscapeMaker, recipe: Recipe) -> None:
     network = trained.network.train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _share_of_rate(step / recipe.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: share_of_rate(step / recipe.steps, _WARM_UP))
     days = torch.tensor(trained.days)
     rng = np.random.default_rng(maker.seed)
     for _ in range(recipe.steps):
@@ -127,14 +129,6 @@ def _fit(trained: Trained, maker: LandscapeMaker, recipe: Recipe) -> None:
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-
-
-def _share_of_rate(progress: float) -> float:
-    """Up to 1 in a tenth of the training, then down to 0 along a cosine."""
-    warm = 0.1
-    if progress < warm:
-        return 0.1 + 0.9 * progress / warm
-    return 0.5 * (1 + math.cos(math.pi * (progress - warm) / (1 - warm)))
 
 
 def _batch(trained: Trained, landscapes: Sequence[Landscape]) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,10 +11,9 @@ import pandas
 from numpy.typing import NDArray
 
 from cropmap_core.errors import SamplesError
-from cropmap_core.timeseries.periods import make_periods
+from cropmap_core.timeseries.periods import FIRST_DAYS_OF_MONTH, make_periods
 
 AUTO, AS_IS = "auto", "as_is"
-_DAYS_OF_MONTH = {"month": (1,), "half_month": (1, 16), "dekad": (1, 11, 21)}
 _LONGEST_SPAN_DAYS = 366
 _MOST_DATES = 400
 _MONTHS = 12
@@ -93,7 +92,9 @@ def make_season(period: str, days: Iterable[date], start: date | None, end: date
             "Give START_DATE and END_DATE of one season.",
         )
     if period == AUTO:
-        period = next((name for name, firsts in _DAYS_OF_MONTH.items() if all(d.day in firsts for d in there)), "month")
+        period = next(
+            (name for name, firsts in FIRST_DAYS_OF_MONTH.items() if all(d.day in firsts for d in there)), "month"
+        )
     if period == AS_IS:
         own = tuple(day for day in there if first <= day <= last)
         if not 0 < len(own) <= _MOST_DATES:

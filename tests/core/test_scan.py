@@ -80,3 +80,9 @@ def test_does_not_wait_for_torch(tmp_path: Path) -> None:
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "cropmap_core" in imported
     assert "torch" not in imported
+
+
+def test_a_look_at_scenes_does_without_the_slow_libraries() -> None:
+    """The dialogs wait for it."""
+    program = "import sys, cropmap_core.commands.scan; sys.exit(bool({'numba', 'torch'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=False).returncode == 0
