@@ -76,7 +76,7 @@ train-bundles:
 
 ## make lock           writes the locked requirements again (needs uv)
 lock:
-	$(LOCK) processing_provider/runtime/requirements.in -o processing_provider/runtime/requirements.txt
+	$(LOCK) --overrides processing_provider/runtime/overrides.txt processing_provider/runtime/requirements.in -o processing_provider/runtime/requirements.txt
 	$(LOCK) scripts/requirements-dev.in -o scripts/requirements-dev.txt
 	$(LOCK) scripts/requirements-qgis-tests.in -o scripts/requirements-qgis-tests.txt
 	$(LOCK) scripts/requirements-stac-tests.in -o scripts/requirements-stac-tests.txt

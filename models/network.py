@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ class Network(nn.Module, ABC):
     and a date that is valid nowhere is the same as no date.
     """
 
-    kind: ClassVar[Literal["dense", "patch"]]
+    kind: Literal["dense", "patch"]
     """`dense`: logits per pixel, `(B, K, H, W)`. `patch`: logits per patch, `(B, K)`."""
 
     channels: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +110,7 @@ class PixelNetwork(Network):
     A pixel that was never observed has an embedding of zeros.
     """
 
-    kind: ClassVar[Literal["dense", "patch"]] = "dense"
+    kind = "dense"
 
     def __init__(self, channels: int, classes: int, embedding: int, dropout: float) -> None:
         super().__init__()

@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
+from importlib import import_module
 from typing import Any
 
-from models.atlstm import AtLSTM, AtLSTMParameters
-from models.convlstm import ConvLSTM, ConvLSTMParameters
-from models.ensemble import Ensemble, EnsembleParameters
-from models.hybrid_cnn import HybridCNN, HybridCNNParameters
-from models.ltae import LTAE, LTAEParameters
-from models.network import Network
-from models.rnn import RNN, RNNParameters
-from models.tempcnn import TempCNN, TempCNNParameters
-from models.transformer import Transformer, TransformerParameters
-from models.tree_ensemble import TreeEnsemble, TreeEnsembleParameters
+import torch
 
-ARCHITECTURES: dict[str, tuple[type[Any], type[Network]]] = {
-    "convlstm": (ConvLSTMParameters, ConvLSTM),
-    "hybrid_cnn": (HybridCNNParameters, HybridCNN),
-    "tempcnn": (TempCNNParameters, TempCNN),
-    "rnn": (RNNParameters, RNN),
-    "atlstm": (AtLSTMParameters, AtLSTM),
-    "transformer": (TransformerParameters, Transformer),
-    "ltae": (LTAEParameters, LTAE),
-    "ensemble": (EnsembleParameters, Ensemble),
-    "tree_ensemble": (TreeEnsembleParameters, TreeEnsemble),
-}
-"""Name to the dataclass of its hyper-parameters and the network itself."""
+from models.network import Network
+
+
+class Architectures(Mapping[str, tuple[type[Any], type[Network]]]):
+    """Name to the dataclass of its hyper-parameters and the network itself, imported when asked for.
+
+    A process that runs one network does not wait for the libraries of all others.
+
+    Args:
+        networks: Name to the module in `models` and the class there; its dataclass has `Parameters` behind its name.
+    """
+
+    def __init__(self, networks: Mapping[str, tuple[str, str]]) -> None:
+        self._networks = dict(networks)
+
+    def __getitem__(self, architecture: str) -> tuple[type[Any], type[Network]]:
+        module_name, network = self._networks[architecture]
+        module = import_module(f"models.{module_name}")
+        return getattr(module, f"{network}Parameters"), getattr(module, network)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._networks)
+
+    def __len__(self) -> int:
+        return len(self._networks)
+
+
+ARCHITECTURES = Architectures(
+    {
+        "convlstm": ("convlstm", "ConvLSTM"),
+        "hybrid_cnn": ("hybrid_cnn", "HybridCNN"),
+        "tempcnn": ("tempcnn", "TempCNN"),
+        "rnn": ("rnn", "RNN"),
+        "atlstm": ("atlstm", "AtLSTM"),
+        "transformer": ("transformer", "Transformer"),
+        "ltae": ("ltae", "LTAE"),
+        "ensemble": ("ensemble", "Ensemble"),
+        "tree_ensemble": ("tree_ensemble", "TreeEnsemble"),
+    }
+)
+
+
+def describe(architecture: str, **hyper_parameters: Any) -> Network:
+    """A network without weights, to ask what kind it is and how far it sees; as `build`."""
+    with torch.device("meta"):
+        return build(architecture, **hyper_parameters)
 
 
 def build(architecture: str, **hyper_parameters: Any) -> Network:

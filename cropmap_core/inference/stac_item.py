@@ -104,7 +104,7 @@ def _input(bundle: Bundle) -> dict[str, Any]:
 
 
 def _output(bundle: Bundle) -> dict[str, Any]:
-    dense = models.ARCHITECTURES[bundle.architecture][1].kind == "dense"
+    dense = models.describe(bundle.architecture, **bundle.hyper_parameters).kind == "dense"
     return {
         "name": "crop class",
         "description": "Logits in the order of the classes; their softmax gives probabilities",

@@ -253,8 +253,7 @@ class Maker:
         """Whether a pixel's class depends on that pixel alone."""
         if recipe.grows_trees:
             return True
-        with torch.device("meta"):
-            network = models.build(recipe.architecture, **{**recipe.hyper_parameters, "channels": 1, "classes": 2})
+        network = _described(recipe)
         return network.kind == "dense" and not network.receptive_radius
 
     def _check_kind(self, recipe: Recipe) -> None:
@@ -263,12 +262,16 @@ class Maker:
                 f"{recipe.architecture} looks at the pixels around, and {self._file.path} holds single pixels.",
                 "Make the training set with KIND=patch, or choose an architecture that works by pixel, like tempcnn.",
             )
-        dense = recipe.grows_trees or models.ARCHITECTURES[recipe.architecture][1].kind == "dense"
+        dense = recipe.grows_trees or _described(recipe).kind == "dense"
         if len(self._recipes) > 1 and not dense:
             raise JobError(
                 f"{recipe.architecture} gives a patch one class: it cannot be a member of an ensemble.",
                 "Choose architectures that classify every pixel.",
             )
+
+
+def _described(recipe: Recipe) -> Network:
+    return models.describe(recipe.architecture, **{**recipe.hyper_parameters, "channels": 1, "classes": 2})
 
 
 def members_of(recipe: Recipe, architectures: Sequence[str], count: int) -> tuple[Recipe, ...]:

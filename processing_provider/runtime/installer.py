@@ -126,7 +126,7 @@ def _build(building: str, base: str, choices: Choices, feedback) -> None:
     feedback.setProgress(5)
     pip = _Pip(python_in(building), choices, feedback)
     feedback.setProgressText("Installing the locked packages")
-    status, last_lines = pip.install(["--require-hashes", "-r", _REQUIREMENTS], choices.index_url, (5, 55))
+    status, last_lines = pip.install(["--no-deps", "--require-hashes", "-r", _REQUIREMENTS], choices.index_url, (5, 55))
     if status != 0:
         raise _pip_failed("the locked packages", last_lines)
     torch = choices.torch
