@@ -8,6 +8,7 @@ from monai.networks.nets import densenet as monai_densenet
 from monai.networks.nets import efficientnet as monai_efficientnet
 from monai.networks.nets import resnet as monai_resnet
 from torch import Tensor, nn
+from torch.nn import functional
 
 import models.per_date
 from models import build, describe
@@ -103,6 +104,43 @@ def test_order_of_the_same_images_matters_without_date_channels(variant: str) ->
     x, dates, valid = season()
     for order in ([2, 4, 0, 1, 3], [0, 2, 1, 3, 4]):  # two neighbours that change places are enough
         assert (made(x[:, order], dates, valid) - made(x, dates, valid)).abs().max() > 1e-4
+
+
+def share_right(variant: str, patches: Tensor, classes: Tensor, valid: Tensor) -> float:
+    """Of the second half of the patches, after 60 steps on the first."""
+    made = network(variant, dropout=0.0, date_harmonics=0).train()
+    count, times = patches.shape[:2]
+    dates, half = (torch.arange(times) * 10.0).expand(count, times), count // 2
+    optimiser = torch.optim.Adam(made.parameters(), lr=5e-3)
+    for _ in range(60):
+        loss = functional.cross_entropy(made(patches[:half], dates[:half], valid[:half]), classes[:half])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        found = made.eval()(patches[half:], dates[half:], valid[half:]).argmax(dim=1)
+    return float((found == classes[half:]).float().mean())
+
+
+@pytest.mark.parametrize("variant", IN_ORDER)
+def test_learns_what_the_order_of_the_dates_alone_tells(variant: str) -> None:
+    """Green before bare, and bare before green, with clouds between."""
+    torch.manual_seed(3)
+    classes = torch.arange(64) % 2
+    level = torch.linspace(-1, 1, 8) * (1 - 2 * classes.view(-1, 1))  # (64, 8)
+    patches = level.view(64, 8, 1, 1, 1) + 0.3 * torch.randn(64, 8, CHANNELS, 5, 5)
+    assert share_right(variant, patches, classes, torch.rand(64, 8, 5, 5) > 0.3) > 0.9
+
+
+@pytest.mark.parametrize("variant", [*PER_DATE, *IN_ORDER])
+def test_learns_what_the_texture_alone_tells(variant: str) -> None:
+    """Rows and columns, of the same values."""
+    torch.manual_seed(3)
+    classes = torch.arange(64) % 2
+    rows = (torch.arange(9) % 2 * 2.0 - 1).view(9, 1).expand(9, 9)
+    texture = torch.stack([rows, rows.T])[classes].view(64, 1, 1, 9, 9)
+    patches = texture + 0.3 * torch.randn(64, 2, CHANNELS, 9, 9)
+    assert share_right(variant, patches, classes, torch.ones(64, 2, 9, 9, dtype=torch.bool)) > 0.9
 
 
 @pytest.mark.parametrize("variant", ["cnn3d", "hybrid"])
