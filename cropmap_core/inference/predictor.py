@@ -22,7 +22,7 @@ from cropmap_core.timeseries.temperatures import Temperatures
 
 PATCHES_AT_ONCE = 1024
 _PIXELS_AT_ONCE = 2**16
-_COMMON_YEAR = 2001
+_COMMON_YEAR = 2017
 
 Progress = Callable[[float], None]
 

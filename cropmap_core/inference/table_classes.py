@@ -123,9 +123,9 @@ def classify_rows(
     """Classifies samples, of which all rows must be there.
 
     Rows of a period are composited by their median. Of the seasons a sample gets the first one, that is the one of
-    finest periods, in which it was observed in at least half of those that lie between its first and last; else the
-    last. A sample with valid rows in the seasons of several years is classified by the one in which most periods were
-    observed, of equals by the latest.
+    finest periods, in which it was observed in more than half of those that lie between its first and last; else
+    the last. A sample with valid rows in the seasons of several years is classified by the one in which most periods
+    were observed, of equals by the latest.
 
     Args:
         rows: As `read_rows` gives them, of the bands that the model needs.
@@ -150,7 +150,7 @@ def classify_rows(
         usable &= year == chosen[sample]
         data, valid = composite_rows(values[usable], sample[usable], time[usable], (len(ids), len(season.dates)))
         observed = valid[:, :, 0, 0]
-        taken = left & (_share_between(observed) >= _SHARE if number + 1 < len(seasons) else True)
+        taken = left & (_share_between(observed) > _SHARE if number + 1 < len(seasons) else True)
         several += int(with_choice[taken].sum())
         some = np.flatnonzero(taken & observed.any(axis=1))
         reached = reach(season)
@@ -196,9 +196,9 @@ def reach_of(dates: Collection[date], whole: bool) -> Callable[[Season], Mask]:
 
 
 def _share_between(observed: Mask) -> NDArray[np.float64]:
-    """Of the dates between a sample's first and last observation, ends included, the share that was observed."""
+    """Observations by dates between a sample's first and last: 1 without a gap, 1/2 where every other is one."""
     first, last = observed.argmax(axis=1), observed.shape[1] - 1 - observed[:, ::-1].argmax(axis=1)
-    share: NDArray[np.float64] = observed.sum(axis=1) / np.maximum(last - first + 1, 1)
+    share: NDArray[np.float64] = (observed.sum(axis=1) - 1) / np.maximum(last - first, 1)
     return share
 
 
