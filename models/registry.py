@@ -39,6 +39,8 @@ class Architectures(Mapping[str, tuple[type[Any], type[Network]]]):
 ARCHITECTURES = Architectures(
     {
         "convlstm": ("convlstm", "ConvLSTM"),
+        "convrnn": ("convrnn", "ConvRNN"),
+        "utae": ("utae", "UTAE"),
         "hybrid_cnn": ("hybrid_cnn", "HybridCNN"),
         "tempcnn": ("tempcnn", "TempCNN"),
         "rnn": ("rnn", "RNN"),
