@@ -41,6 +41,7 @@ ARCHITECTURES = Architectures(
         "convlstm": ("convlstm", "ConvLSTM"),
         "convrnn": ("convrnn", "ConvRNN"),
         "utae": ("utae", "UTAE"),
+        "attention_unet3d": ("attention_unet3d", "AttentionUNet3D"),
         "hybrid_cnn": ("hybrid_cnn", "HybridCNN"),
         "tempcnn": ("tempcnn", "TempCNN"),
         "rnn": ("rnn", "RNN"),

@@ -27,6 +27,7 @@ SMALL = {
     "convrnn": {"hidden": (6, 8)},
     "convrnn gru": {"hidden": (6, 8), "cell": "gru"},
     "utae": {"widths": (8, 8, 16), "heads": 4, "keys": 3},
+    "attention_unet3d": {"widths": (6, 8, 10)},
     "tempcnn": {"hidden": (8, 8, 8), "dense": 12, "heads": 2},
     "rnn": {"hidden": 6, "layers": 2},
     "atlstm": {"hidden": 6},

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from models import build
+from models.attention_unet3d import ObservedVoxelNorm
 from models.convolutional_recurrence import farthest
 from models.convrnn import ConvGRUCell, ConvSTARCell
 from models.hybrid_cnn import PUBLISHED
@@ -16,7 +17,7 @@ from models.unet import double, receptive_radius
 from models.utae import UTAE
 from tests.core.test_networks import assert_same, network, season, with_holes
 
-LEVELS = ("hybrid_cnn", "hybrid_cnn published", "utae")
+LEVELS = ("hybrid_cnn", "hybrid_cnn published", "utae", "attention_unet3d")
 RECURRENT = ("convlstm dense", "convrnn", "convrnn gru")
 
 
@@ -48,6 +49,9 @@ def sees(made: Network, times: int = 2) -> int:
         ("utae", {"widths": (8, 8)}),
         ("utae", {}),
         ("utae", {"convolutions": 2}),
+        ("attention_unet3d", {"widths": (8, 8)}),
+        ("attention_unet3d", {}),
+        ("attention_unet3d", {"widths": (8, 8, 8, 8)}),
     ],
 )
 def test_receptive_radius_is_exact(architecture: str, hyper_parameters: dict[str, object]) -> None:
@@ -60,9 +64,9 @@ def test_receptive_radius_is_exact(architecture: str, hyper_parameters: dict[str
 
 
 def test_radius_of_the_published_design() -> None:
-    assert (
-        receptive_radius(5, 2, "bilinear") == build("hybrid_cnn", channels=4, classes=51, **PUBLISHED).receptive_radius
-    )
+    published = build("hybrid_cnn", channels=4, classes=51, **PUBLISHED)
+    assert published.receptive_radius == receptive_radius(5, 2, "bilinear") == 122
+    assert (published.stride, published.halo) == (16, 128)
 
 
 @pytest.mark.parametrize("architecture", RECURRENT)
@@ -154,6 +158,16 @@ def test_a_date_that_is_valid_nowhere_moves_no_statistic(architecture: str) -> N
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("architecture", [*LEVELS, *RECURRENT])
+def test_samples_of_a_batch_have_their_own_dates(architecture: str) -> None:
+    """Together with one that was observed at all dates, a sample of two dates is what it is alone."""
+    made = network(architecture)
+    x, dates, valid = season(batch=2)
+    valid[1, [0, 1, 3, 5]] = False
+    assert_same(made(x, dates, valid)[1:], made(x[1:, [2, 4]], dates[1:, [2, 4]], valid[1:, [2, 4]]))
+
+
+@torch.no_grad()
 def test_bilinear_doubling_is_that_of_torch_and_zero_beyond_the_edge() -> None:
     features = torch.randn(2, 3, 5, 4)
     expected = functional.interpolate(functional.pad(features, (1, 1, 1, 1)), scale_factor=2, mode="bilinear")
@@ -220,9 +234,9 @@ def test_patch_convlstm_averages_the_dense_one() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("architecture", [*RECURRENT, "utae"])
+@pytest.mark.parametrize("architecture", [*RECURRENT, "utae", "attention_unet3d"])
 def test_each_pixel_drops_its_own_missing_dates(architecture: str) -> None:
-    """Alone, a pixel with a cloudy date is one that never had that date; never observed, it is the last layer's bias."""
+    """Alone, a pixel with a cloudy date is one that never had that date; never observed, it is zero."""
     made = network(architecture)
     x, dates, valid = season(times=4, height=1, width=1)
     without = made(x[:, [0, 2, 3]], dates[:, [0, 2, 3]], valid[:, [0, 2, 3]])
@@ -302,3 +316,10 @@ def test_utae_shares_the_weights_of_a_cloud_among_the_other_dates() -> None:
     assert_same(clouded[:, :, others, 1, 1].sum(dim=2), torch.ones(1, 4))
     assert (clouded[:, :, 3, 0, 0] > 0).all()
     assert clear[:, :, 3, 1, 1].min() > 0
+
+
+def test_attention_unet3d_has_no_normalisation_that_takes_clouds_for_data() -> None:
+    kinds = (nn.BatchNorm1d, nn.BatchNorm3d, nn.InstanceNorm3d)
+    norms = [module for module in network("attention_unet3d").modules() if isinstance(module, kinds)]
+    assert len(norms) == 2 * 3 + 2 * (3 + 1 + 1)  # a pair per level; gate, transposed and merging convolution
+    assert all(isinstance(norm, ObservedVoxelNorm) for norm in norms)
