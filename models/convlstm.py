@@ -39,7 +39,7 @@ class ConvLSTMParameters:
     """Share of pooled features dropped in training."""
     dense: bool = False
     """Classifies each pixel by its own last hidden state, not the patch by their mean."""
-    reach: int = 8
+    reach: int = 12
     """If dense: pixels around a block that are read with it. What lies farther off still seeps in, date by date, where
     a season has more than `reach` - cells + 1 dates, and is then left out."""
 

@@ -38,7 +38,7 @@ class ConvRNNParameters:
     """Frequencies of the date channels; 0 leaves the dates to their order."""
     dropout: float = 0.2
     """Share of features dropped before the last layer in training."""
-    reach: int = 8
+    reach: int = 12
     """Pixels around a block that are read with it. What lies farther off still seeps in, date by date, where a season
     has more than `reach` - cells + 1 dates, and is then left out."""
 

@@ -348,7 +348,7 @@ def test_seed_decides_the_weights(architecture: str) -> None:
 @pytest.mark.parametrize(
     ("architecture", "hyper_parameters", "message"),
     [
-        ("perceptron", {}, "known are atlstm, convlstm, "),
+        ("perceptron", {}, "known are atlstm, "),
         ("convlstm", {"channels": 3}, "missing: classes. It takes channels, classes, patch_size, hidden"),
         ("convlstm", {"channels": 3, "classes": 2, "layers": 2}, "unknown: layers. It takes channels"),
         ("convlstm", {"channels": 3, "classes": 2, "patch_size": 4}, "odd number of at most 65"),
