@@ -3,7 +3,9 @@
 A state passes to the next pixel at each date and in each cell, so that a pixel sees `farthest` pixels around it: the
 number of dates decides, and nothing bounds it. What came from far has been through many gates by then, and little of it
 is left. Dense networks of such cells therefore state a hyper-parameter `reach` as their receptive radius: exact for
-seasons of up to `reach` - cells + 1 dates, and beyond that an approximation whose error is measured and not proven.
+seasons of up to `reach` - cells + 1 dates, and beyond that an approximation whose error is measured and not proven. Of
+two cells that had learnt to tell noisy fields of 12 pixels apart by looking around, blocks gave probabilities that were
+off by up to 0.72 with a reach of 2, 0.0034 with 8 and 0.0004 with 12, in seasons of 12 and 36 dates.
 """
 
 from __future__ import annotations
