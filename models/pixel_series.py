@@ -35,6 +35,11 @@ class PixelSeries:
         season = date_channels(self.days, harmonics) * self.valid.unsqueeze(-1)
         return torch.cat([self.values, season], dim=-1)
 
+    def at_their_dates(self, weights: Tensor, times: int) -> Tensor:
+        """Weights of the observations, shape (N, heads, T), each at its date of `times`, zero at all others."""
+        places = self.order.unsqueeze(1).expand(weights.shape)
+        return weights.new_zeros(*weights.shape[:2], times).scatter(2, places, weights)
+
 
 def pixel_series(values: Tensor, days: Tensor, valid: Tensor) -> PixelSeries:
     """Drops the dates at which a pixel was not observed.
@@ -168,9 +173,7 @@ class AttentiveNetwork(PixelNetwork):
         batch, times, _, height, width = x.shape
 
         def weights(series: PixelSeries) -> Tensor:
-            found = self.attend(series)[1]
-            places = series.order.unsqueeze(1).expand(found.shape)
-            return found.new_zeros(len(found), self.heads, times).scatter(2, places, found).flatten(1)
+            return series.at_their_dates(self.attend(series)[1], times).flatten(1)
 
         unseen = torch.zeros(self.heads * times, device=x.device)
         x = x.masked_fill(~valid.unsqueeze(2), 0.0)

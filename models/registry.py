@@ -39,6 +39,9 @@ class Architectures(Mapping[str, tuple[type[Any], type[Network]]]):
 ARCHITECTURES = Architectures(
     {
         "convlstm": ("convlstm", "ConvLSTM"),
+        "convrnn": ("convrnn", "ConvRNN"),
+        "utae": ("utae", "UTAE"),
+        "attention_unet3d": ("attention_unet3d", "AttentionUNet3D"),
         "hybrid_cnn": ("hybrid_cnn", "HybridCNN"),
         "resnet": ("resnet", "ResNet"),
         "densenet": ("densenet", "DenseNet"),

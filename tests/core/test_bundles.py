@@ -186,7 +186,7 @@ def test_bad_json_is_named(bundle: Bundle, name: str, content: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("mlm:architecture", "oracle", "unknown architecture 'oracle'; known are atlstm, convlstm, "),
+        ("mlm:architecture", "oracle", "unknown architecture 'oracle'; known are atlstm, "),
         ("mlm:architecture", None, "mlm:architecture is None"),
         ("mlm:hyperparameters", {"channels": 3, "classes": 2, "layers": 2}, "unknown: layers"),
         ("mlm:hyperparameters", {"channels": 3, "classes": 3}, "lists 2 classes; its network has 3"),
