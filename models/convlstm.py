@@ -107,7 +107,7 @@ class ConvLSTM(Network):
         ]
         for t in range(times):
             observed = valid[:, t]
-            if not observed.any():
+            if not torch.compiler.is_exporting() and not observed.any():
                 continue
             features = x[:, t]
             for layer, cell in enumerate(self._cells()):

@@ -45,8 +45,10 @@ ARCHITECTURES = Architectures(
         "atlstm": ("atlstm", "AtLSTM"),
         "transformer": ("transformer", "Transformer"),
         "ltae": ("ltae", "LTAE"),
+        "hybrid": ("hybrid", "Hybrid"),
         "ensemble": ("ensemble", "Ensemble"),
         "tree_ensemble": ("tree_ensemble", "TreeEnsemble"),
+        "feature_trees": ("feature_trees", "FeatureTrees"),
     }
 )
 

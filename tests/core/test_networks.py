@@ -27,6 +27,12 @@ SMALL = {
     "atlstm": {"hidden": 6},
     "transformer": {"width": 16, "heads": 2, "layers": 2},
     "ltae": {"width": 16, "heads": 4, "keys": 3, "dense": 12},
+    "hybrid": {
+        "members": (
+            {"architecture": "transformer", "hyper_parameters": {"width": 16, "heads": 2, "layers": 1}},
+            {"architecture": "atlstm", "hyper_parameters": {"hidden": 6}},
+        )
+    },
 }
 ARCHITECTURES = tuple(SMALL)
 WITH_DATE_CHANNELS = tuple(
@@ -34,7 +40,7 @@ WITH_DATE_CHANNELS = tuple(
 )
 SETS_OF_DATED_OBSERVATIONS = ("transformer", "ltae")
 ATTENTIVE = tuple(name for name in SMALL if issubclass(models.ARCHITECTURES[name][1], AttentiveNetwork))
-SEES_PIXELS_ALONE = ("tempcnn", "rnn", "atlstm", "transformer", "ltae")
+SEES_PIXELS_ALONE = ("tempcnn", "rnn", "atlstm", "transformer", "ltae", "hybrid")
 
 
 def network(architecture: str, seed: int = 0, **hyper_parameters: object) -> Network:
