@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -25,16 +27,20 @@ def made_of_networks(name: str, combine: str = "stacked") -> Network:
 
 def ensemble(combine: str, architectures: tuple[str, ...] = ("tempcnn", "rnn")) -> Network:
     """Of networks as they are elsewhere in the tests; its correction, if it has one, is drawn at random."""
-    told = [{"architecture": name, "hyper_parameters": SMALL[name], "temperature": 1.5} for name in architectures]
+    return ensemble_of({name: network(name, seed=number) for number, name in enumerate(architectures)}, combine)
+
+
+def ensemble_of(members: Mapping[str, Network], combine: str) -> Network:
+    """Of networks of `SMALL`, by architecture."""
+    told = [{"architecture": name, "hyper_parameters": SMALL[name], "temperature": 1.5} for name in members]
     made = models.build("ensemble", channels=CHANNELS, classes=CLASSES, members=told, combine=combine)
     state = made.state_dict()
-    for number, name in enumerate(architectures):
-        own = network(name, seed=number).state_dict()
-        state.update({f"members.{number}.{key}": tensor for key, tensor in own.items()})
+    for number, member in enumerate(members.values()):
+        state.update({f"members.{number}.{key}": tensor for key, tensor in member.state_dict().items()})
     torch.manual_seed(4)
     state.update({key: torch.randn(state[key].shape) / 4 for key in state if key.startswith("correction.")})
     made.load_state_dict(state)
-    return made
+    return made.eval()
 
 
 def trees_on_series(times: int = TIMES) -> TreeEnsemble:
@@ -45,7 +51,7 @@ def trees_on_series(times: int = TIMES) -> TreeEnsemble:
 def feature_trees(encoder: str = "tempcnn") -> FeatureTrees:
     """A forest on the embedding of a network of random weights."""
     encoding = network(encoder)
-    x, dates, valid = (part.flatten(0, 0) for part in season(batch=40, height=1, width=1))
+    x, dates, valid = season(batch=40, height=1, width=1)
     with torch.no_grad():
         features = encoding.features(x, dates, valid)[:, :, 0, 0].numpy()
     positions = np.arange(len(features)) % CLASSES
@@ -54,6 +60,7 @@ def feature_trees(encoder: str = "tempcnn") -> FeatureTrees:
 
 
 def assemble_feature_trees(architecture: str, encoding: Network, trees: TreeEnsemble) -> FeatureTrees:
+    """A network of `SMALL`, and trees on its embedding."""
     own = {"architecture": architecture, "hyper_parameters": SMALL[architecture]}
     return FeatureTrees.of(own, encoding, trees)
 
