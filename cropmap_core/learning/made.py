@@ -14,6 +14,7 @@ from cropmap_core.learning.feeding import Indices
 from cropmap_core.learning.fitting import Entry
 from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.scores import Scores
+from cropmap_core.learning.stacking import Stacking
 from models.network import Network
 from models.tree_ensemble import TreeEnsemble
 
@@ -86,6 +87,9 @@ class Made:
     """Samples that it was steered by."""
     counts: NDArray[np.int64]
     """Labelled pixels that it has learnt from, by class."""
+    stacking: Stacking | None = None
+    """Of a stacked ensemble, how it corrects the mean of its members; temperature and validation are then of
+    cross-fitted predictions."""
 
 
 @dataclass(frozen=True)

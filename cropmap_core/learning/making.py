@@ -22,8 +22,10 @@ from cropmap_core.learning.growing import grow
 from cropmap_core.learning.made import CrossValidation, Made, Member
 from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.scores import Scores, confusion_matrix
+from cropmap_core.learning.stacking import MOST_PIXELS, Stacking, hear, parts_of, stack
 from cropmap_core.learning.validating import predict
 from cropmap_core.samples.files import PIXEL, UNUSED, SampleFile
+from models.ensemble import COMBINATIONS, Ensemble
 from models.network import Network
 
 LARGEST_VALUE = 255
@@ -41,9 +43,10 @@ class Maker:
         channels: Bands and indices that they take; all bands of the set if none is named.
         device: Where to compute.
         base: A model to go on from; None to begin anew.
+        combine: How an ensemble is made of its members, `mean` or `stacked`.
 
     Raises:
-        JobError: A recipe does not suit samples of this kind, or an ensemble.
+        JobError: A recipe does not suit samples of this kind, or an ensemble; or there is nothing to stack.
         MissingBandError: A band that a channel is made of is not in the set.
         TrainingError: A class cannot be put into a class raster.
         IncompatibleModelError: The base takes other channels.
@@ -56,8 +59,15 @@ class Maker:
         channels: Sequence[str],
         device: torch.device,
         base: Bundle | None = None,
+        combine: str = COMBINATIONS[0],
     ) -> None:
-        self._file, self._device, self._base = file, device, base
+        self._file, self._device, self._base, self._combine = file, device, base, combine
+        if combine not in COMBINATIONS:
+            raise JobError(f"COMBINE is '{combine}'.", f"Choose one of {', '.join(COMBINATIONS)}.")
+        if combine != COMBINATIONS[0] and len(recipes) < 2:
+            raise JobError(
+                f"COMBINE is {combine}, and the model has a single member.", "Give several, or leave COMBINE out."
+            )
         self._recipes = tuple(recipes if base is None else (like_base(base, each) for each in recipes))
         self.channels = tuple(channels or (file.layout.bands if base is None else base.channels))
         if base is not None and self.channels != base.channels:
@@ -186,6 +196,7 @@ class Maker:
         first = members[0]
         network, architecture, settings = first.network, first.architecture, {**first.hyper_parameters, **sizes}
         temperature, scores = first.temperature, first.validation
+        stacking: Stacking | None = None
         if len(members) > 1:
             told = [
                 {
@@ -195,15 +206,17 @@ class Maker:
                 }
                 for each in members
             ]
-            architecture, settings = "ensemble", {"members": told, **sizes}
+            architecture, settings = "ensemble", {"members": told, "combine": self._combine, **sizes}
             network = models.build(architecture, **settings)
-            states = {
-                f"members.{number}.{name}": tensor
-                for number, each in enumerate(members)
-                for name, tensor in each.network.state_dict().items()
-            }
+            states = network.state_dict()
+            for number, each in enumerate(members):
+                states |= {f"members.{number}.{name}": tensor for name, tensor in each.network.state_dict().items()}
             network.load_state_dict(states)
-            logits, target = self._predict(network.eval(), feed, steering)
+            stacking = self._stack(network.eval(), feed, steering)
+            if stacking is None:
+                logits, target = self._predict(network, feed, steering)
+            else:
+                logits, target = stacking.logits, stacking.target
             temperature = find_temperature(logits, target)
             scores = Scores(confusion_matrix(target, logits.argmax(axis=1), len(feed.classes)))
         return Made(
@@ -220,7 +233,21 @@ class Maker:
             training,
             steering,
             counts,
+            stacking,
         )
+
+    def _stack(self, network: Network, feed: Feed, steering: Indices) -> Stacking | None:
+        """Fits the correction of a stacked ensemble, and gives it to the network."""
+        if not isinstance(network, Ensemble) or network.correction is None:
+            return None
+        own = feed.of(by_pixel=all(map(self._by_pixel, self._recipes)))
+        heard = hear(network.to(self._device), own, steering, own.samples_of(_PREDICTED_AT_ONCE), self._device)
+        network.cpu()
+        seed = self._recipes[0].seed
+        heard = heard.some(MOST_PIXELS, seed)
+        found = stack(heard, parts_of(self._file, heard.sample, seed), network.classes)
+        network.correction.load_state_dict({"weight": found.weight, "bias": found.bias})
+        return found
 
     def _judge(self, made: Made, index: Indices) -> Scores:
         """Of the set's classes, those that the model does not know included: they are always wrong."""

@@ -57,7 +57,7 @@ PARAMETERS = {
     "summarizesamples": "SAMPLES [PARCELS] OUTPUT_HTML [OUTPUT_SUSPICIOUS] [OUTPUT_PARCELS]",
     "evaluatemodel": "MODEL SAMPLES SET [OTHER_MODELS] ALLOW_SEEN GROUP SEED DEVICE OUTPUT_HTML [OUTPUT_JSON] "
     "[OUTPUT_ERRORS]",
-    "trainmodel": "SAMPLES ARCHITECTURE [CHANNELS] EPOCHS CROSS_VALIDATE [ENSEMBLE] MEMBERS [FROM_MODEL] "
+    "trainmodel": "SAMPLES ARCHITECTURE [CHANNELS] EPOCHS CROSS_VALIDATE [ENSEMBLE] MEMBERS COMBINE [FROM_MODEL] "
     "[HYPER_PARAMETERS] BALANCE LOSS [AUGMENTATION] BATCH_SIZE LEARNING_RATE WEIGHT_DECAY LABEL_SMOOTHING PATIENCE "
     "AVERAGING PRECISION AT_CHECKPOINT [TITLE] SEED DEVICE OUTPUT [TENSORBOARD]",
     "runtimeinfo": "",
@@ -110,6 +110,7 @@ DEFAULTS = {
     "EPOCHS": 30,
     "CROSS_VALIDATE": False,
     "MEMBERS": 1,
+    "COMBINE": "mean",
     "BALANCE": "none",
     "LOSS": "cross_entropy",
     "BATCH_SIZE": 0,
@@ -252,6 +253,7 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
     assert judging["group"]["enum"] == vocabulary.EVALUATED_GROUPS
     training = definitions["trainmodel"]["properties"]
     assert training["architecture"]["items"]["enum"] == vocabulary.ARCHITECTURES
+    assert training["combine"]["enum"] == vocabulary.COMBINATIONS
     assert training["loss"]["enum"] == vocabulary.LOSSES
     assert training["balance"]["enum"] == vocabulary.BALANCES
     assert training["precision"]["enum"] == vocabulary.PRECISIONS
