@@ -15,6 +15,7 @@ from cropmap_core.learning.fitting import Entry
 from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.scores import Scores
 from cropmap_core.learning.stacking import Stacking
+from models.feature_trees import FeatureTrees
 from models.network import Network
 from models.tree_ensemble import TreeEnsemble
 
@@ -40,11 +41,16 @@ class Member:
     @property
     def architecture(self) -> str:
         """A name in `models.ARCHITECTURES`."""
+        if isinstance(self.network, FeatureTrees):
+            return "feature_trees"
         return "tree_ensemble" if isinstance(self.network, TreeEnsemble) else self.recipe.architecture
 
     @property
     def hyper_parameters(self) -> dict[str, Any]:
         """Those of the architecture but channels and classes."""
+        if isinstance(self.network, FeatureTrees):
+            made_of = self.network.hyper_parameters
+            return {"encoder": dict(made_of.encoder), "trees": dict(made_of.trees)}
         if not isinstance(self.network, TreeEnsemble):
             return dict(self.recipe.hyper_parameters)
         return {name: value for name, value in asdict(self.network.sizes).items() if name not in _OF_ALL_NETWORKS}

@@ -18,7 +18,7 @@ from cropmap_core.learning.checkpoints import CHECKPOINT
 from cropmap_core.learning.feeding import Feed, Indices, check_channels
 from cropmap_core.learning.fine_tuning import like_base, take_over
 from cropmap_core.learning.fitting import Fitting, Watch
-from cropmap_core.learning.growing import grow
+from cropmap_core.learning.growing import Encoder, grow
 from cropmap_core.learning.made import CrossValidation, Made, Member
 from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.scores import Scores, confusion_matrix
@@ -30,6 +30,7 @@ from models.network import Network
 
 LARGEST_VALUE = 255
 """Class rasters are of bytes, and 0 is no class."""
+_FITTED = 0.9  # share of the time of trees on features that their network takes
 _PREDICTED_AT_ONCE = 2**14  # pixel series
 _FEWEST_FOLDS = 3  # one to learn from, one to be steered by, one to be judged on
 
@@ -176,13 +177,18 @@ class Maker:
         watch: Watch,
     ) -> Member:
         own = feed.of(by_pixel=self._by_pixel(recipe))
-        if recipe.grows_trees:
-            fitted, loader_share = grow(own, training[0], steering, recipe, watch), 0.0
+        steps, loader_share = recipe.by_steps, 0.0
+        if steps is None:
+            fitted = grow(own, training[0], steering, recipe, watch)
         else:
+            seen = watch if steps is recipe else watch.between(0.0, _FITTED)
             fitting = Fitting(
-                self._network(recipe, feed.classes), own, training, steering, recipe, self._device, folder, watch
+                self._network(steps, feed.classes), own, training, steering, steps, self._device, folder, seen
             )
             fitted, loader_share = fitting.run(), fitting.loader_share
+        if steps is not None and recipe.grows_trees:
+            encoder = Encoder(steps, fitted, self._device)
+            fitted = grow(own, training[0], steering, recipe, watch.between(_FITTED, 1.0), encoder)
         scores = Scores(confusion_matrix(fitted.target, fitted.logits.argmax(axis=1), len(feed.classes)))
         temperature = find_temperature(fitted.logits, fitted.target)
         return Member(
@@ -278,18 +284,21 @@ class Maker:
 
     def _by_pixel(self, recipe: Recipe) -> bool:
         """Whether a pixel's class depends on that pixel alone."""
-        if recipe.grows_trees:
+        steps = recipe.by_steps
+        if steps is None:
             return True
-        network = _described(recipe)
+        network = _described(steps)
         return network.kind == "dense" and not network.receptive_radius
 
     def _check_kind(self, recipe: Recipe) -> None:
+        steps = recipe.by_steps
         if self._file.layout.kind == PIXEL and not self._by_pixel(recipe):
+            name = (steps or recipe).architecture
             raise JobError(
-                f"{recipe.architecture} looks at the pixels around, and {self._file.path} holds single pixels.",
+                f"{name} looks at the pixels around, and {self._file.path} holds single pixels.",
                 "Make the training set with KIND=patch, or choose an architecture that works by pixel, like tempcnn.",
             )
-        dense = recipe.grows_trees or _described(recipe).kind == "dense"
+        dense = steps is None or _described(steps).kind == "dense"
         if len(self._recipes) > 1 and not dense:
             raise JobError(
                 f"{recipe.architecture} gives a patch one class: it cannot be a member of an ensemble.",
