@@ -27,6 +27,10 @@ from models.network import Network
 _TRACED = 3  # samples or series of the example; 0 and 1 would be taken for constants
 
 
+class NotExportableError(ValueError):
+    """A network does what a program cannot, mostly branch on values; holds the first line of torch's complaint."""
+
+
 class SeriesHead(nn.Module):
     """A dense network that sees each pixel alone, on N pixel series.
 
@@ -104,6 +108,7 @@ def export_program(
 
     Raises:
         ValueError: The network is in training mode.
+        NotExportableError: Its code has branches or shapes that depend on values.
     """
     if network.training:
         raise ValueError("the network is in training mode; call eval() first")
@@ -120,4 +125,8 @@ def export_program(
     any_number = {0: Dim("samples", min=1)}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*_flat_weights")  # LSTMs list their weights twice: they are one
-        return export(module.eval(), example, dynamic_shapes=(any_number, any_number, any_number))
+        try:
+            return export(module.eval(), example, dynamic_shapes=(any_number, any_number, any_number))
+        except Exception as error:  # torch raises many kinds, none of them documented
+            first, _, _ = str(error).strip().partition("\n")
+            raise NotExportableError(first or type(error).__name__) from error

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import io
+import json
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.export import load, save
 
 import models
-from models.exporting import export_program, sees_pixels_alone
+from cropmap_core.commands.exporting import DESCRIPTION
+from cropmap_core.inference.bundles import Bundle
+from cropmap_core.inference.channels import sample_channels
+from cropmap_core.inference.predictor import Predictor
+from models.exporting import NotExportableError, export_program, sees_pixels_alone
 from models.network import Network
 from tests.core.made_of_networks import MADE_OF_NETWORKS, made_of_networks
+from tests.core.seam import run_here
 from tests.core.test_networks import CHANNELS, CLASSES, SMALL, network, season, with_holes
 
 NOT_EXPORTED: tuple[str, ...] = ()
@@ -111,6 +121,84 @@ def test_normalisation_and_calibration_are_part_of_the_program(name: str) -> Non
     assert expected.shape[1] == CLASSES
 
 
+def test_branches_on_values_are_refused_by_name() -> None:
+    class Branching(Network):
+        kind, channels, classes = "dense", CHANNELS, CLASSES
+
+        def logits(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
+            return x[:, 0] if x.sum() > 0 else x[:, 1]
+
+        def embed(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
+            return self.logits(x, dates, valid)
+
+    with pytest.raises(NotExportableError, match=r"\w+"):
+        export_program(Branching().eval(), times=6)
+
+
 def test_a_network_in_training_is_refused() -> None:
     with pytest.raises(ValueError, match=r"call eval\(\)"):
         export_program(network("tempcnn").train(), times=6)
+
+
+class TestTheCommand:
+    def test_writes_what_says_the_same_as_the_predictor(self, tiny_bundle: Bundle, tmp_path: Path) -> None:
+        """Of reflectance as it is measured, of which nothing is filled: it was observed everywhere."""
+        output = tmp_path / "model.pt2"
+        outcome = run_here("exportmodel", model=tiny_bundle.folder, output=output, size=5)
+        assert outcome.status == 0, outcome.last
+        extra = {DESCRIPTION: ""}
+        program = load(str(output), extra_files=extra).module()
+        described = json.loads(extra[DESCRIPTION])
+        bands = tiny_bundle.reflectance_bands
+        times = len(tiny_bundle.first_days)
+        data = np.random.default_rng(0).integers(200, 4000, (3, times, len(bands), 5, 5)).astype(np.int16)
+        valid = np.ones((3, times, 5, 5), bool)
+        predictor = Predictor(tiny_bundle)
+        channels, there = sample_channels(data, valid, bands, tiny_bundle.channels)
+        days = torch.tensor(described["days"]).expand(3, -1)
+        x, observed = torch.from_numpy(channels), torch.from_numpy(there.copy())
+        if predictor.by_patch:
+            expected = predictor._forward(tiny_bundle.normalise(channels), there, np.float32(described["days"]))
+            found = program(x, days, observed)
+        else:
+            expected = torch.from_numpy(predictor.probabilities(data, valid, bands))
+            if list(described["output"].values()) == [[-1, 3]]:
+                series = x.permute(0, 3, 4, 1, 2).flatten(0, 2), observed.permute(0, 2, 3, 1).flatten(0, 2)
+                found = program(series[0], days.repeat_interleave(25, dim=0), series[1])
+                found = found.view(3, 5, 5, -1).movedim(-1, 1)
+            else:
+                found = program(x, days, observed)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+        assert [each["name"] for each in described["classes"]] == ["Maize", "Grass", "Potatoes"]
+
+    def test_is_a_command_line(self, hybrid_bundle: Bundle, tmp_path: Path) -> None:
+        output = tmp_path / "model.pt2"
+        asked = ["--model", str(hybrid_bundle.folder), "--output", str(output), "--size", "8"]
+        done = subprocess.run(
+            [sys.executable, "-m", "cropmap_core", "export-model", *asked],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert output.is_file()
+        assert [path.name for path in tmp_path.iterdir()] == ["model.pt2"]
+
+    def test_leaves_nothing_behind_that_is_not_whole(
+        self, hybrid_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def half(program: object, path: Path, extra_files: object) -> None:
+            Path(path).write_bytes(b"half")
+            raise OSError("no space left")
+
+        monkeypatch.setattr("torch.export.save", half)
+        (tmp_path / "model.pt2").write_text("as it was")
+        outcome = run_here("exportmodel", model=hybrid_bundle.folder, output=tmp_path / "model.pt2")
+        assert outcome.status != 0
+        assert [path.name for path in tmp_path.iterdir()] == ["model.pt2"]
+        assert (tmp_path / "model.pt2").read_text() == "as it was"
+
+    def test_of_another_file_name_is_refused(self, hybrid_bundle: Bundle, tmp_path: Path) -> None:
+        outcome = run_here("exportmodel", model=hybrid_bundle.folder, output=tmp_path / "model.onnx")
+        assert outcome.code == "JobError"
