@@ -22,7 +22,7 @@ from cropmap_core.inference.channels import sample_channels
 from cropmap_core.inference.predictor import Predictor
 from models.exporting import NotExportableError, export_program, sees_pixels_alone
 from models.network import Network
-from tests.core.made_of_networks import MADE_OF_NETWORKS, made_of_networks
+from tests.core.made_of_networks import MADE_OF_NETWORKS, ensemble, feature_trees, made_of_networks
 from tests.core.seam import run_here
 from tests.core.test_networks import CHANNELS, CLASSES, SMALL, network, season, with_holes
 
@@ -94,6 +94,15 @@ def test_fewer_dates_are_dates_that_are_valid_nowhere(name: str) -> None:
         torch.cat([valid, torch.zeros_like(valid[:, :2])], dim=1),
     )
     torch.testing.assert_close(said(program, there, longer), there(x, dates, valid), rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("made_of", [ensemble("stacked", ("tempcnn", "hybrid_cnn")), feature_trees("hybrid_cnn")])
+def test_what_is_made_of_a_network_that_sees_around_is_exported_whole(made_of: Network) -> None:
+    assert not sees_pixels_alone(made_of)
+    program = export_program(made_of, times=6, height=7, width=6).module()
+    example = with_holes(width=6)
+    torch.testing.assert_close(program(*example), made_of(*example), rtol=0, atol=1e-4)
 
 
 @torch.no_grad()
@@ -182,8 +191,28 @@ class TestTheCommand:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        assert output.is_file()
         assert [path.name for path in tmp_path.iterdir()] == ["model.pt2"]
+
+    def test_makes_what_runs_without_cropmap(self, tiny_bundle: Bundle, tmp_path: Path) -> None:
+        output = tmp_path / "model.pt2"
+        assert run_here("exportmodel", model=tiny_bundle.folder, output=output, size=5).status == 0
+        program = (
+            "import sys, torch; given = {'cropmap.json': ''}; "
+            "program = torch.export.load(sys.argv[1], extra_files=given).module(); "
+            "import json; shapes = json.loads(given['cropmap.json'])['inputs'].values(); "
+            "x, days, valid = (torch.ones([4, *shape[1:]]) for shape in shapes); "
+            "print(program(x, days, valid.bool()).sum(dim=1).flatten()[0].item()); "
+            "assert not {'models', 'cropmap_core'} & set(sys.modules)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", program, str(output)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert float(done.stdout) == pytest.approx(1.0)
 
     def test_leaves_nothing_behind_that_is_not_whole(
         self, hybrid_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
