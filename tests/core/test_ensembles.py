@@ -200,6 +200,7 @@ class TestTraining:
         assert outcome.status == 0, outcome.last
         bundle = load_bundle(tmp_path / "both")
         assert bundle.hyper_parameters["combine"] == "stacked"
+        assert "cross-fitted" in bundle.properties["cropmap:accuracy"]["method"]
         assert bundle.network().correction.weight.shape == (2, 4)
         told = json.loads((tmp_path / "both" / "training.json").read_text())["stacking"]
         assert told["fitted_on"].startswith("validation samples")
