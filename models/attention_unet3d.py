@@ -11,9 +11,6 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -22,10 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.network import Network, date_channels, require_fraction, require_integers
-from models.temporal_convolutions import ObservedBatchNorm
-
-Shape = tuple[int, ...]
-_OBSERVED: ContextVar[dict[Shape, Tensor]] = ContextVar("observed voxels by the (H, W) of a level")
+from models.observed_monai import observing, see_observed_only
 
 
 @dataclass(frozen=True)
@@ -52,14 +46,6 @@ class AttentionUNet3DParameters:
             raise ValueError(f"widths is {self.widths}; expected the channels of at least two levels")
 
 
-class ObservedVoxelNorm(ObservedBatchNorm):
-    """`ObservedBatchNorm` inside a network that hands on features only: it looks up where they were observed."""
-
-    def forward(self, features: Tensor) -> Tensor:  # type: ignore[override]
-        """Shape (B, C, T, H, W) to the same."""
-        return super().forward(features, _OBSERVED.get()[tuple(features.shape[-2:])])
-
-
 class AttentionUNet3D(Network):
     """Features of every date, averaged over the dates at which a pixel was observed, are classified."""
 
@@ -81,7 +67,7 @@ class AttentionUNet3D(Network):
             strides=((1, 2, 2),) * (levels - 1),  # type: ignore[arg-type] # MONAI hands each on to a convolution
         )
         self.unet = unet.model[:2]  # its last layer classifies each date; ours comes behind the mean
-        _replace_norms(self.unet)
+        see_observed_only(self.unet)
         self.dropout = nn.Dropout(parameters.dropout)
         self.classify = nn.Conv2d(parameters.widths[0], parameters.classes, 1)
 
@@ -96,7 +82,7 @@ class AttentionUNet3D(Network):
         x, valid = functional.pad(x, edges), functional.pad(valid, edges)  # False beyond the edge
         mask = valid.unsqueeze(1).to(x.dtype)  # (B, 1, T, H', W')
         season = date_channels(dates, self.date_harmonics).transpose(1, 2)[..., None, None]  # (B, 2n, T, 1, 1)
-        with _observed_at_each_level(valid, self.stride):
+        with observing(valid):
             features = self.unet(torch.cat([x.transpose(1, 2), mask, season * mask], dim=1))  # (B, D, T, H', W')
         mean: Tensor = (features * mask).sum(dim=2) / mask.sum(dim=2).clamp(min=1)
         return mean[..., :height, :width]
@@ -124,26 +110,3 @@ def receptive_radius(levels: int) -> int:
             first, last = 2 * (first - 1) - 1, 2 * (last + 1) + 1
         radius = max(radius, pixel - first + 2, last + 2 - pixel)  # ... and the two of the finest level
     return radius
-
-
-def _replace_norms(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        if isinstance(child, (nn.BatchNorm3d, nn.InstanceNorm3d)):
-            setattr(module, name, ObservedVoxelNorm(child.num_features))
-        else:
-            _replace_norms(child)
-
-
-@contextmanager
-def _observed_at_each_level(valid: Tensor, stride: int) -> Iterator[None]:
-    """Inside it, the normalisations know where their level was observed; `valid` has the shape (B, T, H, W)."""
-    observed = {tuple(valid.shape[-2:]): valid}
-    mask = valid.float()
-    while stride > 1:
-        mask, stride = functional.max_pool2d(mask, 2), stride // 2
-        observed[tuple(mask.shape[-2:])] = mask.bool()
-    token = _OBSERVED.set(observed)
-    try:
-        yield
-    finally:
-        _OBSERVED.reset(token)

@@ -43,24 +43,30 @@ ARCHITECTURES = Architectures(
         "utae": ("utae", "UTAE"),
         "attention_unet3d": ("attention_unet3d", "AttentionUNet3D"),
         "hybrid_cnn": ("hybrid_cnn", "HybridCNN"),
+        "resnet": ("resnet", "ResNet"),
+        "densenet": ("densenet", "DenseNet"),
+        "efficientnet": ("efficientnet", "EfficientNet"),
+        "lrcn": ("lrcn", "LRCN"),
+        "cnn3d": ("cnn3d", "CNN3D"),
         "tempcnn": ("tempcnn", "TempCNN"),
         "rnn": ("rnn", "RNN"),
         "atlstm": ("atlstm", "AtLSTM"),
         "transformer": ("transformer", "Transformer"),
         "ltae": ("ltae", "LTAE"),
+        "hierarchical": ("hierarchical", "Hierarchical"),
         "ensemble": ("ensemble", "Ensemble"),
         "tree_ensemble": ("tree_ensemble", "TreeEnsemble"),
     }
 )
 
 
-def describe(architecture: str, **hyper_parameters: Any) -> Network:
+def describe(architecture: str, /, **hyper_parameters: Any) -> Network:
     """A network without weights, to ask what kind it is and how far it sees; as `build`."""
     with torch.device("meta"):
         return build(architecture, **hyper_parameters)
 
 
-def build(architecture: str, **hyper_parameters: Any) -> Network:
+def build(architecture: str, /, **hyper_parameters: Any) -> Network:
     """Makes an untrained network.
 
     Args:

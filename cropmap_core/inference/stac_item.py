@@ -17,7 +17,17 @@ import torch
 import models
 from cropmap_core.classes import CropClass
 from cropmap_core.errors import JobError, ModelBundleError
-from cropmap_core.inference.bundle_types import CARD, ITEM, RESTORE, SIGNATURES, WEIGHTS, Bundle
+from cropmap_core.inference.bundle_types import (
+    CALENDAR,
+    CARD,
+    ITEM,
+    RESTORE,
+    SIGNATURES,
+    THERMAL,
+    WEIGHTS,
+    Accepts,
+    Bundle,
+)
 from cropmap_core.inference.seasons import check_first_days
 from cropmap_core.timeseries.formulas import INDICES
 from cropmap_core.timeseries.periods import make_periods
@@ -58,6 +68,12 @@ def item_of_bundle(bundle: Bundle, parameters: int) -> dict[str, Any]:
             "cropmap:first_days": list(bundle.first_days),
             "cropmap:stride_pixels": bundle.stride_pixels,
             "cropmap:temperature": bundle.temperature,
+            "cropmap:positions": bundle.positions,
+            "cropmap:accepts": {
+                "periods": list(bundle.accepts.periods),
+                "fewest": bundle.accepts.fewest,
+                "optional": [list(some) for some in bundle.accepts.optional],
+            },
         },
         "assets": {
             "model": {
@@ -121,6 +137,7 @@ def _output(bundle: Bundle) -> dict[str, Any]:
                 "title": crop.name,
                 "description": crop.description or crop.name,
                 "color_hint": crop.color.lstrip("#").upper(),
+                **({"cropmap:parents": list(crop.parents)} if crop.parents else {}),
             }
             for crop in bundle.classes
         ],
@@ -152,6 +169,9 @@ def bundle_from_item(item: Mapping[str, Any], folder: Path) -> Bundle:
     _require(stride >= 1, path, f"cropmap:stride_pixels is {stride}")
     temperature = properties.get("cropmap:temperature", 1.0)
     _require(_is_number(temperature) and temperature > 0, path, f"cropmap:temperature is {temperature!r}")
+    positions = properties.get("cropmap:positions", CALENDAR)
+    _require(positions in (CALENDAR, THERMAL), path, f"cropmap:positions is {positions!r}")
+    accepts = _accepts(properties.get("cropmap:accepts", {}), path)
     return Bundle(
         id=_field(item, "id", str, path),
         title=_field(properties, "title", str, path),
@@ -167,8 +187,27 @@ def bundle_from_item(item: Mapping[str, Any], folder: Path) -> Bundle:
         period=period,
         stride_pixels=stride,
         temperature=float(temperature),
+        positions=positions,
+        accepts=accepts,
         properties=properties,
     )
+
+
+def _accepts(told: Any, path: Path) -> Accepts:
+    _require(isinstance(told, dict), path, f"cropmap:accepts is {told!r}")
+    periods, fewest, optional = told.get("periods", []), told.get("fewest", 0), told.get("optional", [])
+    lists = isinstance(optional, list) and all(isinstance(some, list) for some in optional)
+    texts = isinstance(periods, list) and all(isinstance(name, str) for name in periods)
+    _require(
+        texts
+        and lists
+        and all(isinstance(name, str) for some in optional for name in some)
+        and type(fewest) is int
+        and fewest >= 0,
+        path,
+        f"cropmap:accepts is {told!r}",
+    )
+    return Accepts(tuple(periods), fewest, tuple(tuple(some) for some in optional))
 
 
 def _classes(output: Mapping[str, Any], path: Path) -> tuple[CropClass, ...]:
@@ -180,7 +219,14 @@ def _classes(output: Mapping[str, Any], path: Path) -> tuple[CropClass, ...]:
         _require(1 <= value <= _LARGEST_VALUE, path, f"class value {value} is not within 1-{_LARGEST_VALUE}")
         _require(re.fullmatch("[0-9A-Fa-f]{6}", color) is not None, path, f"color_hint of class {value} is '{color}'")
         name = _field(entry, "name", str, path)
-        classes.append(CropClass(value, name, f"#{color.lower()}", _field(entry, "description", str, path)))
+        parents = entry.get("cropmap:parents", [])
+        _require(
+            isinstance(parents, list) and all(isinstance(each, str) for each in parents),
+            path,
+            f"cropmap:parents of class {value} are {parents!r}",
+        )
+        description = _field(entry, "description", str, path)
+        classes.append(CropClass(value, name, f"#{color.lower()}", description, tuple(parents)))
     _require(bool(classes), path, "it has no class")
     for what, found in (("value", [str(c.value) for c in classes]), ("name", [c.name for c in classes])):
         twice = sorted({each for each in found if found.count(each) > 1})
