@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from monai.networks.nets.attentionunet import AttentionUnet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.network import Network, date_channels, require_fraction, require_integers
+from models.network import Network, require_fraction, require_integers
 from models.observed_monai import observing, see_observed_only
+from models.per_date import image_channels, images, observed_dates
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class AttentionUNet3D(Network):
         self.receptive_radius = receptive_radius(levels)
         unet = AttentionUnet(
             spatial_dims=3,
-            in_channels=parameters.channels + 1 + 2 * parameters.date_harmonics,
+            in_channels=image_channels(parameters.channels, parameters.date_harmonics),
             out_channels=1,
             channels=parameters.widths,
             strides=((1, 2, 2),) * (levels - 1),  # type: ignore[arg-type] # MONAI hands each on to a convolution
@@ -77,26 +77,14 @@ class AttentionUNet3D(Network):
 
     def embed(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        x, dates, valid = dates_first(x, dates, valid)
+        x, dates, valid = observed_dates(x, dates, valid)
         edges = (0, -width % self.stride, 0, -height % self.stride)
         x, valid = functional.pad(x, edges), functional.pad(valid, edges)  # False beyond the edge
-        mask = valid.unsqueeze(1).to(x.dtype)  # (B, 1, T, H', W')
-        season = date_channels(dates, self.date_harmonics).transpose(1, 2)[..., None, None]  # (B, 2n, T, 1, 1)
         with observing(valid):
-            features = self.unet(torch.cat([x.transpose(1, 2), mask, season * mask], dim=1))  # (B, D, T, H', W')
-        mean: Tensor = (features * mask).sum(dim=2) / mask.sum(dim=2).clamp(min=1)
+            features = self.unet(images(x, dates, valid, self.date_harmonics).transpose(1, 2))  # (B, D, T, H', W')
+        where = valid.unsqueeze(1).to(x.dtype)  # (B, 1, T, H', W')
+        mean: Tensor = (features * where).sum(dim=2) / where.sum(dim=2).clamp(min=1)
         return mean[..., :height, :width]
-
-
-def dates_first(x: Tensor, dates: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each sample without the dates that are valid nowhere; behind the dates of those with fewer nothing is valid."""
-    there = valid.flatten(2).any(dim=2)  # (B, T)
-    if there.all():
-        return x, dates, valid
-    longest = max(int(there.sum(dim=1).max()), 1)
-    order = torch.argsort(~there, dim=1, stable=True)[:, :longest]  # (B, T')
-    sample = torch.arange(len(x), device=x.device).unsqueeze(1)
-    return x[sample, order], dates[sample, order], valid[sample, order]
 
 
 def receptive_radius(levels: int) -> int:
