@@ -73,7 +73,7 @@ class ConvolutionalRecurrence(nn.ModuleList):
         states: list[State] = [(x.new_zeros(batch, c.hidden, height, width),) * c.images for c in cells]
         for t in range(times):
             observed = valid[:, t]
-            if not observed.any():
+            if not torch.compiler.is_exporting() and not observed.any():
                 continue
             features = x[:, t]
             for layer, cell in enumerate(cells):

@@ -54,8 +54,10 @@ ARCHITECTURES = Architectures(
         "transformer": ("transformer", "Transformer"),
         "ltae": ("ltae", "LTAE"),
         "hierarchical": ("hierarchical", "Hierarchical"),
+        "hybrid": ("hybrid", "Hybrid"),
         "ensemble": ("ensemble", "Ensemble"),
         "tree_ensemble": ("tree_ensemble", "TreeEnsemble"),
+        "feature_trees": ("feature_trees", "FeatureTrees"),
     }
 )
 

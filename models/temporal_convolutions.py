@@ -17,7 +17,7 @@ class ObservedBatchNorm(nn.BatchNorm1d):
 
     def forward(self, features: Tensor, observed: Tensor) -> Tensor:  # type: ignore[override]
         """Normalises `features` of shape (N, C, ...) where `observed`, of shape (N, ...), is True."""
-        if observed.all() and (not self.training or observed.numel() > 1):
+        if not torch.compiler.is_exporting() and observed.all() and (not self.training or observed.numel() > 1):
             return super().forward(features)
         if not self.training or int(observed.sum()) < 2:  # a single value has no variance
             normalised = functional.batch_norm(

@@ -73,7 +73,8 @@ class EncoderLayer(nn.Module):
         count, times, width = features.shape
         split = self.queries_keys_values(features).view(count, times, 3, self.heads, -1)
         queries, keys, values = split.permute(2, 0, 3, 1, 4)  # each (N, heads, T, width / heads)
-        seen = None if valid.all() else valid[:, None, None, :]  # (N, 1, 1, T): every query sees the observed keys
+        whole = not torch.compiler.is_exporting() and bool(valid.all())
+        seen = None if whole else valid[:, None, None, :]  # (N, 1, 1, T): every query sees the observed keys
         mixed = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
         return mixed.transpose(1, 2).reshape(count, times, width)
 

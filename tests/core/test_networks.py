@@ -38,6 +38,12 @@ SMALL = {
     "efficientnet": {"stages": 3},
     "lrcn": {"widths": (6, 8), "hidden": 10},
     "cnn3d": {"widths": (6, 8)},
+    "hybrid": {
+        "members": (
+            {"architecture": "transformer", "hyper_parameters": {"width": 16, "heads": 2, "layers": 1}},
+            {"architecture": "atlstm", "hyper_parameters": {"hidden": 6}},
+        )
+    },
 }
 """An architecture, with a word behind it where there is another configuration of it."""
 ARCHITECTURES = tuple(SMALL)
@@ -48,7 +54,7 @@ SETS_OF_DATED_OBSERVATIONS = ("transformer", "ltae")
 ATTENTIVE = tuple(name for name in SMALL if issubclass(models.ARCHITECTURES[name.split()[0]][1], AttentiveNetwork))
 LEAST_STEPS = {"efficientnet": 80}
 """Its loss is small after 10 steps; the running statistics of its many batch norms follow in some 60 more."""
-SEES_PIXELS_ALONE = ("tempcnn", "rnn", "atlstm", "transformer", "ltae")
+SEES_PIXELS_ALONE = ("tempcnn", "rnn", "atlstm", "transformer", "ltae", "hybrid")
 
 
 def network(architecture: str, seed: int = 0, **hyper_parameters: object) -> Network:
