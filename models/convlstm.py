@@ -19,9 +19,6 @@ from models.convolutional_recurrence import ConvolutionalCell, ConvolutionalRecu
 from models.network import Network, require_fraction, require_integers
 from models.per_date import require_patch_size
 
-PIXELS_AT_ONCE = {"cpu": 2**15, "cuda": 2**19}
-"""Pixels of patches seen together outside training, by device; at least one patch."""
-
 
 @dataclass(frozen=True)
 class ConvLSTMParameters:
@@ -108,17 +105,8 @@ class ConvLSTM(Network):
         return logits
 
     def embed(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
-        if self.kind == "dense":
-            states: Tensor = self.cells(x, dates, valid)  # (B, hidden, H, W)
-            return states
-        at_once = len(x)
-        if not self.training:
-            at_once = max(1, PIXELS_AT_ONCE.get(x.device.type, 2**15) // valid[0, 0].numel())
-        some = [slice(start, start + at_once) for start in range(0, len(x), at_once)]
-        return torch.cat([self._mean(x[part], dates[part], valid[part]) for part in some])
-
-    def _mean(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
-        """Of the last hidden state of the observed pixels, shape (B, hidden)."""
         states: Tensor = self.cells(x, dates, valid)  # (B, hidden, H, W)
+        if self.kind == "dense":
+            return states
         seen = valid.any(dim=1, keepdim=True)  # (B, 1, H, W)
         return (states * seen).sum(dim=(2, 3)) / seen.sum(dim=(2, 3)).clamp(min=1)  # (B, hidden)

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models import build
-from models.convlstm import PIXELS_AT_ONCE
 from models.convolutional_recurrence import farthest
 from models.convrnn import ConvGRUCell, ConvSTARCell
 from models.hybrid_cnn import PUBLISHED
@@ -225,15 +224,6 @@ def test_convlstm_averages_over_observed_pixels_only() -> None:
     both[..., 1] = both[..., 5] = True
     average = (lstm(x, dates, one) + lstm(x, dates, other)) / 2
     assert_same(lstm(x, dates, both), average)
-
-
-@torch.no_grad()
-def test_convlstm_of_many_large_patches_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    lstm = network("convlstm")
-    seen = season(batch=5)
-    at_once = lstm(*seen)
-    monkeypatch.setitem(PIXELS_AT_ONCE, "cpu", 100)  # two patches of 7 x 7
-    assert_same(lstm(*seen), at_once)
 
 
 @torch.no_grad()
