@@ -11,21 +11,15 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 
-import torch
 from monai.networks.nets.attentionunet import AttentionUnet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.network import Network, date_channels, require_fraction, require_integers
-from models.temporal_convolutions import ObservedBatchNorm
-
-Shape = tuple[int, ...]
-_OBSERVED: ContextVar[dict[Shape, Tensor]] = ContextVar("observed voxels by the (H, W) of a level")
+from models.network import Network, require_fraction, require_integers
+from models.observed_monai import observing, see_observed_only
+from models.per_date import image_channels, images, observed_dates
 
 
 @dataclass(frozen=True)
@@ -52,14 +46,6 @@ class AttentionUNet3DParameters:
             raise ValueError(f"widths is {self.widths}; expected the channels of at least two levels")
 
 
-class ObservedVoxelNorm(ObservedBatchNorm):
-    """`ObservedBatchNorm` inside a network that hands on features only: it looks up where they were observed."""
-
-    def forward(self, features: Tensor) -> Tensor:  # type: ignore[override]
-        """Shape (B, C, T, H, W) to the same."""
-        return super().forward(features, _OBSERVED.get()[tuple(features.shape[-2:])])
-
-
 class AttentionUNet3D(Network):
     """Features of every date, averaged over the dates at which a pixel was observed, are classified."""
 
@@ -75,13 +61,13 @@ class AttentionUNet3D(Network):
         self.receptive_radius = receptive_radius(levels)
         unet = AttentionUnet(
             spatial_dims=3,
-            in_channels=parameters.channels + 1 + 2 * parameters.date_harmonics,
+            in_channels=image_channels(parameters.channels, parameters.date_harmonics),
             out_channels=1,
             channels=parameters.widths,
             strides=((1, 2, 2),) * (levels - 1),  # type: ignore[arg-type] # MONAI hands each on to a convolution
         )
         self.unet = unet.model[:2]  # its last layer classifies each date; ours comes behind the mean
-        _replace_norms(self.unet)
+        see_observed_only(self.unet)
         self.dropout = nn.Dropout(parameters.dropout)
         self.classify = nn.Conv2d(parameters.widths[0], parameters.classes, 1)
 
@@ -91,26 +77,14 @@ class AttentionUNet3D(Network):
 
     def embed(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        x, dates, valid = dates_first(x, dates, valid)
+        x, dates, valid = observed_dates(x, dates, valid)
         edges = (0, -width % self.stride, 0, -height % self.stride)
         x, valid = functional.pad(x, edges), functional.pad(valid, edges)  # False beyond the edge
-        mask = valid.unsqueeze(1).to(x.dtype)  # (B, 1, T, H', W')
-        season = date_channels(dates, self.date_harmonics).transpose(1, 2)[..., None, None]  # (B, 2n, T, 1, 1)
-        with _observed_at_each_level(valid, self.stride):
-            features = self.unet(torch.cat([x.transpose(1, 2), mask, season * mask], dim=1))  # (B, D, T, H', W')
-        mean: Tensor = (features * mask).sum(dim=2) / mask.sum(dim=2).clamp(min=1)
+        with observing(valid):
+            features = self.unet(images(x, dates, valid, self.date_harmonics).transpose(1, 2))  # (B, D, T, H', W')
+        where = valid.unsqueeze(1).to(x.dtype)  # (B, 1, T, H', W')
+        mean: Tensor = (features * where).sum(dim=2) / where.sum(dim=2).clamp(min=1)
         return mean[..., :height, :width]
-
-
-def dates_first(x: Tensor, dates: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each sample without the dates that are valid nowhere; behind the dates of those with fewer nothing is valid."""
-    there = valid.flatten(2).any(dim=2)  # (B, T)
-    if there.all():
-        return x, dates, valid
-    longest = max(int(there.sum(dim=1).max()), 1)
-    order = torch.argsort(~there, dim=1, stable=True)[:, :longest]  # (B, T')
-    sample = torch.arange(len(x), device=x.device).unsqueeze(1)
-    return x[sample, order], dates[sample, order], valid[sample, order]
 
 
 def receptive_radius(levels: int) -> int:
@@ -124,26 +98,3 @@ def receptive_radius(levels: int) -> int:
             first, last = 2 * (first - 1) - 1, 2 * (last + 1) + 1
         radius = max(radius, pixel - first + 2, last + 2 - pixel)  # ... and the two of the finest level
     return radius
-
-
-def _replace_norms(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        if isinstance(child, (nn.BatchNorm3d, nn.InstanceNorm3d)):
-            setattr(module, name, ObservedVoxelNorm(child.num_features))
-        else:
-            _replace_norms(child)
-
-
-@contextmanager
-def _observed_at_each_level(valid: Tensor, stride: int) -> Iterator[None]:
-    """Inside it, the normalisations know where their level was observed; `valid` has the shape (B, T, H, W)."""
-    observed = {tuple(valid.shape[-2:]): valid}
-    mask = valid.float()
-    while stride > 1:
-        mask, stride = functional.max_pool2d(mask, 2), stride // 2
-        observed[tuple(mask.shape[-2:])] = mask.bool()
-    token = _OBSERVED.set(observed)
-    try:
-        yield
-    finally:
-        _OBSERVED.reset(token)

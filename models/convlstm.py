@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from models.convolutional_recurrence import ConvolutionalCell, ConvolutionalRecurrence, State
 from models.network import Network, require_fraction, require_integers
-
-LARGEST_PATCH = 65
+from models.per_date import require_patch_size
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,10 @@ class ConvLSTMParameters:
 
     def __post_init__(self) -> None:
         require_integers(1, channels=self.channels, classes=self.classes)
-        require_integers(1, patch_size=self.patch_size, hidden=self.hidden)
+        require_patch_size(self.patch_size)
+        require_integers(1, hidden=self.hidden)
         require_integers(0, date_harmonics=self.date_harmonics)
         require_fraction(dropout=self.dropout)
-        if self.patch_size % 2 == 0 or self.patch_size > LARGEST_PATCH:
-            raise ValueError(f"patch_size is {self.patch_size}; expected an odd number of at most {LARGEST_PATCH}")
         if not self.hidden:
             raise ValueError("hidden is empty; expected the channels of at least one cell")
         if not isinstance(self.dense, bool):

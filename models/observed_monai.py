@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.observed_convolutions import halved, observed_mean
+from models.observed_convolutions import observed_mean
 from models.temporal_convolutions import ObservedBatchNorm
 
 _resolutions: ContextVar[dict[tuple[int, ...], Tensor]] = ContextVar("resolutions")
@@ -24,10 +24,13 @@ _resolutions: ContextVar[dict[tuple[int, ...], Tensor]] = ContextVar("resolution
 
 @contextmanager
 def observing(observed: Tensor) -> Iterator[None]:
-    """Tells the layers below what of their images was observed, shape (N, H, W)."""
+    """Tells the layers below what of their images was observed, shape (N, H, W), or (N, T, H, W) if they see time too.
+
+    Coarser resolutions have fewer pixels and the same dates.
+    """
     found = {tuple(observed.shape[1:]): observed}
-    while observed.shape[1:].numel() > 1:
-        observed = halved(observed)
+    while observed.shape[-2:].numel() > 1:
+        observed = functional.max_pool2d(observed.float(), 2, ceil_mode=True).bool()
         found[tuple(observed.shape[1:])] = observed
     token = _resolutions.set(found)
     try:
@@ -48,7 +51,7 @@ class ImageNorm(ObservedBatchNorm):
     """
 
     def forward(self, features: Tensor) -> Tensor:  # type: ignore[override]
-        """Shape (N, C, H, W), as what it gives."""
+        """Shape (N, C, H, W) or (N, C, T, H, W), as what it gives."""
         if self.training:
             self.momentum = max(0.1, 1 / (1 + int(self.num_batches_tracked or 0)))
         return super().forward(features, _observed(features))
@@ -82,7 +85,9 @@ class ImageMean(nn.Module):
 
 
 def see_observed_only(network: nn.Module) -> None:
-    """Puts layers that know what was observed in the place of a network's batch norms and poolings.
+    """Puts layers that know what was observed in the place of a network's norms and poolings.
+
+    A norm of each image alone, which would see all of it at every pixel, becomes a batch norm too.
 
     Args:
         network: Untrained; all that halves the resolution has an odd kernel and half of it as padding, or is the mean
@@ -90,7 +95,7 @@ def see_observed_only(network: nn.Module) -> None:
     """
     for name, layer in network.named_children():
         known: nn.Module
-        if isinstance(layer, nn.BatchNorm2d):
+        if isinstance(layer, (nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm3d)):
             known = ImageNorm(layer.num_features, eps=layer.eps)
         elif isinstance(layer, nn.MaxPool2d):
             known = ImageMaximum(layer.kernel_size, layer.stride, layer.padding)

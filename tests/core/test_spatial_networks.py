@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models import build
-from models.attention_unet3d import ObservedVoxelNorm
 from models.convolutional_recurrence import farthest
 from models.convrnn import ConvGRUCell, ConvSTARCell
 from models.hybrid_cnn import PUBLISHED
 from models.network import Network
+from models.observed_monai import ImageNorm
 from models.unet import double, receptive_radius
 from models.utae import UTAE
 from tests.core.test_networks import CHANNELS, assert_same, network, season, with_holes
@@ -326,4 +326,4 @@ def test_attention_unet3d_has_no_normalisation_that_takes_clouds_for_data() -> N
     kinds = (nn.BatchNorm1d, nn.BatchNorm3d, nn.InstanceNorm3d)
     norms = [module for module in network("attention_unet3d").modules() if isinstance(module, kinds)]
     assert len(norms) == 2 * 3 + 2 * (3 + 1 + 1)  # a pair per level; gate, transposed and merging convolution
-    assert all(isinstance(norm, ObservedVoxelNorm) for norm in norms)
+    assert all(isinstance(norm, ImageNorm) for norm in norms)
