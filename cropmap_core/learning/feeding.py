@@ -90,6 +90,14 @@ class Feed:
         other.mean, other.std = self.mean, self.std
         return other
 
+    def column(self, name: str) -> NDArray[np.str_]:
+        """A text of each sample of the file, shape (N,).
+
+        Raises:
+            SamplesError: There is no such column.
+        """
+        return self._file.column(name).astype(np.str_)
+
     def samples_of(self, series: int) -> int:
         """How many samples hold so many pixel series at most; one at least."""
         return max(1, series // self._file.layout.size**2)
@@ -111,7 +119,7 @@ class Feed:
         count = 0
         total, squares = np.zeros(len(self.channels)), np.zeros(len(self.channels))
         for batch in self._file.batches(np.sort(index), self.samples_of(_READ_AT_ONCE)):
-            values, valid, target = self._prepare(batch, NO_VARIATION, np.random.default_rng(0))
+            values, valid, target, _ = self._prepare(batch, NO_VARIATION, np.random.default_rng(0))
             looked_at = valid & (target >= 0)[:, None]
             pixels = values.transpose(0, 1, 3, 4, 2)[looked_at].astype(np.float64)  # (P, C)
             count += len(pixels)
@@ -145,36 +153,50 @@ class Feed:
         order = None if seed is None else int(np.random.SeedSequence(list(seed)).generate_state(1)[0])
         for number, batch in enumerate(self._file.batches(index, size, order)):
             random = np.random.default_rng([*(seed or ()), number])
-            values, valid, target = self._prepare(batch, variation, random)
+            values, valid, target, days = self._prepare(batch, variation, random)
             values -= self.mean[:, None, None]
             values /= self.std[:, None, None]
             np.nan_to_num(values, copy=False)  # where nothing was measured the network does not look
+            if variation is not NO_VARIATION:
+                values = variation.blinded(values, [bands_of(name) for name in self.channels], random)
             positions = batch.index
             if self._by_pixel and target.shape[-1] > 1:
                 sample, row, col = np.nonzero(target >= 0)
                 values = np.ascontiguousarray(values[sample, :, :, row, col])[..., None, None]
                 valid = np.ascontiguousarray(valid[sample, :, row, col])[..., None, None]
-                target, positions = target[sample, row, col][:, None, None], positions[sample]
+                target, positions, days = target[sample, row, col][:, None, None], positions[sample], days[sample]
             yield Fed(
                 torch.from_numpy(np.ascontiguousarray(values)),
-                torch.from_numpy(self._days[positions]),
+                torch.from_numpy(np.ascontiguousarray(days)),
                 torch.from_numpy(np.ascontiguousarray(valid)),
                 torch.from_numpy(np.ascontiguousarray(target)),
                 positions,
             )
 
-    def _prepare(self, batch: Batch, variation: Variation, random: np.random.Generator) -> tuple[Floats, Mask, Labels]:
-        """Channels, where they may be used, and what they are to be taken for: nothing where never observed."""
+    def _prepare(
+        self, batch: Batch, variation: Variation, random: np.random.Generator
+    ) -> tuple[Floats, Mask, Labels, Floats]:
+        """Channels, where they may be used, what they are to be taken for (nothing where never observed), and days."""
         target = self._positions[batch.label]
-        valid = batch.valid if variation is NO_VARIATION else variation.mask(batch.valid, random)
-        filled, there = fill_samples(batch.data, valid)
+        data, valid, days = batch.data, batch.valid, self._days[batch.index]
+        if variation is not NO_VARIATION:
+            data, valid = variation.weather(data, valid, self._file.layout.bands, random)
+            data, valid, days = variation.recomposited(data, valid, days, random)
+            valid = variation.mask(valid, random)
+        filled, there = fill_samples(data, valid)
         reflectance = filled.astype(np.float32) * np.float32(REFLECTANCE_SCALE)
         if variation is not NO_VARIATION:
+            there = variation.shortened(there, random)
             reflectance = variation.vary(reflectance, random)
         values, there = compute_channels(reflectance, there, self._file.layout.bands, self.channels)
         if variation is not NO_VARIATION:
             values, there, target = variation.place(values, there, target, random)
-        return values, there, np.where(there.any(axis=1), target, NO_TARGET)
+        return values, there, np.where(there.any(axis=1), target, NO_TARGET), days
+
+
+def bands_of(channel: str) -> tuple[str, ...]:
+    """The bands that a channel is made of."""
+    return INDICES[channel].bands if channel in INDICES else (channel,)
 
 
 def _days_of(file: SampleFile, temperatures: Temperatures | None) -> Floats:
@@ -216,8 +238,7 @@ def check_channels(channels: Sequence[str], bands: Sequence[str], where: str) ->
             raise JobError(
                 f"CHANNELS holds {name!r}.", f"Name bands ({', '.join(bands)}) and indices like NDVI: docs/indices.md."
             )
-        needed = INDICES[name].bands if name in INDICES else (name,)
-        missing = [band for band in needed if band not in bands]
+        missing = [band for band in bands_of(name) if band not in bands]
         if missing:
             raise MissingBandError(missing, where, f"Make the training set with it, or leave {name} out.")
     if len(set(channels)) < len(channels):

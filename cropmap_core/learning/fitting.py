@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from cropmap_core.errors import TrainingError
 from cropmap_core.learning.checkpoints import (
@@ -27,10 +27,11 @@ from cropmap_core.learning.checkpoints import (
     on_device,
     save_checkpoint,
 )
+from cropmap_core.learning.details import DetailLoss
 from cropmap_core.learning.feeding import NO_TARGET, Fed, Feed, Indices
 from cropmap_core.learning.losses import TrainingLoss, classification_loss, sampling_weights
 from cropmap_core.learning.patches import patches_at_random
-from cropmap_core.learning.recipes import Recipe
+from cropmap_core.learning.recipes import LAST, Recipe
 from cropmap_core.learning.schedule import share_of_rate
 from cropmap_core.learning.scores import Scores, confusion_matrix
 from cropmap_core.learning.validating import predict
@@ -40,7 +41,7 @@ Entry = Mapping[str, float]
 _LEAST_BATCH, _PIXEL_BATCH, _PATCH_BATCH = 4, 256, 8
 _STEPS_AN_EPOCH = 32  # at least, unless a batch is given
 _AVERAGED_SHARE = 0.05  # of all steps
-_ORDER, _DRAW, _WEIGHTS = 1, 2, 3  # what is drawn at random, each by a seed of its own
+_ORDER, _DRAW, _WEIGHTS, _HEAD = 1, 2, 3, 4  # what is drawn at random, each by a seed of its own
 _VALIDATED_AT_ONCE = 4
 
 
@@ -119,6 +120,12 @@ class Fitting:
         self._size = recipe.batch_size or _batch_size(len(self._index), of_patches)
         self._chances = sampling_weights(counts) if recipe.balance == "sampling" else None
         self._loss = TrainingLoss(recipe, feed.classes, counts.sum(axis=0), device)
+        self._details = None
+        if recipe.details:
+            torch.manual_seed(_seed(recipe.seed, _HEAD))
+            labels = feed.column(recipe.details)
+            self._details = DetailLoss(self._network, labels, self._index, recipe.label_smoothing)
+            network.to(device)
         self._optimiser = torch.optim.AdamW(
             network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
@@ -148,6 +155,8 @@ class Fitting:
                 "There is no epoch yet to finish with.", "Let the training go on until the first epoch is done."
             )
         self._network.load_state_dict(on_device(state.best, self._device))
+        if self._details is not None:
+            self._details.leave()
         logits, target = self._validate()
         ended = state.ended or ("finished when asked to" if self._watch.finish else "all epochs are done")
         return Fitted(self._network.cpu().eval(), tuple(state.history), state.best_epoch, ended, logits, target)
@@ -198,7 +207,7 @@ class Fitting:
         state.epoch += 1
         state.history.append(dict(entry))
         best = max(state.history, key=lambda each: (each["validation_macro_f1"], -each["validation_loss"]))
-        if best is state.history[-1]:
+        if best is state.history[-1] or recipe.keep == LAST:
             state.best, state.best_epoch = copy_weights(self._network), state.epoch
         elif recipe.patience and state.epoch - state.best_epoch >= recipe.patience:
             state.ended = f"no better epoch in {recipe.patience}"
@@ -231,11 +240,13 @@ class Fitting:
         mixed = self._recipe.variation.mixed(len(x), random)
         with self._autocast():
             if mixed is None:
-                loss = self._loss(self._network(x, days, valid).float(), target)
+                loss = self._loss_of(self._network(x, days, valid), target, batch.index, valid)
             else:
                 partner, share = torch.from_numpy(mixed[0]).to(self._device), mixed[1]
-                logits = self._network(share * x + (1 - share) * x[partner], days, valid & valid[partner]).float()
-                loss = share * self._loss(logits, target) + (1 - share) * self._loss(logits, target[partner])
+                both = valid & valid[partner]
+                logits = self._network(share * x + (1 - share) * x[partner], days, both)
+                loss = share * self._loss_of(logits, target, batch.index, both)
+                loss = loss + (1 - share) * self._loss_of(logits, target[partner], batch.index[mixed[0]], both)
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.largest_gradient or math.inf)
@@ -244,18 +255,32 @@ class Fitting:
         self._optimiser.step()
         return float(loss.detach())
 
+    def _loss_of(self, logits: Tensor, target: Tensor, index: Indices, valid: Tensor) -> Tensor:
+        loss = self._loss(logits.float(), target)
+        if self._details is not None:
+            loss = loss + self._recipe.detail_weight * self._details.of(index, valid.flatten(1).any(dim=1))
+        return loss
+
     def _measure(self, epoch: int, losses: list[float], seconds: float) -> Entry:
+        entry = {
+            "epoch": epoch + 1,
+            "train_loss": float(np.mean(losses)) if losses else math.nan,
+            "validation_loss": math.nan,
+            "validation_macro_f1": math.nan,
+            "validation_oa": math.nan,
+            "learning_rate": float(self._optimiser.param_groups[0]["lr"]),
+            "seconds": round(seconds, 3),
+        }
+        if self._recipe.keep == LAST and epoch + 1 < self._recipe.epochs:
+            return entry
         logits, target = self._validate()
         scores = Scores(confusion_matrix(target, logits.argmax(axis=1), logits.shape[1]))
         loss = classification_loss(torch.from_numpy(logits), torch.from_numpy(target), None, 0.0, None)
         return {
-            "epoch": epoch + 1,
-            "train_loss": float(np.mean(losses)) if losses else math.nan,
+            **entry,
             "validation_loss": float(loss),
             "validation_macro_f1": float(scores.macro_f1),
             "validation_oa": float(scores.overall_accuracy),
-            "learning_rate": float(self._optimiser.param_groups[0]["lr"]),
-            "seconds": round(seconds, 3),
         }
 
     def _validate(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -290,11 +315,16 @@ class Fitting:
         if not state.history:
             return
         entry = state.history[-1]
+        validated = (
+            ""
+            if math.isnan(entry["validation_macro_f1"])
+            else f", validation {entry['validation_loss']:.3f}, macro F1 {entry['validation_macro_f1']:.3f}"
+        )
+        best = f" (best of epoch {state.best_epoch})" if self._recipe.keep != LAST else ""
         self._watch.progress(
             state.epoch / self._recipe.epochs,
-            f"Epoch {state.epoch} of {self._recipe.epochs}: loss {entry['train_loss']:.3f}, validation "
-            f"{entry['validation_loss']:.3f}, macro F1 {entry['validation_macro_f1']:.3f} (best of epoch "
-            f"{state.best_epoch}); {left_s:.0f} s left",
+            f"Epoch {state.epoch} of {self._recipe.epochs}: loss {entry['train_loss']:.3f}{validated}{best}; "
+            f"{left_s:.0f} s left",
         )
 
 

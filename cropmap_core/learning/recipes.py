@@ -23,6 +23,8 @@ _OF_TREES = ("trees", "max_depth", "min_leaf", "learning_rate", "patience")
 LOSSES = ("cross_entropy", "focal")
 BALANCES = ("none", "weights", "sampling")
 PRECISIONS = ("auto", "float32", "bfloat16")
+LAST = "last"
+KEPT = ("best", LAST)
 _SETTING = re.compile(r"\s*([a-z][a-z0-9_]*)\s*=\s*(.+?)\s*")
 
 
@@ -53,6 +55,13 @@ class Recipe:
     variation: Variation = field(default_factory=Variation)
     patience: int = 10
     """Epochs without a better validation macro F1 before training ends; 0 for never."""
+    keep: str = "best"
+    """The `best` epoch for the validation samples, or the `last`, which they then have no part in choosing."""
+    details: str = ""
+    """Column of the training set whose values a second head is taught to tell apart, of the same embedding: labels
+    finer than the classes, which make it tell more. The head is left behind after training. Empty: none."""
+    detail_weight: float = 0.5
+    """Of the second head in the loss."""
     averaging: float = 0.99
     """Decay of the exponential moving average of the weights that is kept; 0 for the last weights."""
     largest_gradient: float = 1.0
@@ -67,6 +76,7 @@ class Recipe:
         _one_of("LOSS", self.loss, LOSSES)
         _one_of("BALANCE", self.balance, BALANCES)
         _one_of("PRECISION", self.precision, PRECISIONS)
+        _one_of("KEEP", self.keep, KEPT)
         for name, value, least in (("EPOCHS", self.epochs, 1), ("BATCH_SIZE", self.batch_size, 0)):
             _require(value >= least, f"{name} is {value}.", f"Give {least} or more.")
         for name, share in (

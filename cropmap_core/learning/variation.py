@@ -1,7 +1,7 @@
-"""Variation of samples in training: other skies, other seasons, other light, turned and cut.
+"""Variation of samples in training: other skies, other seasons, other composites, other light, turned and cut.
 
-All that is done to a sample is done to all of its dates and bands alike, so that nothing loses its place in the image
-or its order in time.
+What is turned, cut or brightened is so at all dates and bands of a sample alike, so that nothing loses its place in the
+image. Weather and the calendar vary from date to date.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from cropmap_core.errors import JobError
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.int64]
+Integers = NDArray[np.int16]
 _LONGEST_CLOUD = 4  # dates in a row
+_UNDISTURBED = 0.5  # of samples have masks as good as ours, and all in its time
+_SHADOWS = 0.2  # of what masks let through
+_LONGER = (1.5, 2.0, 3.0)  # composites: of ten days, half a month, twenty days, a month
+_REACHED = 0.3  # of a composite, for a longer one to hold it
+_SHORTEST_SEASON = 2 / 3  # at either end
+_SWIR = ("B11", "B12")
+_BRIGHTEST = 20000  # reflectance x 10000
+_TEN_METRES = ("B02", "B03", "B04", "B08")
 _SMALLEST_CUT = 0.6  # of a patch's edge
 
 
@@ -40,12 +49,137 @@ class Variation:
     """Standard deviation of the logarithm of a sample's brightness, and of each of its bands."""
     noise: float = 0.02
     """Standard deviation of the logarithm of each value."""
+    haze: float = 0.0
+    """Largest share of a sample's observations that are cloud, snow, haze or shadow which a mask let through."""
+    wander: float = 0.0
+    """Largest share of a sample's observations that belong to the date before or after."""
+    periods: float = 0.0
+    """Share of batches made of composites 1.5, 2 or 3 times as long, the first of which starts at any time."""
+    cuts: float = 0.0
+    """Share of samples whose season begins later or ends earlier, by up to a third."""
+    bands: float = 0.0
+    """Share of samples without B8A (half of them), or with the bands of 10 m only."""
     mixup: float = 0.0
     """Parameter of the beta distribution by which two samples are mixed.
 
     References:
         Zhang et al. (2018), mixup: Beyond Empirical Risk Minimization, ICLR.
     """
+
+    def weather(
+        self, data: Integers, valid: Mask, bands: Sequence[str], random: np.random.Generator
+    ) -> tuple[Integers, Mask]:
+        """Observations that are not what they are taken for: of the date beside, or of a cloud.
+
+        Args:
+            data: Reflectance x 10000, shape (N, T, C, H, W).
+            valid: Shape (N, T, H, W).
+            bands: Names of the C bands.
+            random: Decides which.
+        """
+        count, times = valid.shape[:2]
+        if self.wander:
+            moved = random.random((count, times)) < self._rates(self.wander, count, random)
+            step = np.where(moved, random.choice([-1, 1], (count, times)), 0)
+            source = (np.arange(times) + step).clip(0, times - 1)
+            sample = np.arange(count)[:, None]
+            data, valid = data[sample, source], valid[sample, source]
+        if self.haze:
+            let_through = random.random((count, times)) < self._rates(self.haze, count, random)
+            data = self._hazy(data, valid, let_through, bands, random)
+        return data, valid
+
+    def _rates(self, largest: float, count: int, random: np.random.Generator) -> NDArray[np.float64]:
+        return random.uniform(0, largest, (count, 1)) * (random.random((count, 1)) >= _UNDISTURBED)
+
+    def _hazy(
+        self,
+        data: Integers,
+        valid: Mask,
+        let_through: Mask,
+        bands: Sequence[str],
+        random: np.random.Generator,
+    ) -> Integers:
+        """Values blended with a bright, grey spectrum, dark or not in the short-wave infrared, or dimmed by shadow."""
+        sample, time = np.nonzero(let_through)
+        number, one = len(sample), (len(sample), 1)
+        swir = np.where(np.isin(bands, _SWIR), random.uniform(0.15, 0.95, one), 1.0)  # (M, C): snow is dark there
+        spectrum = random.uniform(1500, 9000, one) * swir * np.exp(0.08 * random.standard_normal((number, len(bands))))
+        thin, any_thickness = random.uniform(0.05, 0.5, one), random.uniform(0.3, 1, one)
+        share = np.where(random.random(one) < 0.5, thin, any_thickness)
+        shade = random.uniform(0.3, 0.8, one)
+        dark = random.random(one) < _SHADOWS
+        keeps = np.where(dark, shade, 1 - share)[..., None, None]
+        gains = np.where(dark, 0, share * spectrum)[..., None, None]
+        disc = self._discs(number, data.shape[3], data.shape[4], random)
+        before = data[sample, time]
+        after = (keeps * before + gains).clip(0, _BRIGHTEST).astype(np.int16)
+        hazy = data.copy()
+        hazy[sample, time] = np.where((disc & valid[sample, time])[:, None], after, before)
+        return hazy
+
+    def recomposited(
+        self, data: Integers, valid: Mask, days: Floats, random: np.random.Generator
+    ) -> tuple[Integers, Mask, Floats]:
+        """Longer composites of the same season: medians of those that they reach over.
+
+        Args:
+            data: Reflectance x 10000, shape (N, T, C, H, W).
+            valid: Shape (N, T, H, W).
+            days: First days of the composites, shape (N, T).
+            random: Decides whether, how long, and where the first one starts.
+        """
+        if not self.periods or random.random() >= self.periods:
+            return data, valid, days
+        times, length = valid.shape[1], float(random.choice(_LONGER))
+        start = float(random.uniform(0, length)) if random.random() < 0.5 else 0.0
+        firsts = np.arange(start, times - length / 2, length)
+        place = np.arange(times)
+        medians, seen = [], []
+        for first in firsts:
+            reached = np.minimum(place + 1, first + length) - np.maximum(place, first) >= _REACHED
+            medians.append(_median(data[:, reached], valid[:, reached]))
+            seen.append(valid[:, reached].any(axis=1))
+        if not medians:
+            return data, valid, days
+        before = np.floor(firsts).astype(np.int64)
+        after = np.minimum(before + 1, times - 1)
+        share = (firsts - before).astype(np.float32)
+        starts = days[:, before] + share * (days[:, after] - days[:, before])
+        return np.stack(medians, axis=1), np.stack(seen, axis=1), starts.astype(np.float32)
+
+    def shortened(self, there: Mask, random: np.random.Generator) -> Mask:
+        """Seasons that begin later or end earlier, shape (N, T, H, W); a pixel with nothing left there keeps all."""
+        if not self.cuts:
+            return there
+        count, times = there.shape[:2]
+        most = int(times * (1 - _SHORTEST_SEASON)) + 1
+        which = random.random(count) < self.cuts
+        begin = np.where(which & (random.random(count) < 0.4), random.integers(most, size=count), 0)
+        end = times - np.where(which & (random.random(count) < 0.6), random.integers(most, size=count), 0)
+        place = np.arange(times)
+        kept = there & ((place >= begin[:, None]) & (place < end[:, None]))[:, :, None, None]
+        lost = ~kept.any(axis=1, keepdims=True)
+        shortened: Mask = kept | (there & lost)
+        return shortened
+
+    def blinded(self, values: Floats, needed: Sequence[Sequence[str]], random: np.random.Generator) -> Floats:
+        """Samples that lack bands: normalised channels that are made of them are 0, the mean.
+
+        Args:
+            values: Normalised channels, shape (N, T, C, H, W).
+            needed: The bands that each channel is made of.
+            random: Decides which samples, and which bands.
+        """
+        if not self.bands:
+            return values
+        drawn = random.random(len(values))
+        no_narrow = drawn < self.bands / 2
+        ten_metres = ~no_narrow & (drawn < self.bands)
+        narrow = np.array(["B8A" in bands for bands in needed])
+        coarse = np.array([not set(bands) <= set(_TEN_METRES) for bands in needed])
+        lacking = (no_narrow[:, None] & narrow) | (ten_metres[:, None] & coarse)  # (N, C)
+        return np.where(lacking[:, None, :, None, None], np.float32(0), values)
 
     def mask(self, valid: Mask, random: np.random.Generator) -> Mask:
         """Fewer observations, before gaps are filled; a pixel keeps at least one of those that it has.
@@ -69,13 +203,19 @@ class Variation:
         last = first + random.integers(1, _LONGEST_CLOUD + 1, count)
         place = np.arange(times)
         under = (place >= first[:, None]) & (place < last[:, None]) & (random.random((count, 1)) < self.clouds)
+        clouds: Mask = under[:, :, None, None] & self._discs(count, height, width, random)[:, None]
+        return clouds
+
+    def _discs(self, count: int, height: int, width: int, random: np.random.Generator) -> Mask:
+        """Discs somewhere on patches, shape (count, height, width); a single pixel is always under one."""
         centre = random.random((count, 2)) * (height, width)
         radius = random.uniform(0.2, 0.8, count) * max(height, width)
+        if height * width == 1:
+            return np.ones((count, 1, 1), bool)
         rows, cols = np.indices((height, width)) + 0.5
         distance = np.hypot(rows - centre[:, 0, None, None], cols - centre[:, 1, None, None])
-        disc = distance <= radius[:, None, None] if height * width > 1 else np.ones((count, 1, 1), bool)
-        clouds: Mask = under[:, :, None, None] & disc[:, None]
-        return clouds
+        discs: Mask = distance <= radius[:, None, None]
+        return discs
 
     def vary(self, reflectance: Floats, random: np.random.Generator) -> Floats:
         """Another calendar, light and noise of filled reflectance 0-1, shape (N, T, C, H, W)."""
@@ -144,6 +284,17 @@ def read_variation(settings: Mapping[str, Any]) -> Variation:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
             raise JobError(f"AUGMENTATION has {name}={value}.", "Give a strength from 0 (not at all) to 1.")
     return Variation(**{name: float(value) for name, value in settings.items()})
+
+
+def _median(data: Integers, valid: Mask) -> Integers:
+    """Of what is valid over axis 1, shapes (N, T, C, H, W) and (N, T, H, W); 0 where nothing is."""
+    last = np.int16(np.iinfo(np.int16).max)
+    in_order = np.sort(np.where(valid[:, :, None], data, last), axis=1).astype(np.int32)
+    number = valid.sum(axis=1)[:, None, None]  # (N, 1, 1, H, W)
+    lower = np.take_along_axis(in_order, np.maximum((number - 1) // 2, 0), axis=1)
+    upper = np.take_along_axis(in_order, np.minimum(number // 2, np.maximum(number - 1, 0)), axis=1)
+    median = np.where(number > 0, (lower + upper) // 2, 0)[:, 0]
+    return median.astype(np.int16)
 
 
 def _turned(image: NDArray[Any], turns: int, mirrored: bool) -> NDArray[Any]:

@@ -1,0 +1,1 @@
+"""What each bundled model learns from, how, and how it is judged."""

@@ -1,0 +1,353 @@
+"""Cross-validation of an ensemble of networks by pixel, fold by fold and member by member, and its final training.
+
+A member that is to be judged on a fold learns from all other folds for a fixed number of epochs, so that the fold has
+no part in it. The temperature that it is calibrated by there is found on the other folds, each told by a member that
+had not seen it. What was trained is kept in a folder and not trained again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+import models
+from cropmap_core.io.outputs import write_text
+from cropmap_core.learning.calibration import find_temperature
+from cropmap_core.learning.feeding import Feed, Indices
+from cropmap_core.learning.fitting import Entry, Fitting, Watch
+from cropmap_core.learning.made import CrossValidation, Made, Member
+from cropmap_core.learning.recipes import Recipe
+from cropmap_core.learning.scores import Scores, confusion_matrix, expected_calibration_error
+from cropmap_core.learning.trees import fit_trees
+from cropmap_core.samples.files import SampleFile
+from models.network import Network
+
+Floats = NDArray[np.float32]
+XGBOOST_TREES = 300
+_XGBOOST = "xgboost"
+_NOBODY = Watch()
+_CPU = torch.device("cpu")
+_AT_ONCE = 2**12  # pixel series
+
+
+@dataclass(frozen=True)
+class Task:
+    """Samples that are judged together, and the classes that there are."""
+
+    name: str
+    samples: Indices
+    """Those that are judged."""
+    classes: tuple[int, ...]
+    """Positions of the classes that there are, over which the scores are."""
+    others: int | None = None
+    """Position of the class that any other counts as; None: samples of others are left out, and to be taken for one of
+    them is wrong."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A bundle to be trained."""
+
+    id: str
+    title: str
+    recipes: tuple[Recipe, ...]
+    """Of one seed's members, whose seed is added to that."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+
+class CrossValidated:
+    """The members of a plan on every fold.
+
+    Args:
+        file: The training set, whose column `fold` says which sample is held out with which.
+        plan: The bundle.
+        folder: Where logits and weights are kept.
+    """
+
+    def __init__(self, file: SampleFile, plan: Plan, folder: Path) -> None:
+        self._file, self._plan, self._folder = file, plan, folder
+        self._fold = file.column("fold").astype(np.int64)
+        self.folds = tuple(int(number) for number in np.unique(self._fold))
+        place = {each.value: position for position, each in enumerate(file.classes)}
+        self.truth = np.array([place[int(value)] for value in file.column("label").reshape(-1)])
+
+    def train(self, seeds: Sequence[int]) -> None:
+        """Trains what has not been trained yet, seed by seed."""
+        for fold in self.folds:
+            self._trees(fold)
+        for seed in seeds:
+            for fold in self.folds:
+                for recipe in self._plan.recipes:
+                    self._member(seeded(recipe, seed), fold)
+
+    def there(self) -> tuple[int, ...]:
+        """Seeds all of whose members are trained."""
+        return tuple(
+            seed
+            for seed in self._plan.seeds
+            if all(self._path(seeded(each, seed), fold).exists() for each in self._plan.recipes for fold in self.folds)
+        )
+
+    def logits(self, recipe: Recipe) -> Floats:
+        """Of all samples, each by a member that has not seen its fold, shape (N, K)."""
+        found = np.empty((len(self._file), len(self._file.classes)), np.float32)
+        for fold in self.folds:
+            with np.load(self._path(recipe, fold)) as kept:
+                found[kept["index"]] = kept["logits"]
+        return found
+
+    def of_trees(self) -> Floats:
+        """The same of XGBoost."""
+        found = np.empty((len(self._file), len(self._file.classes)), np.float32)
+        for fold in self.folds:
+            with np.load(self._folder / f"{_XGBOOST}-fold{fold}.npz") as kept:
+                found[kept["index"]] = kept["logits"]
+        return found
+
+    def calibrated(self, logits: Floats) -> Floats:
+        """Logits of every fold divided by the temperature that is best for the other folds."""
+        found = np.empty_like(logits)
+        for fold in self.folds:
+            here = self._fold == fold
+            found[here] = logits[here] / find_temperature(logits[~here], self.truth[~here])
+        return found
+
+    def ensemble(self, members: Sequence[Recipe]) -> Floats:
+        """Log-probabilities of the calibrated mean of calibrated members, shape (N, K)."""
+        each = [softmax(self.calibrated(self.logits(member)), axis=1) for member in members]
+        mean = np.log(np.clip(np.mean(each, axis=0), 1e-7, None)).astype(np.float32)
+        calibrated: Floats = self.calibrated(mean)
+        return calibrated
+
+    def temperatures(self, members: Sequence[Recipe]) -> tuple[tuple[float, ...], float]:
+        """Those of members and of their ensemble for samples of no fold: found on all folds."""
+        each = tuple(find_temperature(self.logits(member), self.truth) for member in members)
+        parts = [
+            softmax(self.logits(one) / temperature, axis=1) for one, temperature in zip(members, each, strict=True)
+        ]
+        mean = np.log(np.clip(np.mean(parts, axis=0), 1e-7, None)).astype(np.float32)
+        return each, find_temperature(mean, self.truth)
+
+    def judge(self, logits: Floats, task: Task, folds: Sequence[int] | None = None) -> dict[str, float]:
+        """Macro F1, overall accuracy and calibration error of a task, pooled over folds."""
+        chosen = task.samples
+        if folds is not None:
+            chosen = chosen[np.isin(self._fold[chosen], folds)]
+        if task.others is None:
+            chosen = chosen[np.isin(self.truth[chosen], task.classes)]
+        probabilities = softmax(logits[chosen].astype(np.float64), axis=1)
+        number = len(task.classes) + (task.others is None)
+        elsewhere = number - 1 if task.others is None else task.classes.index(task.others)
+        places = np.array([task.classes.index(k) if k in task.classes else elsewhere for k in range(len(logits[0]))])
+        # The class of a map is the likeliest one, before those that count as others are added up.
+        predicted, truth = places[probabilities.argmax(axis=1)], places[self.truth[chosen]]
+        told = np.zeros((len(chosen), number))
+        for position, place in enumerate(places):
+            told[:, place] += probabilities[:, position]
+        scores = Scores(confusion_matrix(truth, predicted, number))
+        confidence = told[np.arange(len(told)), predicted]
+        return {
+            "macro_f1": float(scores.macro_f1),
+            "oa": float(scores.overall_accuracy),
+            "ece": expected_calibration_error(confidence, predicted == truth),
+            "samples": len(chosen),
+        }
+
+    def _path(self, recipe: Recipe, fold: int) -> Path:
+        told = json.dumps(recipe.as_json(), sort_keys=True, default=str)
+        mark = hashlib.sha256(told.encode()).hexdigest()[:8]
+        return self._folder / f"{recipe.architecture}-{mark}-seed{recipe.seed}-fold{fold}.npz"
+
+    def _member(self, recipe: Recipe, fold: int) -> None:
+        path = self._path(recipe, fold)
+        if path.exists():
+            return
+        started = time.perf_counter()
+        feed, member = fit_member(self._file, recipe, self._fold != fold, self._fold == fold)
+        index = np.flatnonzero(self._fold == fold)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(
+            {"state": member.network.state_dict(), "mean": feed.mean, "std": feed.std, "recipe": recipe.as_json()},
+            path.with_suffix(".pt"),
+        )
+        part = path.with_suffix(".part.npz")
+        np.savez(part, index=index, logits=member.logits)
+        part.rename(path)
+        print(
+            f"{self._plan.id}: {recipe.architecture}, seed {recipe.seed}, fold {fold}: macro F1 "
+            f"{member.validation.macro_f1:.4f}, {time.perf_counter() - started:.0f} s",
+            flush=True,
+        )
+
+    def _trees(self, fold: int) -> None:
+        path = self._folder / f"{_XGBOOST}-fold{fold}.npz"
+        if path.exists():
+            return
+        feed = Feed(self._file, self._file.layout.bands, self._file.classes, by_pixel=True)
+        training, held_out = np.flatnonzero(self._fold != fold), np.flatnonzero(self._fold == fold)
+        feed.normalise_by(training)
+        features, target = _series(feed, training)
+        network = fit_trees(
+            _XGBOOST, features, target, len(feed.classes), len(feed.channels), trees=XGBOOST_TREES, seed=0
+        )
+        logits = _logits_of_trees(network, _series(feed, held_out)[0], len(feed.channels))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part.npz")
+        np.savez(part, index=held_out, logits=logits)
+        part.rename(path)
+        print(f"{self._plan.id}: XGBoost, fold {fold}", flush=True)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A member, and what it says of the samples that it was not taught."""
+
+    network: Network
+    history: tuple[Entry, ...]
+    ended: str
+    validation: Scores
+    logits: Floats
+    training: Indices
+    counts: NDArray[np.int64]
+
+
+def seeded(recipe: Recipe, seed: int) -> Recipe:
+    """The recipe of a member of another seed."""
+    return replace(recipe, seed=recipe.seed + seed)
+
+
+def fit_member(
+    file: SampleFile, recipe: Recipe, learns: NDArray[np.bool_], looks_at: NDArray[np.bool_], watch: Watch = _NOBODY
+) -> tuple[Feed, Trained]:
+    """Trains one network on some samples of a file and asks it for others.
+
+    Args:
+        file: The training set.
+        recipe: How; it keeps the last epoch.
+        learns: Which samples it learns from, shape (N,).
+        looks_at: Which ones it is asked for, shape (N,).
+        watch: Who looks on.
+    """
+    feed = Feed(file, file.layout.bands, file.classes, by_pixel=True)
+    training = feed.labelled(np.flatnonzero(learns))
+    feed.normalise_by(training[0])
+    torch.manual_seed(recipe.seed)
+    network = models.build(
+        recipe.architecture,
+        **{**recipe.hyper_parameters, "channels": len(feed.channels), "classes": len(feed.classes)},
+    )
+    held_out = np.flatnonzero(looks_at)
+    fitted = Fitting(network, feed, training, held_out, recipe, _CPU, None, watch).run()
+    if len(fitted.logits) != len(held_out):
+        raise ValueError(f"{len(held_out) - len(fitted.logits)} samples were never observed or have no label")
+    scores = Scores(confusion_matrix(fitted.target, fitted.logits.argmax(axis=1), len(feed.classes)))
+    trained = Trained(
+        fitted.network, fitted.history, fitted.ended, scores, fitted.logits, training[0], training[1].sum(axis=0)
+    )
+    return feed, trained
+
+
+def make_final(
+    file: SampleFile, plan: Plan, found: CrossValidated, seeds: Sequence[int]
+) -> tuple[Made, CrossValidation]:
+    """Trains the members of some seeds on all folds; calibrated, and judged, by cross-validation."""
+    recipes = [seeded(recipe, seed) for seed in seeds for recipe in plan.recipes]
+    temperatures, of_all = found.temperatures(recipes)
+    everything = np.ones(len(file), bool)
+    logits = found.ensemble(recipes)
+    fold = file.column("fold")
+    number = len(file.classes)
+    by_fold = tuple(
+        Scores(confusion_matrix(found.truth[fold == each], logits[fold == each].argmax(axis=1), number))
+        for each in found.folds
+    )
+    judged = CrossValidation(found.folds, by_fold, Scores(np.sum([each.confusion for each in by_fold], axis=0)))
+    members, states = [], {}
+    for place, (recipe, temperature) in enumerate(zip(recipes, temperatures, strict=True)):
+        started = time.perf_counter()
+        feed, trained = fit_member(file, recipe, everything, fold == found.folds[0])
+        alone = found.logits(recipe)
+        scores = Scores(confusion_matrix(found.truth, alone.argmax(axis=1), number))
+        members.append(
+            Member(recipe, trained.network, temperature, trained.history, recipe.epochs, trained.ended, scores, 0.0)
+        )
+        states.update({f"members.{place}.{name}": each for name, each in trained.network.state_dict().items()})
+        print(f"{plan.id}: final {recipe.architecture} {time.perf_counter() - started:.0f} s", flush=True)
+    settings = {
+        "members": [
+            {
+                "architecture": each.architecture,
+                "hyper_parameters": each.hyper_parameters,
+                "temperature": each.temperature,
+            }
+            for each in members
+        ],
+        "channels": len(feed.channels),
+        "classes": number,
+    }
+    network = models.build("ensemble", **settings)
+    network.load_state_dict(states)
+    made = Made(
+        tuple(members),
+        network.eval(),
+        "ensemble",
+        settings,
+        of_all,
+        judged.pooled,
+        feed.channels,
+        feed.classes,
+        tuple(map(float, feed.mean)),
+        tuple(map(float, feed.std)),
+        trained.training,
+        np.empty(0, np.int64),
+        trained.counts,
+    )
+    return made, judged
+
+
+def tell(found: CrossValidated, plan: Plan, tasks: Mapping[str, tuple[Task, Sequence[int] | None]], path: Path) -> None:
+    """Prints and writes the scores of XGBoost, of each seed's ensemble and their mean, and of all seeds together."""
+    seeds = found.there()
+    of_trees = found.calibrated(found.of_trees())
+    each = {seed: found.ensemble([seeded(recipe, seed) for recipe in plan.recipes]) for seed in seeds}
+    together = found.ensemble([seeded(recipe, seed) for seed in seeds for recipe in plan.recipes]) if seeds else None
+    told: dict[str, Any] = {"seeds": seeds, "tasks": {}}
+    for name, (task, folds) in tasks.items():
+        by_seed = [found.judge(logits, task, folds) for logits in each.values()]
+        rows = {"xgboost": found.judge(of_trees, task, folds)}
+        if together is not None:
+            rows["mean of seeds"] = {key: float(np.mean([row[key] for row in by_seed])) for key in by_seed[0]}
+            rows["seeds together"] = found.judge(together, task, folds)
+        for recipe in plan.recipes:
+            alone = [found.judge(found.calibrated(found.logits(seeded(recipe, seed))), task, folds) for seed in seeds]
+            if alone:
+                rows[recipe.architecture] = {key: float(np.mean([row[key] for row in alone])) for key in alone[0]}
+        told["tasks"][name] = {**rows, "by_seed": by_seed}
+        for row, scores in rows.items():
+            print(f"{name:28} {row:16} {scores['macro_f1']:.4f} / {scores['oa']:.4f}, ECE {scores['ece']:.4f}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(told, indent=2) + "\n")
+
+
+def _series(feed: Feed, index: Indices) -> tuple[Floats, NDArray[np.int64]]:
+    batches = list(feed.batches(index, _AT_ONCE))
+    features = np.concatenate([batch.x.flatten(1).numpy() for batch in batches])
+    return features, np.concatenate([batch.target.flatten().numpy() for batch in batches])
+
+
+def _logits_of_trees(network: Network, features: Floats, channels: int) -> Floats:
+    x = torch.from_numpy(features).reshape(len(features), -1, channels, 1, 1)
+    with torch.inference_mode():
+        valid = torch.ones(x.shape[0], x.shape[1], 1, 1, dtype=torch.bool)
+        logits: Floats = network(x, torch.zeros(len(x), x.shape[1]), valid)[:, :, 0, 0].numpy()
+    return logits

@@ -1,0 +1,116 @@
+"""Training sets of the `.npz` files of pixel series in the shared data, and the command line of the plans."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cropmap_core.classes import CropClass
+from cropmap_core.learning.bundling import write_bundle
+from cropmap_core.samples.files import NO_PARCEL, Layout, SampleFile
+from cropmap_core.samples.writer import Samples, create_sample_file
+from scripts.bundle_plans.cross_validation import CrossValidated, Plan, Task, make_final, tell
+
+BRIGHTEST = 20000
+"""Digital numbers above are taken for it."""
+DETAILS = "detail"
+"""Column of the finer labels."""
+Tasks = Mapping[str, tuple[Task, Sequence[int] | None]]
+
+
+def write_set(
+    sources: Sequence[Path],
+    names: Callable[[Mapping[str, NDArray[np.generic]]], NDArray[np.str_]],
+    details: Callable[[Mapping[str, NDArray[np.generic]]], NDArray[np.str_]],
+    classes: tuple[CropClass, ...],
+    period: str,
+    path: Path,
+) -> None:
+    """Writes `.npz` files of the same bands and dates as one training set, with the folds that they state.
+
+    Args:
+        sources: The files.
+        names: The class of each sample of a file's arrays.
+        details: The finer label of each.
+        classes: The classes.
+        period: The compositing period.
+        path: The training set.
+    """
+    values = {each.name: each.value for each in classes}
+    files = []
+    for source in sources:
+        with np.load(source) as file:
+            files.append(dict(file))
+    days = [date.fromisoformat(str(day)) for day in files[0]["dates"]]
+    layout = Layout("pixel", tuple(map(str, files[0]["bands"])), period, tuple((day - days[0]).days for day in days))
+    total = sum(len(arrays["y"]) for arrays in files)
+    found = [details(arrays) for arrays in files]
+    longest = max(each.astype("S").dtype.itemsize for each in found)
+    folds = np.concatenate([arrays["fold"] for arrays in files]).astype(np.int8)
+    numbers = sorted(map(int, np.unique(folds)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with create_sample_file(path, total, layout, classes, {"files": [source.name for source in sources]}) as writer:
+        for source, arrays, detail in zip(sources, files, found, strict=True):
+            count = len(arrays["y"])
+            label = np.array([values[str(name)] for name in names(arrays)], np.int16)
+            epoch = (days[0] - date(1970, 1, 1)).days
+            some = Samples(
+                data=arrays["X"].clip(0, BRIGHTEST).astype(np.int16)[..., None, None],
+                valid=arrays["valid"][..., None, None],
+                label=label[:, None, None],
+                season=np.full(count, epoch, np.int32),
+                parcel=np.full(count, NO_PARCEL, np.int64),
+                lon=arrays["lonlat"][:, 0].astype(np.float64),
+                lat=arrays["lonlat"][:, 1].astype(np.float64),
+                sample_id=np.char.add(f"{source.stem}-", np.arange(count).astype(f"U{len(str(total))}")).astype("U40"),
+                zone=np.full(count, "", "U1"),
+                tile=np.full(count, "", "U1"),
+                source=np.full(count, source.stem, "U40"),
+                columns={DETAILS: detail.astype(f"U{longest}")},
+            )
+            writer.append({name: _same_width(values_, longest) for name, values_ in some.arrays().items()})
+        roles = {"train": numbers[1:], "validation": numbers[:1], "test": []}
+        writer.put_split(folds, {"method": "the folds of the data", "random": False, "roles": roles})
+
+
+def _same_width(values: NDArray[np.generic], longest: int) -> NDArray[np.generic]:
+    return values.astype(f"S{max(40, longest)}") if values.dtype.kind == "S" else values
+
+
+def run(
+    plan: Plan,
+    prepare: Callable[[Path, Path], None],
+    tasks: Callable[[SampleFile], Tasks],
+) -> None:
+    """The command line of a plan: trains what is not trained yet, tells the scores, and makes the bundle.
+
+    Args:
+        plan: The bundle.
+        prepare: Writes the training set of the data folder.
+        tasks: What is judged, by name, and on which folds.
+    """
+    parser = argparse.ArgumentParser(description=plan.title)
+    parser.add_argument("data", type=Path, help="folder of the shared data")
+    parser.add_argument("work", type=Path, help="folder for what is trained on the way")
+    parser.add_argument(
+        "--seeds", type=int, nargs="*", default=list(plan.seeds), help="which to train; none: only tell"
+    )
+    parser.add_argument("--bundle", type=Path, help="folder of the bundle, trained on all folds")
+    asked = parser.parse_args()
+    folder = asked.work / plan.id
+    samples = folder / "samples.h5"
+    if not samples.exists():
+        prepare(asked.data, samples)
+    with SampleFile(samples) as file:
+        found = CrossValidated(file, plan, folder)
+        if asked.seeds:
+            found.train(asked.seeds)
+        tell(found, plan, tasks(file), folder / "scores.json")
+        if asked.bundle:
+            made, judged = make_final(file, plan, found, found.there())
+            write_bundle(file, made, judged, asked.bundle, plan.title)
