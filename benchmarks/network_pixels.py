@@ -1,0 +1,103 @@
+"""The rows that work by pixel: trained and judged on `pixels/us_2021` by the commands that users run.
+
+The data's folds are whole cells of 0.25 degrees. A model learns from three of them, is steered by a fourth (epoch and
+temperature), and is judged once on the fifth.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.network_results import Found, Results
+from benchmarks.network_rows import PixelRow
+from cropmap_core.samples.npz import write_long_table
+
+PART = "us_2021"
+STEERED_BY = {0: 1, 1: 2}
+"""Held-out fold to the fold after it."""
+
+
+def cropmap(*arguments: str | Path) -> None:
+    """Runs a command of CropMap in a process of its own.
+
+    Raises:
+        CalledProcessError: It failed.
+    """
+    command = [sys.executable, "-m", "cropmap_core", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+        done.check_returncode()
+
+
+def make_training_set(data: Path, results: Results, fold: int) -> Path:
+    """The training set whose test fold is held out, made of both states together if it is not there yet."""
+    folder = results.folder / PART
+    table, samples = folder / "series.parquet", folder / f"fold-{fold}.h5"
+    if not samples.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_long_table([data / "california.npz", data / "arkansas.npz"], table)
+        split = ["--split", "column", "--split-column", "fold", "--test-folds", str(fold)]
+        steering = ["--validation-folds", str(STEERED_BY[fold])]
+        cropmap("buildtrainingset", "--table", table, *split, *steering, "--output", samples)
+    return samples
+
+
+def training_command(row: PixelRow, samples: Path, output: Path, epochs: int) -> list[str | Path]:
+    """`trainmodel` with the defaults of the architecture, for all of the epochs."""
+    settings = ["--hyper-parameters", row.hyper_parameters] if row.hyper_parameters else []
+    return [
+        *("trainmodel", "--samples", samples, "--output", output, "--architecture", *row.architectures, *settings),
+        *("--learning-rate", str(row.learning_rate), "--epochs", str(epochs), "--patience", "0", "--device", "cpu"),
+    ]
+
+
+def judge_row(row: PixelRow, data: Path, results: Results, epochs: int) -> dict[int, Found]:
+    """What a row's models find in each held-out fold."""
+    return {fold: _judge_fold(row, data, results, epochs, fold) for fold in STEERED_BY}
+
+
+def _judge_fold(row: PixelRow, data: Path, results: Results, epochs: int, fold: int) -> Found:
+    model = model_folder(results, row, fold)
+
+    def work() -> Found:
+        samples = make_training_set(data, results, fold)
+        cropmap(*training_command(row, samples, model, epochs))
+        report = model.with_suffix(".html")
+        cropmap("evaluatemodel", "--models", model, "--samples", samples, "--output-html", report)
+        judged = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))
+        told = json.loads((model / "training.json").read_text(encoding="utf-8"))
+        pixels = judged["models"][0]["pixels"]
+        return {
+            "confusion": pixels["confusion"]["counts"],
+            "steering_macro_f1": told["validation_macro_f1"],
+            "best_epochs": [each["best_epoch"] for each in told["members"] or [told]],
+            "seconds": [sum(entry["seconds"] for entry in each["history"]) for each in told["members"] or [told]],
+        }
+
+    settings = {
+        "architectures": row.architectures,
+        "hyper_parameters": row.hyper_parameters,
+        "learning_rate": row.learning_rate,
+        "epochs": epochs,
+    }
+    return results.find(PART, row.name, f"fold-{fold}", settings, work)
+
+
+def model_folder(results: Results, row: PixelRow, fold: int) -> Path:
+    """Where the model is kept that has not seen a fold."""
+    return results.folder / PART / row.name / f"model-{fold}"
+
+
+def found_rows(rows: Sequence[PixelRow], results: Results) -> dict[str, dict[int, Found]]:
+    """What is known of the rows that are done."""
+    found = {row.name: {fold: results.take(PART, row.name, f"fold-{fold}") for fold in STEERED_BY} for row in rows}
+    return {
+        name: {fold: each for fold, each in folds.items() if each is not None}
+        for name, folds in found.items()
+        if all(folds.values())
+    }

@@ -1,0 +1,65 @@
+"""The rows of the networks' table: what is trained, and the little that differs from the defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PixelRow:
+    """A model that classifies pixels by their own series, trained by `trainmodel` on `pixels/us_2021`."""
+
+    name: str
+    architectures: tuple[str, ...]
+    """Several for an ensemble."""
+    hyper_parameters: str = ""
+    """As `trainmodel` takes them; the defaults where nothing is said."""
+    learning_rate: float = 0.002
+    why: str = ""
+    """Why that learning rate."""
+
+
+@dataclass(frozen=True)
+class ParcelRow:
+    """A network that looks around, trained on the landscapes of `flanders_2018` as bundled models are."""
+
+    name: str
+    architecture: str
+    hyper_parameters: Mapping[str, Any] = field(default_factory=dict)
+    steps: int = 120
+    learning_rate: float = 3e-3
+    stride_pixels: int = 1
+    """Edge of the cells that a patch network maps."""
+    why: str = ""
+    """Why those steps, that learning rate, those cells."""
+
+
+_LSTM = "recurrent networks learn slowly at 0.002: docs/training.md"
+
+PIXEL_ROWS = (
+    PixelRow("random_forest", ("random_forest",)),
+    PixelRow("xgboost", ("xgboost",)),
+    PixelRow("tempcnn", ("tempcnn",)),
+    PixelRow("ltae", ("ltae",)),
+    PixelRow("transformer", ("transformer",)),
+    PixelRow("rnn_lstm", ("rnn",), "cell=lstm", 0.005, _LSTM),
+    PixelRow("rnn_gru", ("rnn",), "cell=gru", 0.005, _LSTM),
+    PixelRow("atlstm", ("atlstm",), "", 0.005, _LSTM),
+    PixelRow("ensemble_tempcnn_ltae", ("tempcnn", "ltae")),
+)
+
+FOREST = "random_forest"
+"""The row of the forest on the pixels of `flanders_2018`."""
+
+PARCEL_ROWS = (
+    ParcelRow("hybrid_cnn", "hybrid_cnn"),
+    ParcelRow(
+        "convlstm_patch",
+        "convlstm",
+        {"patch_size": 3, "hidden": (16, 32), "date_harmonics": 2},
+        learning_rate=1e-2,
+        why="size and learning rate of the bundled model: at 0.003 it does not learn its training pixels",
+    ),
+)
