@@ -25,6 +25,8 @@ class Classify(CropMapAlgorithm):
         return [
             parameters.series(),
             parameters.model(),
+            parameters.sure_from(),
+            parameters.model_temperatures(),
             parameters.device(),
             parameters.raster_output(
                 "OUTPUT_CLASSES", tr("Crop classes"), tr("One class value per pixel, 0 where unknown.")
@@ -40,7 +42,7 @@ class Classify(CropMapAlgorithm):
         job = {
             "series": values.raster("SERIES"),
             "model": values.model(),
-            "device": values.choice("DEVICE"),
+            **values.model_use(),
             "output_classes": classes,
             "output_confidence": confidence,
         }

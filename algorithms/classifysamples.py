@@ -44,6 +44,8 @@ class ClassifySamples(CropMapAlgorithm):
                     tr("Adds a column prob_NAME for each class."),
                 )
             ),
+            parameters.sure_from(),
+            parameters.model_temperatures(),
             parameters.device(),
             with_help(
                 QgsProcessingParameterFileDestination("OUTPUT", tr("Classes"), "CSV (*.csv);;Parquet (*.parquet)"),
@@ -64,7 +66,7 @@ class ClassifySamples(CropMapAlgorithm):
             "model": values.model(),
             "reflectance": values.choice("REFLECTANCE"),
             "probabilities": values.flag("PROBABILITIES"),
-            "device": values.choice("DEVICE"),
+            **values.model_use(),
             "output": output,
         }
         self.run_job(self.ID, job, feedback, [output])

@@ -67,6 +67,7 @@ class EvaluateModel(CropMapAlgorithm):
                 ),
             ),
             whole_number("SEED", tr("Seed"), 0, 0, tr("Decides what is drawn at random.")),
+            parameters.model_temperatures(),
             parameters.device(),
             with_help(
                 QgsProcessingParameterFileDestination("OUTPUT_HTML", tr("Report"), "HTML (*.html)"),
@@ -112,6 +113,7 @@ class EvaluateModel(CropMapAlgorithm):
             "allow_seen": values.flag("ALLOW_SEEN"),
             "group": values.choice("GROUP"),
             "seed": values.number("SEED"),
+            "temperatures": values.path("TEMPERATURES") or None,
             "device": values.choice("DEVICE"),
             "output_html": page,
             "output_json": numbers,

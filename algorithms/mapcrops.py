@@ -36,6 +36,8 @@ class MapCrops(CropMapAlgorithm):
             parameters.keep_classes(),
             *parameters.selection(),
             parameters.offset(),
+            parameters.sure_from(),
+            parameters.model_temperatures(),
             parameters.device(),
             parameters.raster_output(
                 "OUTPUT_CLASSES", tr("Crop classes"), tr("One class value per pixel, 0 where unknown.")
@@ -70,7 +72,7 @@ class MapCrops(CropMapAlgorithm):
             "max_cloud_percent": values.number("MAX_CLOUD"),
             "model": values.model(),
             "keep_classes": values.choices("KEEP_CLASSES"),
-            "device": values.choice("DEVICE"),
+            **values.model_use(),
             "output_classes": classes,
             "output_confidence": confidence,
         }

@@ -36,6 +36,7 @@ class TrainModel(CropMapAlgorithm):
             ),
             *recipe_parameters.network(),
             *recipe_parameters.optimisation(),
+            parameters.temperatures(tr("To count thermal days in place of days of the calendar.")),
             parameters.device(),
             with_help(
                 QgsProcessingParameterFolderDestination("OUTPUT", tr("Model")),
@@ -64,6 +65,8 @@ class TrainModel(CropMapAlgorithm):
             "cross_validate": values.flag("CROSS_VALIDATE"),
             "augmentation": augmentation,
             "tensorboard": curves,
+            "level_weights": values.decimals("LEVEL_WEIGHTS"),
+            "temperatures": values.path("TEMPERATURES") or None,
             "title": values.text("TITLE"),
             "output": output,
             **{name.lower(): values.choice(name) for name in CHOICES},

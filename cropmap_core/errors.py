@@ -68,6 +68,10 @@ class ParcelError(CropMapError):
     """The parcels are empty, not polygons, or lie elsewhere."""
 
 
+class TemperatureError(CropMapError):
+    """A table of temperatures is missing or damaged, or does not reach over a season."""
+
+
 class LegendError(CropMapError):
     """A class legend is missing, is no table of codes and classes, or contradicts itself."""
 

@@ -45,19 +45,20 @@ ARCHITECTURES = Architectures(
         "atlstm": ("atlstm", "AtLSTM"),
         "transformer": ("transformer", "Transformer"),
         "ltae": ("ltae", "LTAE"),
+        "hierarchical": ("hierarchical", "Hierarchical"),
         "ensemble": ("ensemble", "Ensemble"),
         "tree_ensemble": ("tree_ensemble", "TreeEnsemble"),
     }
 )
 
 
-def describe(architecture: str, **hyper_parameters: Any) -> Network:
+def describe(architecture: str, /, **hyper_parameters: Any) -> Network:
     """A network without weights, to ask what kind it is and how far it sees; as `build`."""
     with torch.device("meta"):
         return build(architecture, **hyper_parameters)
 
 
-def build(architecture: str, **hyper_parameters: Any) -> Network:
+def build(architecture: str, /, **hyper_parameters: Any) -> Network:
     """Makes an untrained network.
 
     Args:

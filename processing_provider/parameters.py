@@ -10,6 +10,7 @@ from qgis.core import (
     QgsProcessingParameterEnum,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterField,
+    QgsProcessingParameterFile,
     QgsProcessingParameterFileDestination,
     QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterNumber,
@@ -193,6 +194,39 @@ def device() -> QgsProcessingParameterDefinition:
     return with_help(
         advanced(words("DEVICE", tr("Device"), vocabulary.DEVICES, "auto")),
         tr("Where the network runs; auto takes the graphics card if torch can use it."),
+    )
+
+
+def temperatures(text: str) -> QgsProcessingParameterDefinition:
+    """A table of temperatures, with what it is for."""
+    return advanced(
+        with_help(
+            QgsProcessingParameterFile(
+                "TEMPERATURES", tr("Temperatures"), optional=True, fileFilter="CSV (*.csv *.txt)"
+            ),
+            text
+            + tr(" CSV with date and t_mean (degrees Celsius, daily means); lon and lat where it has several places."),
+        )
+    )
+
+
+def model_temperatures() -> QgsProcessingParameterDefinition:
+    """Temperatures where a model is applied."""
+    return temperatures(tr("For models that count thermal days."))
+
+
+def sure_from() -> QgsProcessingParameterDefinition:
+    """From which probability on a crop is named, and not its group."""
+    return advanced(
+        with_help(
+            QgsProcessingParameterNumber(
+                "SURE_FROM", tr("Sure from"), Qgis.ProcessingNumberParameterType.Double, 0, False, 0, 1
+            ),
+            tr(
+                "Where the model gives no crop this probability, the finest group of crops that has it is mapped, or "
+                '"Undecided"; 0: always a crop.'
+            ),
+        )
     )
 
 

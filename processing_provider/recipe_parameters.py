@@ -70,6 +70,14 @@ def optimisation() -> Definitions:
             tr("focal: what is easy counts less."),
         ),
         _text(
+            "LEVEL_WEIGHTS",
+            tr("Weights of levels"),
+            tr(
+                "Of groups, families and crops in the loss, coarsest first, like 0.3,0.7: the network tells groups "
+                "apart before crops; empty: crops alone."
+            ),
+        ),
+        _text(
             "AUGMENTATION",
             tr("Augmentation"),
             tr(

@@ -151,6 +151,27 @@ class Values:
             )
         return {"start_date": start, "end_date": end}
 
+    def model_use(self) -> dict:
+        """How a model is applied, as a job's parameters."""
+        return {
+            "sure_from": self.decimal("SURE_FROM"),
+            "temperatures": self.path("TEMPERATURES") or None,
+            "device": self.choice("DEVICE"),
+        }
+
+    def decimals(self, name: str) -> list[float]:
+        """Numbers between commas.
+
+        Raises:
+            JobFailed: One is no number (JobError).
+        """
+        try:
+            return [float(text) for text in self.texts(name)]
+        except ValueError:
+            raise JobFailed(
+                "JobError", f"{name} is {self.text(name)}.", "Write numbers with a point, and commas between: 0.3,0.7."
+            ) from None
+
     def scene_selection(self) -> dict:
         """The dates, MONTHS and OFFSET as a job's parameters: all about scenes that can be told without their pixels.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 
+from cropmap_core.commands.temperatures import model_temperatures
 from cropmap_core.commands.writing import Result, job_outputs
 from cropmap_core.errors import JobError
 from cropmap_core.evaluation.caveats import warnings_of
@@ -39,6 +40,7 @@ def evaluatemodel(
     allow_seen: bool = False,
     group: str = "auto",
     seed: int = 0,
+    temperatures: Path | None = None,
     device: str = "auto",
 ) -> Result:
     """Judges models by samples that they have not seen, alone or side by side, and writes a report.
@@ -53,6 +55,7 @@ def evaluatemodel(
         allow_seen: Whether samples that a model has seen are judged all the same, and marked so.
         group: What confidence intervals draw: auto, parcel, zone, tile, cell (of 1 km) or sample.
         seed: Of what is drawn at random.
+        temperatures: Daily mean air temperatures, CSV, for models that count thermal days.
         device: auto, cpu or cuda.
     """
     if output_html.suffix.lower() not in (".html", ".htm"):
@@ -66,7 +69,7 @@ def evaluatemodel(
         page, table = outputs.stage(output_html), outputs.stage(numbers)
         layer = None if output_errors is None else outputs.stage(output_errors)
         job.progress(0.0, f"Judging {', '.join(each.id for each in bundles)}")
-        asked = Asked(set, allow_seen, group, seed)
+        asked = Asked(set, allow_seen, group, seed, model_temperatures(job, bundles, temperatures))
         evaluation = evaluate(file, bundles, choose_device(device), asked, job.part(0.0, _DRAWING))
         job.progress(_DRAWING, "Drawing")
         write_text(table, as_json(evaluation))

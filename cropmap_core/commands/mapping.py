@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from cropmap_core.classes import CropClass
+from cropmap_core.commands.temperatures import model_temperatures
 from cropmap_core.commands.writing import Result, job_outputs, tell_unseen
 from cropmap_core.errors import GridMismatchError, JobError
 from cropmap_core.inference.bundles import Bundle, check_fits, load_bundle
-from cropmap_core.inference.classification import ClassMap, choose_device, write_class_map
+from cropmap_core.inference.classification import ClassMap, check_sure_from, choose_device, legend_of, write_class_map
 from cropmap_core.io.grid import Grid
 from cropmap_core.io.outputs import Outputs, write_text
 from cropmap_core.jobs import Job
@@ -31,6 +34,7 @@ from cropmap_core.timeseries.files import open_time_series
 from cropmap_core.timeseries.filling import Filled
 from cropmap_core.timeseries.indices import computable_indices
 from cropmap_core.timeseries.series import Series
+from cropmap_core.timeseries.temperatures import Temperatures
 
 
 def classify(
@@ -40,6 +44,8 @@ def classify(
     model: str,
     output_classes: Path,
     output_confidence: Path | None = None,
+    temperatures: Path | None = None,
+    sure_from: float = 0.0,
     device: str = "auto",
 ) -> Result:
     """Classifies a time series with a model.
@@ -49,19 +55,22 @@ def classify(
         model: A bundled model's id, or the folder of a model bundle.
         output_classes: Class raster to write, GeoTIFF.
         output_confidence: Confidence raster to write (percent), GeoTIFF.
+        temperatures: Daily mean air temperatures, CSV, for a model that counts thermal days.
+        sure_from: The least probability of a crop; below it a pixel is of the finest group that has it.
         device: auto, cpu or cuda.
     """
     bundle = load_bundle(model)
+    how = _asked(job, bundle, temperatures, sure_from)
     source = open_time_series(series)
     if not _is_filled(source.provenance):
         job.warning("The time series is not filled (fillgaps), but the model learnt from filled ones.")
     with job_outputs(job) as outputs:
-        outputs.protect([source.path])
+        outputs.protect([path for path in (source.path, temperatures) if path is not None])
         provenance = {"command": "classify", "series": source.path.name, "source": source.provenance}
-        classes, confidence = _stage_maps(outputs, bundle, output_classes, output_confidence)
-        class_map = _classify(job, source, bundle, device, classes, confidence, provenance, (0.0, 0.99))
+        classes, confidence = _stage_maps(outputs, how.legend, output_classes, output_confidence)
+        class_map = _classify(job, source, bundle, how, device, classes, confidence, provenance, (0.0, 0.99))
         outputs.commit()
-    return _map_result(bundle, class_map, output_classes, output_confidence)
+    return _map_result(how, class_map, output_classes, output_confidence)
 
 
 def parcelattributes(job: Job, *, parcels: Path, classes: Path, output: Path, confidence: Path | None = None) -> Result:
@@ -101,6 +110,8 @@ def mapcrops(
     missing_scl: str = "refuse",
     keep_classes: tuple[str, ...] = DEFAULT_KEEP_CLASSES,
     offset: str = "auto",
+    temperatures: Path | None = None,
+    sure_from: float = 0.0,
     device: str = "auto",
     output_confidence: Path | None = None,
     output_parcels: Path | None = None,
@@ -125,6 +136,8 @@ def mapcrops(
         missing_scl: Scenes without SCL: refuse, leave_out or as_clear.
         keep_classes: SCL classes that count as clear.
         offset: Radiometric offset: auto, 0 or -1000.
+        temperatures: Daily mean air temperatures, CSV, for a model that counts thermal days.
+        sure_from: The least probability of a crop; below it a pixel is of the finest group that has it.
         device: auto, cpu or cuda.
         output_confidence: Confidence raster to write (percent), GeoTIFF.
         output_parcels: Parcel table to write, CSV.
@@ -132,6 +145,7 @@ def mapcrops(
     if output_parcels is not None and parcels is None:
         raise JobError("There are no PARCELS to describe.", "Give PARCELS, or leave OUTPUT_PARCELS out.")
     bundle = load_bundle(model)
+    how = _asked(job, bundle, temperatures, sure_from)
     grid = ask_for_grid(10, area, extent, template, cover, crs)
     if grid.resolution_m != 10:
         raise GridMismatchError(
@@ -145,15 +159,15 @@ def mapcrops(
     tell_unseen(job, composites)
     placed = _place(job, parcels, stack.grid) if parcels is not None and output_parcels is not None else None
     with job_outputs(job) as outputs:
-        outputs.protect([*files, *(path for path in (parcels, area, template) if path is not None)])
+        outputs.protect([*files, *(path for path in (parcels, area, template, temperatures) if path is not None)])
         provenance = {"command": "mapcrops", "keep_classes": keep_classes, **origin_of(stack)}
-        maps = _stage_maps(outputs, bundle, output_classes, output_confidence)
+        maps = _stage_maps(outputs, how.legend, output_classes, output_confidence)
         table = outputs.stage(output_parcels) if output_parcels is not None else None
         if table is not None and output_confidence is None:
             maps = maps[0], outputs.scratch(output_classes)  # pred_prob means the same whatever outputs were chosen
         end = 0.99 if table is None else 0.95
-        class_map = _classify(job, Filled(composites), bundle, device, *maps, provenance, (READING, end))
-        result = _map_result(bundle, class_map, output_classes, output_confidence)
+        class_map = _classify(job, Filled(composites), bundle, how, device, *maps, provenance, (READING, end))
+        result = _map_result(how, class_map, output_classes, output_confidence)
         if table is not None and placed is not None:
             job.progress(end, "Describing the parcels")
             result |= _describe_parcels(job, placed, *maps, table, (end, 1.0))
@@ -162,16 +176,33 @@ def mapcrops(
     return {**result, "output_parcels": str(output_parcels) if output_parcels else None, "dates": dates}
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """How a model is to be used."""
+
+    temperatures: Temperatures | None
+    sure_from: float
+    legend: tuple[CropClass, ...]
+    """What the values of the map stand for."""
+
+
+def _asked(job: Job, bundle: Bundle, temperatures: Path | None, sure_from: float) -> _Asked:
+    legend = legend_of(bundle, check_sure_from(sure_from))
+    return _Asked(model_temperatures(job, [bundle], temperatures), sure_from, legend)
+
+
 def _is_filled(provenance: Mapping[str, Any]) -> bool:
     """Whether fillgaps is among the commands that a file was made by."""
     source = provenance.get("source")
     return provenance.get("command") == "fillgaps" or (isinstance(source, Mapping) and _is_filled(source))
 
 
-def _stage_maps(outputs: Outputs, bundle: Bundle, classes: Path, confidence: Path | None) -> tuple[Path, Path | None]:
+def _stage_maps(
+    outputs: Outputs, legend: Sequence[CropClass], classes: Path, confidence: Path | None
+) -> tuple[Path, Path | None]:
     """The unfinished map files; their styles are written at once, for nothing in them depends on the pixels."""
     parts = outputs.stage_raster(classes), None if confidence is None else outputs.stage_raster(confidence)
-    write_text(outputs.stage(classes.with_suffix(".qml")), class_style(bundle.classes))
+    write_text(outputs.stage(classes.with_suffix(".qml")), class_style(legend))
     if confidence is not None:
         write_text(outputs.stage(confidence.with_suffix(".qml")), confidence_style())
     return parts
@@ -181,6 +212,7 @@ def _classify(
     job: Job,
     series: Series,
     bundle: Bundle,
+    how: _Asked,
     device_name: str,
     classes: Path,
     confidence: Path | None,
@@ -189,7 +221,9 @@ def _classify(
 ) -> ClassMap:
     device = choose_device(device_name)
     job.progress(span[0], f"Classifying with {bundle.id} on {device.type}")
-    return write_class_map(series, bundle, device, classes, confidence, provenance, job.part(*span))
+    return write_class_map(
+        series, bundle, device, classes, confidence, provenance, job.part(*span), how.temperatures, how.sure_from
+    )
 
 
 def _place(job: Job, parcels: Path, grid: Grid) -> PlacedParcels:
@@ -211,11 +245,11 @@ def _describe_parcels(
     return {"parcels": len(records), "classified": classified}
 
 
-def _map_result(bundle: Bundle, class_map: ClassMap, classes: Path, confidence: Path | None) -> dict[str, Any]:
+def _map_result(how: _Asked, class_map: ClassMap, classes: Path, confidence: Path | None) -> dict[str, Any]:
     return {
         "output_classes": str(classes),
         "output_confidence": str(confidence) if confidence else None,
         "device": class_map.device,
         "pixels": dict(class_map.pixels),
-        "classes": [{"value": crop.value, "name": crop.name, "color": crop.color} for crop in bundle.classes],
+        "classes": [{"value": crop.value, "name": crop.name, "color": crop.color} for crop in how.legend],
     }

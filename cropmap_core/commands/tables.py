@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas
 import pyarrow
 
+from cropmap_core.commands.temperatures import model_temperatures
 from cropmap_core.commands.writing import Result, job_folder, job_outputs
 from cropmap_core.inference.bundles import load_bundle
-from cropmap_core.inference.classification import choose_device
+from cropmap_core.inference.classification import check_sure_from, choose_device, legend_of
 from cropmap_core.inference.predictor import Predictor
 from cropmap_core.inference.table_classes import (
     Counts,
@@ -39,6 +40,8 @@ def classifysamples(
     output: Path,
     reflectance: str = "scaled",
     probabilities: bool = False,
+    temperatures: Path | None = None,
+    sure_from: float = 0.0,
     device: str = "auto",
 ) -> Result:
     """Classifies the samples of a table of point time series with a model.
@@ -49,20 +52,24 @@ def classifysamples(
         output: Table to write, parquet or CSV: sample_id, pred_code, pred_crop, pred_prob.
         reflectance: Of the bands: scaled (x 10000) or unit (0-1).
         probabilities: Whether to add a column of probabilities for each class.
+        temperatures: Daily mean air temperatures, CSV, for a model that counts thermal days; of several places, where
+            the table has x and y in degrees.
+        sure_from: The least probability of a crop; below it a sample is of the finest group that has it.
         device: auto, cpu or cuda.
     """
     check_reflectance(reflectance)
     check_table_name(output)
+    check_sure_from(sure_from)
     bundle = load_bundle(model)
     season, columns = table_season(bundle), table_columns(input, bundle)
-    predictor = Predictor(bundle, choose_device(device))
+    predictor = Predictor(bundle, choose_device(device), model_temperatures(job, [bundle], temperatures))
     if predictor.halo:
         job.warning(
             f"The model {bundle.id} judges a pixel by those around it, which a table does not have: "
             "expect less of it than on maps."
         )
     with job_outputs(job) as outputs:
-        outputs.protect([input])
+        outputs.protect([path for path in (input, temperatures) if path is not None])
         part = outputs.stage(output)
         with job_folder(job, output, outputs) as folder:
             job.progress(0.0, f"Sorting the rows of {input.name} by sample")
@@ -74,7 +81,7 @@ def classifysamples(
                 start, end = (_SORTED + (_CLASSIFIED - _SORTED) * done / len(drawers) for done in (number, number + 1))
                 rows = pandas.read_parquet(drawer)
                 found.append(classify_rows(rows, season, REFLECTANCE[reflectance], predictor, job.part(start, end)))
-        table = class_table(found, bundle.classes, input, columns.named["sample_id"], probabilities)
+        table = class_table(found, bundle.classes, input, columns.named["sample_id"], probabilities, sure_from)
         write_classes(table, part)
         outputs.commit()
     counts = sum((each.counts for each in found), Counts())
@@ -83,7 +90,7 @@ def classifysamples(
         "output": str(output),
         "samples": counts.samples,
         "classified": counts.samples - counts.unseen,
-        "classes": _count(table, [crop.name for crop in bundle.classes]),
+        "classes": _count(table, [crop.name for crop in legend_of(bundle, sure_from)]),
         "device": predictor.device.type,
     }
 

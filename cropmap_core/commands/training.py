@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cropmap_core.commands.writing import Result
 from cropmap_core.errors import JobError
-from cropmap_core.inference.bundles import check_free, load_bundle
+from cropmap_core.inference.bundles import Bundle, check_free, load_bundle
 from cropmap_core.inference.classification import choose_device
 from cropmap_core.jobs import Job
 from cropmap_core.learning.bundling import period_of, write_bundle
@@ -22,6 +22,7 @@ from cropmap_core.learning.recipes import Recipe, check_architecture, read_setti
 from cropmap_core.learning.variation import NO_VARIATION, Variation, read_variation
 from cropmap_core.samples.building import working_folder
 from cropmap_core.samples.files import SampleFile
+from cropmap_core.timeseries.temperatures import read_temperatures
 
 AT_CHECKPOINT = ("resume", "restart", "finish")
 _READING, _WRITING = 0.02, 0.98
@@ -44,10 +45,12 @@ def trainmodel(
     loss: str = "cross_entropy",
     label_smoothing: float = 0.05,
     balance: str = "none",
+    level_weights: tuple[float, ...] = (),
     augmentation: tuple[str, ...] = (),
     patience: int = 10,
     averaging: float = 0.99,
     precision: str = "auto",
+    temperatures: Path | None = None,
     cross_validate: bool = False,
     at_checkpoint: str = "resume",
     tensorboard: Path | None = None,
@@ -72,10 +75,13 @@ def trainmodel(
         loss: cross_entropy or focal.
         label_smoothing: Share of the target that is spread over all classes.
         balance: none, weights or sampling: against classes of unequal size.
+        level_weights: Of the levels of the classes' hierarchy in the loss, coarsest first (groups, families, crops),
+            with a head for each; one head, of the crops, if not given.
         augmentation: Strengths from 0 to 1, like dates=0.2, or none; those not named keep their defaults.
         patience: Epochs without a better validation macro F1 before training ends; 0 for never.
         averaging: Decay of the moving average of the weights; 0 for none.
         precision: auto, float32 or bfloat16.
+        temperatures: Daily mean air temperatures, CSV, to count thermal days in place of days of the calendar.
         cross_validate: Whether the recipe is also judged on every fold, by models that have not seen it.
         at_checkpoint: Of a training that was stopped: resume, restart, or finish with its best epoch.
         tensorboard: Folder for curves in TensorBoard's format.
@@ -105,6 +111,7 @@ def trainmodel(
         loss=loss,
         label_smoothing=label_smoothing,
         balance=balance,
+        level_weights=level_weights,
         variation=_variation(augmentation),
         patience=patience,
         averaging=averaging,
@@ -119,8 +126,9 @@ def trainmodel(
     place = choose_device(device)
     with SampleFile(samples) as file:
         period_of(file)
-        maker = Maker(file, recipes, channels, place, base)
-        folder = working_folder(output, [samples, *([base.folder] if base is not None else [])], told)
+        warmth = None if temperatures is None else read_temperatures(temperatures)
+        maker = Maker(file, recipes, channels, place, base, warmth)
+        folder = working_folder(output, _inputs(samples, base, temperatures), told)
         finish = at_checkpoint == "finish"
         if at_checkpoint == "restart":
             shutil.rmtree(folder)
@@ -153,6 +161,10 @@ def trainmodel(
             raise
         shutil.rmtree(folder, ignore_errors=True)
     return _tell(job, made, judged, output, bundle.id)
+
+
+def _inputs(samples: Path, base: Bundle | None, temperatures: Path | None) -> list[Path]:
+    return [samples, *([] if base is None else [base.folder]), *([] if temperatures is None else [temperatures])]
 
 
 _DECIDING = ("recipes", "channels", "from_model", "device")

@@ -26,6 +26,7 @@ from cropmap_core.inference.predictor import Predictor, check_samples_fit
 from cropmap_core.learning.bundling import TRAINING
 from cropmap_core.learning.scores import Scores, confusion_matrix
 from cropmap_core.samples.files import SampleFile
+from cropmap_core.timeseries.temperatures import Temperatures
 
 _SEARCHED, _PREDICTED, _CUT_OFF = 0.1, 0.4, 0.95  # shares of the work
 
@@ -42,6 +43,8 @@ class Asked:
     group: str = "auto"
     """What confidence intervals draw."""
     seed: int = 0
+    temperatures: Temperatures | None = None
+    """What models that count thermal days need."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def evaluate(
     groups, parts = find_groups(selection, asked.group), find_regions(selection)
     sizes = find_sizes(selection)
     parts += [sizes] if sizes is not None else []
-    panel = Panel(tuple(Predictor(bundle, device) for bundle in bundles), legend, file.layout.bands)
+    panel = Panel(tuple(Predictor(bundle, device, asked.temperatures) for bundle in bundles), legend, file)
     judgement = judge(selection, panel, groups, parts, _part(progress, _SEARCHED, _PREDICTED))
     if not judgement.models[0].confusion.sum():
         raise SamplesError(

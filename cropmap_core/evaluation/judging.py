@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from cropmap_core.evaluation.tallies import Tally
 from cropmap_core.evaluation.wrong_samples import WrongSamples
 from cropmap_core.inference.predictor import Predictor
 from cropmap_core.learning.scores import Reliability, confusion_matrix, reliability
-from cropmap_core.samples.files import Batch
+from cropmap_core.samples.files import Batch, SampleFile
 
 Progress = Callable[[float], None]
 Integers = NDArray[np.int64]
@@ -29,8 +30,8 @@ class Panel:
 
     predictors: tuple[Predictor, ...]
     legend: CommonLegend
-    bands: tuple[str, ...]
-    """Of the samples."""
+    file: SampleFile
+    """The samples."""
 
     def predict(self, batch: Batch, pixels: Pixels) -> list[Floats]:
         """What each model says of labelled pixels.
@@ -41,11 +42,17 @@ class Panel:
         """
         found = []
         for predictor, positions in zip(self.predictors, self.legend.of_model, strict=True):
-            known = pixels.of(predictor.probabilities(batch.data, batch.valid, self.bands))
+            days = predictor.days_of_samples(batch.season, *self._places[:, batch.index])
+            known = pixels.of(predictor.probabilities(batch.data, batch.valid, self.file.layout.bands, days))
             probabilities = np.zeros((len(known), len(self.legend.classes)), np.float32)
             probabilities[:, positions] = known
             found.append(probabilities)
         return found
+
+    @cached_property
+    def _places(self) -> NDArray[np.float64]:
+        """Longitudes and latitudes of all samples, shape (2, N)."""
+        return np.stack([self.file.column(name).astype(np.float64) for name in ("lon", "lat")])
 
 
 @dataclass

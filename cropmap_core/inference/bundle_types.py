@@ -25,6 +25,7 @@ ITEM = "item.json"
 WEIGHTS = "weights.safetensors"
 SIGNATURES = "signatures.json"
 CARD = "README.md"
+CALENDAR, THERMAL = "calendar", "thermal"
 RESTORE = "Copy the whole bundle again from where it came from, or train it anew."
 
 
@@ -54,6 +55,8 @@ class Bundle:
     """Edge of the cells that a patch network maps, in pixels; 1 for dense networks."""
     temperature: float = 1.0
     """What its logits are divided by, so that probabilities are as often right as they say."""
+    positions: str = CALENDAR
+    """How its network counts time: `calendar` days, or `thermal` days, for which it takes temperatures."""
     properties: Mapping[str, Any] | None = None
     """`properties` of item.json as they stand there: description, training data, accuracy, ..."""
 

@@ -15,14 +15,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cropmap_core.classes import CLASSES_TAG
+from cropmap_core.classes import CLASSES_TAG, CropClass
 from cropmap_core.errors import JobError, NoValidObservationError
+from cropmap_core.hierarchy import hierarchy_of
 from cropmap_core.inference.bundles import Bundle, check_fits
 from cropmap_core.inference.predictor import Predictor, Progress, check_period
 from cropmap_core.io.grid import Window
 from cropmap_core.io.outputs import BLOCK_SIZE, create_raster
 from cropmap_core.timeseries.indices import as_channels, computable_indices
 from cropmap_core.timeseries.series import Block, Series
+from cropmap_core.timeseries.temperatures import Temperatures
 
 NO_CLASS = 0
 """Class value of pixels that were never observed."""
@@ -60,7 +62,24 @@ def choose_device(name: str) -> torch.device:
 
 
 class Classifier(Predictor):
-    """A bundle's network on a device, applied to windows of a series."""
+    """A bundle's network on a device, applied to windows of a series.
+
+    Args:
+        bundle: The model.
+        device: Where to compute.
+        temperatures: What a bundle that counts thermal days needs.
+        sure_from: The least probability of a crop; below it the pixel is of the finest group that has it.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: torch.device | str = "cpu",
+        temperatures: Temperatures | None = None,
+        sure_from: float = 0.0,
+    ) -> None:
+        super().__init__(bundle, device, temperatures)
+        self._hierarchy, self._sure_from = hierarchy_of(bundle.classes), sure_from
 
     def classify(
         self, block: Block, days: NDArray[np.float32], progress: Progress = lambda fraction: None
@@ -80,10 +99,15 @@ class Classifier(Predictor):
         classes = np.full(observed.shape, NO_CLASS, dtype=np.uint8)
         confidence = np.full(observed.shape, NO_CONFIDENCE, dtype=np.uint8)
         if observed.any():
-            top = self.of_window(block.data, block.valid, days, progress).max(dim=0)
-            values = np.asarray([crop.value for crop in self.bundle.classes], dtype=np.uint8)
-            classes[observed] = values[top.indices.cpu().numpy()[observed]]
-            confidence[observed] = np.rint(100 * top.values.cpu().numpy()[observed]).astype(np.uint8)
+            probability = self.of_window(block.data, block.valid, days, progress)
+            if self._sure_from:
+                values, sure = self._hierarchy.decide(probability.cpu().numpy(), self._sure_from)
+            else:
+                top = probability.max(dim=0)
+                own = np.asarray([crop.value for crop in self.bundle.classes], dtype=np.uint8)
+                values, sure = own[top.indices.cpu().numpy()], top.values.cpu().numpy()
+            classes[observed] = values[observed]
+            confidence[observed] = np.rint(100 * sure[observed]).astype(np.uint8)
         return classes, confidence
 
 
@@ -95,6 +119,8 @@ def write_class_map(
     confidence_path: Path | None,
     provenance: Mapping[str, Any],
     progress: Progress = lambda fraction: None,
+    temperatures: Temperatures | None = None,
+    sure_from: float = 0.0,
 ) -> ClassMap:
     """Classifies a whole series into rasters on its grid.
 
@@ -106,20 +132,23 @@ def write_class_map(
         confidence_path: The confidence raster to write, uint8 percent, 255 where never observed; None for none.
         provenance: What the map was made from, kept as JSON in the files' tags.
         progress: Called with the share that is done; may raise to stop.
+        temperatures: What a bundle that counts thermal days needs.
+        sure_from: The least probability of a crop; below it the pixel is of the finest group that has it.
 
     Raises:
         IncompatibleModelError: The series is not what the bundle was made for.
         NoValidObservationError: No pixel was ever observed.
     """
     channels = _channels(series, bundle)
-    classifier = Classifier(bundle, device)
-    days = bundle.season_days(series.dates)
+    classifier = Classifier(bundle, device, temperatures, sure_from)
+    days = classifier.days(series.dates, *series.grid.centre_degrees)
+    crops = legend_of(bundle, sure_from)
     counts = np.zeros(256, dtype=np.int64)
     tags = {"CROPMAP_MODEL": bundle.id, "CROPMAP_PROVENANCE": json.dumps(provenance)}
-    legend = json.dumps([{"value": c.value, "name": c.name, "color": c.color} for c in bundle.classes])
+    legend = json.dumps([{"value": c.value, "name": c.name, "color": c.color} for c in crops])
     with ExitStack() as files:
         classes_file = files.enter_context(create_raster(classes_path, series.grid, 1, "uint8", NO_CLASS))
-        classes_file.write_colormap(1, {c.value: _rgba(c.color) for c in bundle.classes})
+        classes_file.write_colormap(1, {c.value: _rgba(c.color) for c in crops})
         classes_file.update_tags(**tags, **{CLASSES_TAG: legend})
         classes_file.set_band_description(1, "crop class")
         confidence_file = None
@@ -139,7 +168,27 @@ def write_class_map(
             "No pixel has a clear observation between the dates.",
             "Choose a longer time span, or keep more SCL classes with KEEP_CLASSES.",
         )
-    return ClassMap(device.type, {crop.name: int(counts[crop.value]) for crop in bundle.classes})
+    return ClassMap(device.type, {crop.name: int(counts[crop.value]) for crop in crops})
+
+
+def legend_of(bundle: Bundle, sure_from: float = 0.0) -> tuple[CropClass, ...]:
+    """What the values of a class raster stand for: the bundle's classes, and groups where crops may be unsure.
+
+    Raises:
+        JobError: There are no values left for groups.
+    """
+    return (*bundle.classes, *(hierarchy_of(bundle.classes).stops() if sure_from else ()))
+
+
+def check_sure_from(sure_from: float) -> float:
+    """Refuses what is no probability.
+
+    Raises:
+        JobError: It is not.
+    """
+    if not 0 <= sure_from <= 1:
+        raise JobError(f"SURE_FROM is {sure_from:g}.", "Give a probability such as 0.7, or 0 to always name a crop.")
+    return sure_from
 
 
 def _channels(series: Series, bundle: Bundle) -> Series:

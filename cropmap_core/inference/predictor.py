@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from datetime import date
 
@@ -11,10 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cropmap_core.errors import IncompatibleModelError, ModelBundleError
+from cropmap_core.inference.bundle_types import THERMAL
 from cropmap_core.inference.bundles import Bundle, check_fits
 from cropmap_core.inference.channels import Floats, Mask, sample_channels
 from cropmap_core.inference.seasons import season_of
 from cropmap_core.timeseries.formulas import INDICES
+from cropmap_core.timeseries.temperatures import Temperatures
 
 PATCHES_AT_ONCE = 1024
 _PIXELS_AT_ONCE = 2**16
@@ -29,13 +32,23 @@ class Predictor:
     Args:
         bundle: The model.
         device: Where to compute.
+        temperatures: What a bundle that counts thermal days needs; no other looks at them.
 
     Raises:
+        IncompatibleModelError: The bundle counts thermal days, and there are no temperatures.
         ModelBundleError: The weights cannot be read, or the cells of a patch network are larger than its patches.
     """
 
-    def __init__(self, bundle: Bundle, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, bundle: Bundle, device: torch.device | str = "cpu", temperatures: Temperatures | None = None
+    ) -> None:
+        if bundle.positions == THERMAL and temperatures is None:
+            raise IncompatibleModelError(
+                f"The model {bundle.id} counts thermal days, and there are no temperatures.",
+                "Give TEMPERATURES: daily means of where and when the series is from.",
+            )
         self.bundle = bundle
+        self._temperatures = temperatures if bundle.positions == THERMAL else None
         self.device = torch.device(device)
         self._network = bundle.network(self.device)
         if self.by_patch and bundle.stride_pixels > int(self._network.patch_size):
@@ -60,6 +73,38 @@ class Predictor:
         """Pixels around a window that its result depends on, in whole strides of the network."""
         return int(self._network.patch_size if self.by_patch else self._network.halo)
 
+    def days(self, dates: Sequence[date], lon: float = math.nan, lat: float = math.nan) -> Floats:
+        """Where dates lie in a season, as the network counts.
+
+        Args:
+            dates: Of one season, in order.
+            lon: Where the series is, in degrees.
+            lat: As `lon`.
+
+        Returns:
+            Days of the calendar or thermal days since the season's start, shape (T,).
+
+        Raises:
+            TemperatureError: The temperatures do not reach over the season.
+        """
+        if self._temperatures is None:
+            return self.bundle.season_days(dates)
+        return self._temperatures.thermal_days(dates, lon, lat)
+
+    def days_of_samples(
+        self,
+        first_days: NDArray[np.int32],
+        lon: NDArray[np.float64],
+        lat: NDArray[np.float64],
+    ) -> Floats:
+        """The same for samples, whose seasons start on the given days since 1970-01-01, shape (N, T)."""
+        if self._temperatures is None:
+            days = self.bundle.season_days(season_of(self.bundle.first_days, _COMMON_YEAR))
+            return np.broadcast_to(days, (len(first_days), len(days)))
+        return self._temperatures.thermal_days_of(
+            lambda first: season_of(self.bundle.first_days, first.year), first_days, lon, lat
+        )
+
     def of_window(
         self, values: Floats, valid: Mask, days: Floats, progress: Progress = lambda fraction: None
     ) -> Tensor:
@@ -81,7 +126,9 @@ class Predictor:
         inside = slice(halo, -halo) if halo else slice(None)
         return self._forward(normalised[None], valid[None], days)[0, :, inside, inside]
 
-    def probabilities(self, data: NDArray[np.int16], valid: Mask, bands: Sequence[str]) -> Floats:
+    def probabilities(
+        self, data: NDArray[np.int16], valid: Mask, bands: Sequence[str], days: Floats | None = None
+    ) -> Floats:
         """Class probabilities of samples, at every pixel.
 
         What lies around a patch is not known here: a spatial network sees it as never observed.
@@ -90,6 +137,8 @@ class Predictor:
             data: Composites of the bundle's season, reflectance x 10000, not filled, shape (N, T, C, H, W).
             valid: Where they were observed, shape (N, T, H, W).
             bands: Names of the C bands.
+            days: As `days_of_samples` gives them, shape (N, T); may be left out where the bundle counts days of the
+                calendar.
 
         Returns:
             Calibrated, in the order of the bundle's classes, shape (N, K, H, W); NaN where nothing was observed.
@@ -105,12 +154,15 @@ class Predictor:
                 f"The model {bundle.id} takes {len(bundle.first_days)} composites, the samples have {times}.",
                 f"Make them with PERIOD={bundle.period} of its season.",
             )
-        days = bundle.season_days(season_of(bundle.first_days, _COMMON_YEAR))
+        if days is None:
+            if self._temperatures is not None:
+                raise ValueError(f"{bundle.id} counts thermal days: days of the samples are needed")
+            days = np.broadcast_to(bundle.season_days(season_of(bundle.first_days, _COMMON_YEAR)), (count, times))
         result = np.empty((count, len(bundle.classes), height, width), dtype=np.float32)
         at_once = 1 if self.by_patch and width > 1 else max(1, _PIXELS_AT_ONCE // (height * width))
         for start in range(0, count, at_once):
             some = slice(start, start + at_once)
-            result[some] = self._some(data[some], valid[some], bands, days)
+            result[some] = self._some(data[some], valid[some], bands, days[some])
         return result
 
     def _some(self, data: NDArray[np.int16], valid: Mask, bands: Sequence[str], days: Floats) -> Floats:
@@ -119,8 +171,8 @@ class Predictor:
             around = ((0, 0), (self.halo, self.halo), (self.halo, self.halo))
             found = torch.stack(
                 [
-                    self.of_window(np.pad(sample, ((0, 0), *around)), np.pad(mask, around), days)
-                    for sample, mask in zip(values, there, strict=True)
+                    self.of_window(np.pad(sample, ((0, 0), *around)), np.pad(mask, around), own)
+                    for sample, mask, own in zip(values, there, days, strict=True)
                 ]
             )
         else:
@@ -150,7 +202,7 @@ class Predictor:
         with torch.inference_mode():
             logits: Tensor = self._network(
                 torch.from_numpy(values).to(self.device),
-                torch.from_numpy(days).to(self.device).expand(len(values), -1),
+                torch.from_numpy(np.array(days, np.float32)).to(self.device).expand(valid.shape[:2]),
                 torch.from_numpy(np.ascontiguousarray(valid)).to(self.device),
             )
             return torch.softmax(logits.float() / self.bundle.temperature, dim=1)

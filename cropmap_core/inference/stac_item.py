@@ -17,7 +17,7 @@ import torch
 import models
 from cropmap_core.classes import CropClass
 from cropmap_core.errors import JobError, ModelBundleError
-from cropmap_core.inference.bundle_types import CARD, ITEM, RESTORE, SIGNATURES, WEIGHTS, Bundle
+from cropmap_core.inference.bundle_types import CALENDAR, CARD, ITEM, RESTORE, SIGNATURES, THERMAL, WEIGHTS, Bundle
 from cropmap_core.inference.seasons import check_first_days
 from cropmap_core.timeseries.formulas import INDICES
 from cropmap_core.timeseries.periods import make_periods
@@ -58,6 +58,7 @@ def item_of_bundle(bundle: Bundle, parameters: int) -> dict[str, Any]:
             "cropmap:first_days": list(bundle.first_days),
             "cropmap:stride_pixels": bundle.stride_pixels,
             "cropmap:temperature": bundle.temperature,
+            "cropmap:positions": bundle.positions,
         },
         "assets": {
             "model": {
@@ -121,6 +122,7 @@ def _output(bundle: Bundle) -> dict[str, Any]:
                 "title": crop.name,
                 "description": crop.description or crop.name,
                 "color_hint": crop.color.lstrip("#").upper(),
+                "cropmap:parents": list(crop.parents),
             }
             for crop in bundle.classes
         ],
@@ -152,6 +154,8 @@ def bundle_from_item(item: Mapping[str, Any], folder: Path) -> Bundle:
     _require(stride >= 1, path, f"cropmap:stride_pixels is {stride}")
     temperature = properties.get("cropmap:temperature", 1.0)
     _require(_is_number(temperature) and temperature > 0, path, f"cropmap:temperature is {temperature!r}")
+    positions = properties.get("cropmap:positions", CALENDAR)
+    _require(positions in (CALENDAR, THERMAL), path, f"cropmap:positions is {positions!r}")
     return Bundle(
         id=_field(item, "id", str, path),
         title=_field(properties, "title", str, path),
@@ -167,6 +171,7 @@ def bundle_from_item(item: Mapping[str, Any], folder: Path) -> Bundle:
         period=period,
         stride_pixels=stride,
         temperature=float(temperature),
+        positions=positions,
         properties=properties,
     )
 
@@ -180,7 +185,14 @@ def _classes(output: Mapping[str, Any], path: Path) -> tuple[CropClass, ...]:
         _require(1 <= value <= _LARGEST_VALUE, path, f"class value {value} is not within 1-{_LARGEST_VALUE}")
         _require(re.fullmatch("[0-9A-Fa-f]{6}", color) is not None, path, f"color_hint of class {value} is '{color}'")
         name = _field(entry, "name", str, path)
-        classes.append(CropClass(value, name, f"#{color.lower()}", _field(entry, "description", str, path)))
+        parents = entry.get("cropmap:parents", [])
+        _require(
+            isinstance(parents, list) and all(isinstance(each, str) for each in parents),
+            path,
+            f"cropmap:parents of class {value} are {parents!r}",
+        )
+        description = _field(entry, "description", str, path)
+        classes.append(CropClass(value, name, f"#{color.lower()}", description, tuple(parents)))
     _require(bool(classes), path, "it has no class")
     for what, found in (("value", [str(c.value) for c in classes]), ("name", [c.name for c in classes])):
         twice = sorted({each for each in found if found.count(each) > 1})

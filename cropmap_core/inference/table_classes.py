@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from cropmap_core.classes import CropClass
 from cropmap_core.errors import IncompatibleModelError, JobError
+from cropmap_core.hierarchy import hierarchy_of
+from cropmap_core.inference.bundle_types import THERMAL
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.predictor import Predictor, Progress
 from cropmap_core.inference.seasons import last_day, season_of
 from cropmap_core.io.outputs import write_table, written_whole
 from cropmap_core.samples.row_composites import composite_rows
 from cropmap_core.samples.seasons import Season
-from cropmap_core.samples.table_columns import TableColumns, find_columns, is_parquet
+from cropmap_core.samples.table_columns import COORDINATES, TableColumns, find_columns, is_parquet
 
 _COMMON_YEAR = 2017  # and the two after it are common years
 _A_YEAR = timedelta(days=365)
@@ -78,7 +80,7 @@ def table_columns(path: Path, bundle: Bundle) -> TableColumns:
             f"The model {bundle.id} needs {', '.join(missing)}; {path} holds {', '.join(columns.bands)}.",
             f"Add {', '.join(missing)} to the table, or choose a model that does without.",
         )
-    return columns.with_bands(bundle.reflectance_bands).observations()
+    return columns.with_bands(bundle.reflectance_bands).observations(placed=bundle.positions == THERMAL)
 
 
 def table_season(bundle: Bundle) -> Season:
@@ -139,11 +141,14 @@ def classify_rows(
         time[usable],
         (len(ids), len(season.dates)),
     )
+    days = np.zeros((len(ids), len(season.dates)), np.float32)
+    there = chosen > 0
+    days[there] = predictor.days_of_samples(season.first_day(chosen[there]), *_places(rows, sample, len(ids))[:, there])
     probability = np.empty((len(ids), len(predictor.bundle.classes)), np.float32)
     for start in range(0, len(ids), _SAMPLES_AT_ONCE):
         progress(start / len(ids))
         some = slice(start, start + _SAMPLES_AT_ONCE)
-        probability[some] = predictor.probabilities(data[some], valid[some], bands)[:, :, 0, 0]
+        probability[some] = predictor.probabilities(data[some], valid[some], bands, days[some])[:, :, 0, 0]
     seen = valid.sum(axis=(1, 2, 3))
     counts = Counts(
         rows=len(rows),
@@ -154,6 +159,15 @@ def classify_rows(
         several=several,
     )
     return SampleClasses(np.asarray(ids, dtype=object), probability, counts)
+
+
+def _places(rows: pandas.DataFrame, sample: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """Longitude and latitude of each sample, as its first row has them, shape (2, N); NaN where the table has none."""
+    places = np.full((2, count), np.nan)
+    if set(COORDINATES) <= set(rows):
+        own, first = np.unique(sample, return_index=True)
+        places[:, own] = rows[list(COORDINATES)].to_numpy(np.float64)[first].T
+    return places
 
 
 def _choose_years(
@@ -174,7 +188,12 @@ def _choose_years(
 
 
 def class_table(
-    found: Sequence[SampleClasses], classes: Sequence[CropClass], source: Path, id_column: str, each_class: bool
+    found: Sequence[SampleClasses],
+    classes: Sequence[CropClass],
+    source: Path,
+    id_column: str,
+    each_class: bool,
+    sure_from: float = 0.0,
 ) -> pyarrow.Table:
     """What a model says of all samples, a row each, in the order of their ids.
 
@@ -184,6 +203,7 @@ def class_table(
         source: The table of the samples.
         id_column: The table's name for sample_id.
         each_class: Whether to give the probabilities of all classes, as `prob_NAME`.
+        sure_from: The least probability of a crop; below it a sample is of the finest group that has it.
 
     Returns:
         `sample_id`, whole numbers where the table's are, else text; `pred_code`, `pred_crop` and `pred_prob`, null
@@ -193,16 +213,16 @@ def class_table(
     order = np.argsort(ids, kind="stable")
     probability = np.concatenate([each.probability for each in found])[order]
     unseen = np.isnan(probability).any(axis=1)
-    best = np.where(unseen, 0, probability.argmax(axis=1))
-    rounded = probability.astype(np.float64).round(_DECIMALS)
-    codes = np.asarray([each.value for each in classes], np.int32)
-    names = np.asarray([each.name for each in classes], dtype=object)
+    hierarchy = hierarchy_of(classes)
+    codes, sure = hierarchy.decide(np.nan_to_num(probability.T), sure_from)
+    names = {each.value: each.name for each in (*classes, *(hierarchy.stops() if sure_from else ()))}
     columns = {
         "sample_id": pyarrow.array(ids[order]),
-        "pred_code": pyarrow.array(codes[best], mask=unseen),
-        "pred_crop": pyarrow.array(names[best], type=pyarrow.string(), mask=unseen),
-        "pred_prob": pyarrow.array(rounded[np.arange(len(best)), best], mask=unseen),
+        "pred_code": pyarrow.array(codes.astype(np.int32), mask=unseen),
+        "pred_crop": pyarrow.array([names[int(code)] for code in codes], type=pyarrow.string(), mask=unseen),
+        "pred_prob": pyarrow.array(sure.astype(np.float64).round(_DECIMALS), mask=unseen),
     }
+    rounded = probability.astype(np.float64).round(_DECIMALS)
     if each_class:
         columns |= {
             f"prob_{crop.name}": pyarrow.array(rounded[:, place], mask=unseen) for place, crop in enumerate(classes)

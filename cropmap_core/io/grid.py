@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from affine import Affine
+from pyproj import Transformer
 from rasterio.io import DatasetReader
 
 
@@ -78,6 +79,14 @@ class Grid:
             left + self.transform.a * self.width,
             top,
         )
+
+    @property
+    def centre_degrees(self) -> tuple[float, float]:
+        """Longitude and latitude of its middle."""
+        left, bottom, right, top = self.bounds
+        to_degrees = Transformer.from_crs(self.crs, 4326, always_xy=True)
+        lon, lat = to_degrees.transform((left + right) / 2, (bottom + top) / 2)
+        return lon, lat
 
     def cut(self, window: Window) -> Grid:
         """The grid of a window, which may reach beyond."""

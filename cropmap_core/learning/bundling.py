@@ -137,6 +137,7 @@ def _describe(file: SampleFile, made: Made, judged: CrossValidation | None, fold
         period=period_of(file),
         stride_pixels=max(1, int(made.network.patch_size) // 2) if made.network.kind == "patch" else 1,
         temperature=made.temperature,
+        positions=made.positions,
         properties=properties,
     )
 

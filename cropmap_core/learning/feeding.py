@@ -7,7 +7,9 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass
+from datetime import date, timedelta
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from cropmap_core.learning.variation import NO_VARIATION, Labels, Variation
 from cropmap_core.samples.files import Batch, SampleFile
 from cropmap_core.timeseries.formulas import INDICES
 from cropmap_core.timeseries.series import REFLECTANCE_SCALE
+from cropmap_core.timeseries.temperatures import Temperatures
 
 Indices = NDArray[np.int64]
 NO_TARGET = -1
@@ -35,6 +38,8 @@ class Fed:
 
     x: Tensor
     """Normalised channels, shape (B, T, C, H, W)."""
+    days: Tensor
+    """Where the dates lie in the season, as the network counts, shape (B, T)."""
     valid: Tensor
     """Shape (B, T, H, W)."""
     target: Tensor
@@ -51,10 +56,23 @@ class Feed:
         channels: Bands and indices that the network takes.
         classes: The model's classes, in its order.
         by_pixel: Whether pixels of patches are handed out one by one, as series of their own.
+        temperatures: To count thermal days by; None for days of the calendar.
+
+    Raises:
+        TemperatureError: They do not reach over a season of the samples.
     """
 
-    def __init__(self, file: SampleFile, channels: Sequence[str], classes: Sequence[CropClass], by_pixel: bool) -> None:
+    def __init__(
+        self,
+        file: SampleFile,
+        channels: Sequence[str],
+        classes: Sequence[CropClass],
+        by_pixel: bool,
+        temperatures: Temperatures | None = None,
+    ) -> None:
         self._file = file
+        self._temperatures = temperatures
+        self._days = _days_of(file, temperatures)
         self.channels = tuple(channels)
         self._by_pixel = by_pixel
         self._positions = np.full(2**15, NO_TARGET, np.int64)
@@ -67,18 +85,14 @@ class Feed:
 
     def of(self, by_pixel: bool) -> Feed:
         """The same for another kind of network."""
-        other = Feed(self._file, self.channels, self.classes, by_pixel)
+        other = copy(self)
+        other._by_pixel, other.waited_s = by_pixel, 0.0
         other.mean, other.std = self.mean, self.std
         return other
 
     def samples_of(self, series: int) -> int:
         """How many samples hold so many pixel series at most; one at least."""
         return max(1, series // self._file.layout.size**2)
-
-    def days(self) -> Floats:
-        """Days since the season's start of the dates, as a map of the same season counts them, shape (T,)."""
-        first = int(self._file.column("season")[:1].astype("datetime64[D]").astype(object)[0].day)
-        return np.asarray(self._file.layout.days, np.float32) + (first - 1)
 
     def labelled(self, index: Indices) -> tuple[Indices, NDArray[np.int64]]:
         """Those of some samples that hold labelled pixels, and how many of each class, shape (N, K)."""
@@ -143,6 +157,7 @@ class Feed:
                 target, positions = target[sample, row, col][:, None, None], positions[sample]
             yield Fed(
                 torch.from_numpy(np.ascontiguousarray(values)),
+                torch.from_numpy(self._days[positions]),
                 torch.from_numpy(np.ascontiguousarray(valid)),
                 torch.from_numpy(np.ascontiguousarray(target)),
                 positions,
@@ -160,6 +175,19 @@ class Feed:
         if variation is not NO_VARIATION:
             values, there, target = variation.place(values, there, target, random)
         return values, there, np.where(there.any(axis=1), target, NO_TARGET)
+
+
+def _days_of(file: SampleFile, temperatures: Temperatures | None) -> Floats:
+    """Where the dates of each sample lie in its season, as a map of the same season counts them, shape (N, T).
+
+    Seasons count from the first of their month on.
+    """
+    seasons = file.column("season")
+    if temperatures is not None:
+        return temperatures.thermal_days_of(file.layout.dates, seasons, file.column("lon"), file.column("lat"))
+    since = (date(1970, 1, 1) + timedelta(days=int(seasons[0]))).day - 1 if len(seasons) else 0
+    days = np.asarray(file.layout.days, np.float32) + since
+    return np.broadcast_to(days, (len(seasons), len(days)))
 
 
 def _ahead(batches: Iterator[Fed]) -> Generator[Fed]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from cropmap_core.errors import TrainingError
 from cropmap_core.learning.checkpoints import (
@@ -28,7 +28,7 @@ from cropmap_core.learning.checkpoints import (
     save_checkpoint,
 )
 from cropmap_core.learning.feeding import NO_TARGET, Fed, Feed, Indices
-from cropmap_core.learning.losses import balanced_weights, classification_loss, sampling_weights
+from cropmap_core.learning.losses import TrainingLoss, classification_loss, sampling_weights
 from cropmap_core.learning.patches import patches_at_random
 from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.schedule import share_of_rate
@@ -111,12 +111,10 @@ class Fitting:
         self._index, counts = training
         self._validation = validation
         self._device, self._folder, self._watch = device, folder, watch
-        self._days = torch.from_numpy(feed.days()).to(device)
         of_patches = feed.samples_of(2) == 1
         self._size = recipe.batch_size or _batch_size(len(self._index), of_patches)
         self._chances = sampling_weights(counts) if recipe.balance == "sampling" else None
-        weights = balanced_weights(counts.sum(axis=0)) if recipe.balance == "weights" else None
-        self._class_weights = None if weights is None else torch.from_numpy(weights).to(device)
+        self._loss = TrainingLoss(recipe, feed.classes, counts.sum(axis=0), device)
         self._optimiser = torch.optim.AdamW(
             network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
@@ -218,22 +216,21 @@ class Fitting:
         Returns:
             The loss; None where no pixel of the batch has a target, NaN where loss or gradient is no number.
         """
-        x, valid, target = batch.x, batch.valid, batch.target
+        x, days, valid, target = batch.x, batch.days, batch.valid, batch.target
         if self._network.kind == "patch":
             size = int(self._network.patch_size)
-            x, valid, target = patches_at_random(x, valid, target, size, self._recipe.patches, random)
+            x, valid, target, sample = patches_at_random(x, valid, target, size, self._recipe.patches, random)
+            days = days[sample]
         if not (target != NO_TARGET).any():
             return None
-        x, valid, target = (each.to(self._device) for each in (x, valid, target))
+        x, days, valid, target = (each.to(self._device) for each in (x, days, valid, target))
         mixed = self._recipe.variation.mixed(len(x), random)
         with self._autocast():
             if mixed is None:
-                loss = self._loss(self._network(x, self._days.expand(len(x), -1), valid), target)
+                loss = self._loss(self._network(x, days, valid).float(), target)
             else:
                 partner, share = torch.from_numpy(mixed[0]).to(self._device), mixed[1]
-                logits = self._network(
-                    share * x + (1 - share) * x[partner], self._days.expand(len(x), -1), valid & valid[partner]
-                )
+                logits = self._network(share * x + (1 - share) * x[partner], days, valid & valid[partner]).float()
                 loss = share * self._loss(logits, target) + (1 - share) * self._loss(logits, target[partner])
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -242,10 +239,6 @@ class Fitting:
             return math.nan
         self._optimiser.step()
         return float(loss.detach())
-
-    def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        gamma = self._recipe.focal_gamma if self._recipe.loss == "focal" else None
-        return classification_loss(logits.float(), target, self._class_weights, self._recipe.label_smoothing, gamma)
 
     def _measure(self, epoch: int, losses: list[float], seconds: float) -> Entry:
         logits, target = self._validate()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from cropmap_core.classes import CropClass
+from cropmap_core.errors import JobError
+from cropmap_core.hierarchy import hierarchy_of
 from cropmap_core.learning.feeding import NO_TARGET
+from cropmap_core.learning.recipes import Recipe
 
 
 def balanced_weights(counts: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -62,3 +68,61 @@ def classification_loss(
     own = logits.softmax(dim=1).gather(1, target.clamp(min=0).unsqueeze(1)).squeeze(1)
     counted = looked_at.float() if weight is None else weight[target.clamp(min=0)] * looked_at
     return ((1 - own) ** focal_gamma * each).sum() / counted.sum().clamp(min=torch.finfo(each.dtype).tiny)
+
+
+class TrainingLoss:
+    """The loss that a recipe asks for: of the crops, or the weighted mean of those of each level of their hierarchy.
+
+    The probability of a group is the sum of those of its crops.
+
+    Args:
+        recipe: Kind of the loss, and how much classes and levels count.
+        classes: The model's classes.
+        counts: Of labelled training pixels by class, shape (K,).
+        device: Where to compute.
+
+    Raises:
+        JobError: The recipe has not one weight for each level.
+
+    References:
+        Turkoglu et al. (2021), Crop mapping from image time series: Deep learning with multi-scale label hierarchies,
+        Remote Sensing of Environment 264.
+    """
+
+    def __init__(
+        self, recipe: Recipe, classes: Sequence[CropClass], counts: NDArray[np.int64], device: torch.device
+    ) -> None:
+        self._smoothing = recipe.label_smoothing
+        self._focal_gamma = recipe.focal_gamma if recipe.loss == "focal" else None
+        hierarchy = hierarchy_of(classes)
+        shares = recipe.level_weights or (*[0.0] * (len(hierarchy.levels) - 1), 1.0)
+        if len(shares) != len(hierarchy.levels):
+            raise JobError(
+                f"LEVEL_WEIGHTS are {len(shares)}; the classes have {len(hierarchy.levels)} levels.",
+                "Give one for each, coarsest first; groups and families come from the legend of the labels.",
+            )
+        self._levels = []
+        for level, share in enumerate(shares):
+            if share:
+                nodes = torch.tensor(hierarchy.levels[level], device=device)
+                weights = balanced_weights(hierarchy.at(counts, level)) if recipe.balance == "weights" else None
+                weight = None if weights is None else torch.from_numpy(weights).to(device)
+                self._levels.append((share / sum(shares), nodes, weight))
+
+    def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Of logits of shape (B, K, ...) and positions of the classes of shape (B, ...), -1 where it does not look."""
+        log_probability = logits.log_softmax(dim=1)
+        total = logits.new_zeros(())
+        for share, nodes, weight in self._levels:
+            wanted = torch.where(target == NO_TARGET, NO_TARGET, nodes[target.clamp(min=0)])
+            told = _sum_members(log_probability, nodes)
+            total = total + share * classification_loss(told, wanted, weight, self._smoothing, self._focal_gamma)
+        return total
+
+
+def _sum_members(log_probability: Tensor, nodes: Tensor) -> Tensor:
+    """Log-probabilities of a level's nodes, shape (B, nodes, ...), of those of the classes, shape (B, K, ...)."""
+    count = int(nodes.max()) + 1
+    if count == len(nodes):
+        return log_probability
+    return torch.stack([log_probability[:, nodes == node].logsumexp(dim=1) for node in range(count)], dim=1)

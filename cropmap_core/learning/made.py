@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropmap_core.classes import CropClass
+from cropmap_core.inference.bundle_types import CALENDAR
 from cropmap_core.learning.feeding import Indices
 from cropmap_core.learning.fitting import Entry
-from cropmap_core.learning.recipes import Recipe
+from cropmap_core.learning.recipes import HIERARCHICAL, Recipe
 from cropmap_core.learning.scores import Scores
+from models.hierarchical import Hierarchical
 from models.network import Network
 from models.tree_ensemble import TreeEnsemble
 
@@ -39,12 +41,14 @@ class Member:
     @property
     def architecture(self) -> str:
         """A name in `models.ARCHITECTURES`."""
-        return "tree_ensemble" if isinstance(self.network, TreeEnsemble) else self.recipe.architecture
+        if isinstance(self.network, TreeEnsemble):
+            return "tree_ensemble"
+        return HIERARCHICAL if isinstance(self.network, Hierarchical) else self.recipe.architecture
 
     @property
     def hyper_parameters(self) -> dict[str, Any]:
         """Those of the architecture but channels and classes."""
-        if not isinstance(self.network, TreeEnsemble):
+        if not isinstance(self.network, (TreeEnsemble, Hierarchical)):
             return dict(self.recipe.hyper_parameters)
         return {name: value for name, value in asdict(self.network.sizes).items() if name not in _OF_ALL_NETWORKS}
 
@@ -86,6 +90,8 @@ class Made:
     """Samples that it was steered by."""
     counts: NDArray[np.int64]
     """Labelled pixels that it has learnt from, by class."""
+    positions: str = CALENDAR
+    """How its network counts time: `calendar` or `thermal` days."""
 
 
 @dataclass(frozen=True)

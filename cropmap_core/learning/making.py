@@ -12,6 +12,8 @@ import torch
 import models
 from cropmap_core.classes import CropClass
 from cropmap_core.errors import IncompatibleModelError, JobError, TrainingError
+from cropmap_core.hierarchy import hierarchy_of
+from cropmap_core.inference.bundle_types import CALENDAR, THERMAL
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.learning.calibration import find_temperature
 from cropmap_core.learning.checkpoints import CHECKPOINT
@@ -20,10 +22,11 @@ from cropmap_core.learning.fine_tuning import like_base, take_over
 from cropmap_core.learning.fitting import Fitting, Watch
 from cropmap_core.learning.growing import grow
 from cropmap_core.learning.made import CrossValidation, Made, Member
-from cropmap_core.learning.recipes import Recipe
+from cropmap_core.learning.recipes import HIERARCHICAL, Recipe
 from cropmap_core.learning.scores import Scores, confusion_matrix
 from cropmap_core.learning.validating import predict
 from cropmap_core.samples.files import PIXEL, UNUSED, SampleFile
+from cropmap_core.timeseries.temperatures import Temperatures
 from models.network import Network
 
 LARGEST_VALUE = 255
@@ -41,6 +44,7 @@ class Maker:
         channels: Bands and indices that they take; all bands of the set if none is named.
         device: Where to compute.
         base: A model to go on from; None to begin anew.
+        temperatures: To count thermal days by; None for days of the calendar.
 
     Raises:
         JobError: A recipe does not suit samples of this kind, or an ensemble.
@@ -56,8 +60,9 @@ class Maker:
         channels: Sequence[str],
         device: torch.device,
         base: Bundle | None = None,
+        temperatures: Temperatures | None = None,
     ) -> None:
-        self._file, self._device, self._base = file, device, base
+        self._file, self._device, self._base, self._temperatures = file, device, base, temperatures
         self._recipes = tuple(recipes if base is None else (like_base(base, each) for each in recipes))
         self.channels = tuple(channels or (file.layout.bands if base is None else base.channels))
         if base is not None and self.channels != base.channels:
@@ -74,6 +79,11 @@ class Maker:
             )
         for recipe in self._recipes:
             self._check_kind(recipe)
+        if temperatures is not None and all(recipe.grows_trees for recipe in self._recipes):
+            raise JobError("Trees know no dates: TEMPERATURES would not be looked at.", "Leave TEMPERATURES out.")
+        if base is not None and (base.positions == THERMAL) != (temperatures is not None):
+            remedy = "Give TEMPERATURES." if base.positions == THERMAL else "Leave TEMPERATURES out."
+            raise IncompatibleModelError(f"FROM_MODEL {base.id} counts {base.positions} days.", remedy)
 
     def make(self, training: Indices, validation: Indices, folder: Path | None, watch: Watch) -> Made:
         """Trains a model.
@@ -220,6 +230,7 @@ class Maker:
             training,
             steering,
             counts,
+            CALENDAR if self._temperatures is None else THERMAL,
         )
 
     def _judge(self, made: Made, index: Indices) -> Scores:
@@ -239,12 +250,16 @@ class Maker:
         return found
 
     def _feed(self, classes: Sequence[CropClass]) -> Feed:
-        return Feed(self._file, self.channels, classes, by_pixel=False)
+        return Feed(self._file, self.channels, classes, by_pixel=False, temperatures=self._temperatures)
 
     def _network(self, recipe: Recipe, classes: Sequence[CropClass]) -> Network:
         torch.manual_seed(recipe.seed)
         sizes = {"channels": len(self.channels), "classes": len(classes)}
         network = models.build(recipe.architecture, **{**recipe.hyper_parameters, **sizes})
+        if recipe.level_weights:
+            told = {"architecture": recipe.architecture, "hyper_parameters": dict(recipe.hyper_parameters)}
+            torch.manual_seed(recipe.seed)
+            network = models.build(HIERARCHICAL, **told, levels=hierarchy_of(classes).levels[:-1], **sizes)
         if self._base is not None:
             take_over(network, classes, self._base)
         return network

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 def patches_at_random(
     x: Tensor, valid: Tensor, target: Tensor, size: int, count: int, rng: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Patches around pixels drawn among those with a class.
 
     Args:
@@ -22,7 +22,7 @@ def patches_at_random(
         rng: Draws the pixels.
 
     Returns:
-        Shapes (N, T, C, size, size), (N, T, size, size) and (N,).
+        Shapes (N, T, C, size, size), (N, T, size, size) and (N,), and which of the B each is of, shape (N,).
     """
     samples, pixels = [], []
     for number, classes in enumerate(target):
@@ -33,7 +33,7 @@ def patches_at_random(
     none = torch.empty(0, dtype=torch.int64)
     sample, pixel = torch.cat([none, *samples]), torch.cat([none, *pixels])
     x, valid = cut_patches(x, valid, sample, pixel, size)
-    return x, valid, target.flatten(1)[sample, pixel]
+    return x, valid, target.flatten(1)[sample, pixel], sample
 
 
 def cut_patches(x: Tensor, valid: Tensor, sample: Tensor, pixel: Tensor, size: int) -> tuple[Tensor, Tensor]:

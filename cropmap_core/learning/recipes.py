@@ -13,7 +13,9 @@ from cropmap_core.learning.variation import Variation
 
 TREES = ("xgboost", "random_forest")
 """What is trained by xgboost and scikit-learn, and kept as the network `tree_ensemble`."""
-NOT_TRAINED_BY_STEPS = ("tree_ensemble", "ensemble")
+HIERARCHICAL = "hierarchical"
+"""What a network with a head for each level is kept as."""
+NOT_TRAINED_BY_STEPS = ("tree_ensemble", "ensemble", HIERARCHICAL)
 """Architectures of `models` that are made of what was trained otherwise."""
 _OF_TREES = ("trees", "max_depth", "min_leaf", "learning_rate", "patience")
 LOSSES = ("cross_entropy", "focal")
@@ -43,6 +45,9 @@ class Recipe:
     label_smoothing: float = 0.05
     balance: str = "none"
     """`weights` of classes in the loss, or balanced `sampling`: against classes of unequal size."""
+    level_weights: tuple[float, ...] = ()
+    """How much each level of the hierarchy of classes counts in the loss, coarsest first, crops last; there is a head
+    for each. None: one head, of the crops."""
     variation: Variation = field(default_factory=Variation)
     patience: int = 10
     """Epochs without a better validation macro F1 before training ends; 0 for never."""
@@ -71,6 +76,17 @@ class Recipe:
         for name, number in (("LEARNING_RATE", self.learning_rate), ("WEIGHT_DECAY", self.weight_decay)):
             _require(0 <= number < 10, f"{name} is {number}.", "Give a number such as 0.002.")
         _require(self.learning_rate > 0, "LEARNING_RATE is 0.", "Give a number such as 0.002.")
+        _require(
+            all(weight >= 0 for weight in self.level_weights)
+            and (not self.level_weights or self.level_weights[-1] > 0),
+            f"LEVEL_WEIGHTS are {', '.join(map(str, self.level_weights))}.",
+            "Give a number of 0 or more for each level, coarsest first, and more than 0 for the crops.",
+        )
+        _require(
+            not (self.level_weights and self.grows_trees),
+            f"{self.architecture} has no heads for LEVEL_WEIGHTS.",
+            "Leave them out, or choose a network; groups of crops can be told without them (SURE_FROM).",
+        )
 
     @property
     def grows_trees(self) -> bool:

@@ -121,7 +121,7 @@ def _fit(trained: Trained, maker: LandscapeMaker, recipe: Recipe) -> None:
         landscapes = [maker.make() for _ in range(recipe.landscapes)]
         x, valid, target = _batch(trained, landscapes)
         if network.kind == "patch":
-            x, valid, target = patches_at_random(x, valid, target, network.patch_size, recipe.patches, rng)
+            x, valid, target, _ = patches_at_random(x, valid, target, network.patch_size, recipe.patches, rng)
         logits = network(x, days.expand(len(x), -1), valid)
         loss = functional.cross_entropy(logits, target, ignore_index=-1, label_smoothing=recipe.label_smoothing)
         optimiser.zero_grad()

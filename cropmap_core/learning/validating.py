@@ -40,17 +40,17 @@ def predict(
         Logits, shape (N, K), and positions of the classes, shape (N,).
     """
     network.eval()
-    days = torch.from_numpy(feed.days()).to(device)
     logits = [np.empty((0, network.classes), np.float32)]
     targets = [np.empty(0, np.int64)]
     for number, batch in enumerate(feed.batches(index, at_once)):
         check()
-        x, valid, target = batch.x, batch.valid, batch.target
+        x, days, valid, target = batch.x, batch.days, batch.valid, batch.target
         if network.kind == "patch":
             random = np.random.default_rng([_SEED, number])
-            x, valid, target = patches_at_random(x, valid, target, int(network.patch_size), patches, random)
+            x, valid, target, sample = patches_at_random(x, valid, target, int(network.patch_size), patches, random)
+            days = days[sample]
         with torch.inference_mode():
-            found = network(x.to(device), days.expand(len(x), -1), valid.to(device)).float()
+            found = network(x.to(device), days.to(device), valid.to(device)).float()
         looked_at = target != NO_TARGET
         logits.append(found.cpu().movedim(1, -1)[looked_at].numpy())
         targets.append(target[looked_at].numpy())

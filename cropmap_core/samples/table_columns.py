@@ -45,9 +45,10 @@ class TableColumns:
         chosen = {band: theirs for band, theirs in self.bands.items() if band in bands}
         return TableColumns(self.named, chosen, self.further)
 
-    def observations(self) -> TableColumns:
-        """What was observed when, without labels, places and further columns."""
-        named = {name: self.named[name] for name in ("sample_id", "date", "valid") if name in self.named}
+    def observations(self, placed: bool = False) -> TableColumns:
+        """What was observed when, and where if asked for, without labels and further columns."""
+        kept = ("sample_id", "date", "valid", *(COORDINATES if placed else ()))
+        named = {name: self.named[name] for name in kept if name in self.named}
         return TableColumns(named, self.bands, ())
 
 

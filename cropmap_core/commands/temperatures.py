@@ -1,0 +1,25 @@
+"""Temperatures, where models need them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cropmap_core.inference.bundle_types import THERMAL, Bundle
+from cropmap_core.jobs import Job
+from cropmap_core.timeseries.temperatures import Temperatures, read_temperatures
+
+
+def model_temperatures(job: Job, bundles: Sequence[Bundle], path: Path | None) -> Temperatures | None:
+    """Reads a table of temperatures; says so where no model looks at it.
+
+    Raises:
+        TemperatureError: It cannot be read.
+    """
+    if path is None:
+        return None
+    if not any(bundle.positions == THERMAL for bundle in bundles):
+        job.warning(
+            f"{', '.join(bundle.id for bundle in bundles)} counts days of the calendar: TEMPERATURES is not looked at."
+        )
+    return read_temperatures(path)

@@ -1,0 +1,177 @@
+"""Air temperatures, and the thermal time that they make: a plant counts warmth, not days.
+
+The degree-days of a day are its mean temperature, from 0 to 30 degrees Celsius. A thermal day is 30 degree-days: the
+most that a day can bring. So a year has 365 thermal days at most, and they can stand wherever days of the calendar do.
+
+References:
+    McMaster, Wilhelm (1997), Growing degree-days: one equation, two interpretations, Agricultural and Forest
+    Meteorology 87; Nyborg et al. (2022), Generalized Classification of Satellite Image Time Series with Thermal
+    Positional Encoding, CVPR EarthVision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas
+from numpy.typing import NDArray
+
+from cropmap_core.errors import TemperatureError
+
+BASE_C, CAP_C = 0.0, 30.0
+DEGREE_DAYS_A_DAY = CAP_C - BASE_C
+_COLDEST_C, _WARMEST_C = -90.0, 60.0
+_LONGEST_GAP_DAYS = 5
+_REMEDY = (
+    "Give a CSV with a row per day: date (2021-05-01) and t_mean (degrees Celsius), and lon and lat where it has "
+    "several places."
+)
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Temperatures:
+    """Daily mean air temperatures of one place or of several."""
+
+    path: Path
+    lon: NDArray[np.float64]
+    """Of the places, degrees, shape (P,); NaN of a single place that is anywhere."""
+    lat: NDArray[np.float64]
+    days: tuple[NDArray[np.int64], ...]
+    """Of each place, days since 1970-01-01, in order, no day twice."""
+    mean_c: tuple[NDArray[np.float64], ...]
+    """On these days, degrees Celsius."""
+
+    def thermal_days(self, dates: Sequence[date], lon: float, lat: float) -> Floats:
+        """Thermal days from the first of the month of a season's first date up to each of its dates.
+
+        Args:
+            dates: Of one season, in order.
+            lon: Where, in degrees: the nearest place counts.
+            lat: As `lon`.
+
+        Returns:
+            Shape (T,): warmth before the date, the day itself not counted.
+
+        Raises:
+            TemperatureError: A day is missing, with none within five days, or it takes a place and none is known.
+        """
+        place = self._nearest(lon, lat)
+        first = dates[0].replace(day=1)
+        count = (dates[-1] - first).days
+        wanted = (first - date(1970, 1, 1)).days + np.arange(count)
+        warmth = np.clip(self._on(place, wanted), BASE_C, CAP_C) - BASE_C
+        summed = np.concatenate([[0.0], np.cumsum(warmth)]) / DEGREE_DAYS_A_DAY
+        return np.asarray(summed[[(day - first).days for day in dates]], np.float32)
+
+    def thermal_days_of(
+        self,
+        dates_of: Callable[[date], Sequence[date]],
+        first_days: NDArray[np.int32],
+        lon: NDArray[np.float64],
+        lat: NDArray[np.float64],
+    ) -> Floats:
+        """`thermal_days` of many samples.
+
+        Args:
+            dates_of: Gives the dates of the season that starts on a day.
+            first_days: First day of each sample's season, days since 1970-01-01, shape (N,).
+            lon: Degrees, shape (N,).
+            lat: Degrees, shape (N,).
+
+        Returns:
+            Shape (N, T).
+
+        Raises:
+            TemperatureError: As `thermal_days`.
+        """
+        places = np.array([self._nearest(*each) for each in zip(lon, lat, strict=True)], np.int64)
+        keys, which = np.unique(np.stack([places, first_days.astype(np.int64)], axis=1), axis=0, return_inverse=True)
+        rows = [
+            self.thermal_days(dates_of(date(1970, 1, 1) + timedelta(days=int(first))), self.lon[place], self.lat[place])
+            for place, first in keys
+        ]
+        return np.stack(rows)[which.ravel()] if rows else np.empty((0, 0), np.float32)
+
+    def _nearest(self, lon: float, lat: float) -> int:
+        if len(self.days) == 1:
+            return 0
+        if not np.isfinite(lon) or not np.isfinite(lat):
+            raise TemperatureError(
+                f"{self.path} has {len(self.days)} places, and it is not known where the series is.",
+                "Give temperatures of one place, without lon and lat.",
+            )
+        east = (self.lon - lon + 180) % 360 - 180
+        return int(np.argmin((east * np.cos(np.radians(lat))) ** 2 + (self.lat - lat) ** 2))
+
+    def _on(self, place: int, wanted: NDArray[np.int64]) -> NDArray[np.float64]:
+        days, mean = self.days[place], self.mean_c[place]
+        after = np.searchsorted(days, wanted).clip(0, len(days) - 1)
+        before = (after - (days[after] > wanted)).clip(0)
+        farthest = np.maximum(np.abs(days[after] - wanted), np.abs(wanted - days[before]))
+        outside = (wanted < days[0]) | (wanted > days[-1])
+        missing = outside | (np.where(days[after] == wanted, 0, farthest) > _LONGEST_GAP_DAYS)
+        if missing.any():
+            found = date(1970, 1, 1) + timedelta(days=int(wanted[missing.argmax()]))
+            raise TemperatureError(
+                f"{self.path} has no temperature of {found} or near it; it reaches from "
+                f"{date(1970, 1, 1) + timedelta(days=int(days[0]))} to "
+                f"{date(1970, 1, 1) + timedelta(days=int(days[-1]))}.",
+                "Give every day of the season, from the first of its first month on.",
+            )
+        return np.asarray(np.interp(wanted, days, mean))
+
+
+def read_temperatures(path: Path) -> Temperatures:
+    """Reads a table of daily mean temperatures.
+
+    Raises:
+        TemperatureError: It cannot be read, lacks a column, or holds what is no temperature.
+    """
+    try:
+        table = pandas.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' own errors of parsing are ValueErrors
+        raise TemperatureError(f"{path} cannot be read: {error}.", _REMEDY) from error
+    table.columns = [str(name).strip().lower() for name in table.columns]
+    missing = [name for name in ("date", "t_mean") if name not in table.columns]
+    if missing:
+        raise TemperatureError(f"{path} has no column {' and no '.join(missing)}.", _REMEDY)
+    if ("lon" in table.columns) != ("lat" in table.columns):
+        raise TemperatureError(f"{path} has only one of lon and lat.", _REMEDY)
+    days = pandas.to_datetime(table["date"], format="ISO8601", errors="coerce")
+    numbers = {
+        name: pandas.to_numeric(table[name], errors="coerce") for name in ("t_mean", "lon", "lat") if name in table
+    }
+    wrong = days.isna() | np.logical_or.reduce([each.isna() for each in numbers.values()])
+    if not len(table) or wrong.any():
+        where = f": row {int(np.argmax(wrong)) + 2} has none or no number" if len(table) else ""
+        raise TemperatureError(f"{path} does not have a date and a number in every row{where}.", _REMEDY)
+    celsius = numbers["t_mean"].to_numpy(np.float64)
+    if celsius.min() < _COLDEST_C or celsius.max() > _WARMEST_C:
+        raise TemperatureError(
+            f"{path} has temperatures from {celsius.min():g} to {celsius.max():g}.",
+            "Give degrees Celsius: 273.15 less than Kelvin.",
+        )
+    since = (days.dt.normalize() - pandas.Timestamp(0)).dt.days.to_numpy(np.int64)
+    if "lon" not in numbers:
+        where_to = {(np.nan, np.nan): np.arange(len(table))}
+    else:
+        grouped = pandas.DataFrame(numbers).groupby(["lon", "lat"]).indices
+        where_to = {(float(lon), float(lat)): rows for (lon, lat), rows in grouped.items()}
+    of_days, of_means = [], []
+    for (lon, lat), rows in where_to.items():
+        order = rows[np.argsort(since[rows], kind="stable")]
+        twice = np.flatnonzero(np.diff(since[order]) == 0)
+        if len(twice):
+            day = date(1970, 1, 1) + timedelta(days=int(since[order][twice[0]]))
+            at = "" if np.isnan(lon) else f" at {lon:g}, {lat:g}"
+            raise TemperatureError(f"{path} has {day} twice{at}.", "Give one row per day and place.")
+        of_days.append(since[order])
+        of_means.append(celsius[order])
+    places = np.array(list(where_to), np.float64)
+    return Temperatures(path, places[:, 0], places[:, 1], tuple(of_days), tuple(of_means))
