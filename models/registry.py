@@ -40,6 +40,11 @@ ARCHITECTURES = Architectures(
     {
         "convlstm": ("convlstm", "ConvLSTM"),
         "hybrid_cnn": ("hybrid_cnn", "HybridCNN"),
+        "resnet": ("resnet", "ResNet"),
+        "densenet": ("densenet", "DenseNet"),
+        "efficientnet": ("efficientnet", "EfficientNet"),
+        "lrcn": ("lrcn", "LRCN"),
+        "cnn3d": ("cnn3d", "CNN3D"),
         "tempcnn": ("tempcnn", "TempCNN"),
         "rnn": ("rnn", "RNN"),
         "atlstm": ("atlstm", "AtLSTM"),
