@@ -70,6 +70,7 @@ def recipe_of(row: ParcelRow) -> Recipe:
         row.architecture,
         row.hyper_parameters,
         steps=row.steps,
+        patches=row.patches,
         learning_rate=row.learning_rate,
         augmentation=SMALL_FIELDS,
     )
@@ -86,6 +87,7 @@ def _judge_parcel(row: ParcelRow, data: Path, results: Results, parcel: int) -> 
         "architecture": row.architecture,
         "hyper_parameters": row.hyper_parameters,
         "steps": row.steps,
+        "patches": row.patches,
         "learning_rate": row.learning_rate,
         "stride_pixels": row.stride_pixels,
     }

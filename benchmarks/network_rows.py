@@ -30,10 +30,12 @@ class ParcelRow:
     hyper_parameters: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 120
     learning_rate: float = 3e-3
+    patches: int = 24
+    """Of a patch network: patches per landscape; a step has four landscapes."""
     stride_pixels: int = 1
     """Edge of the cells that a patch network maps."""
     why: str = ""
-    """Why those steps, that learning rate, those cells."""
+    """Why those steps, that learning rate, those patches and cells."""
 
 
 _LSTM = "recurrent networks learn slowly at 0.002: docs/training.md"
@@ -53,6 +55,8 @@ PIXEL_ROWS = (
 FOREST = "random_forest"
 """The row of the forest on the pixels of `flanders_2018`."""
 
+_SLOW = "so that sixteen trainings on one core take minutes"
+
 PARCEL_ROWS = (
     ParcelRow("hybrid_cnn", "hybrid_cnn"),
     ParcelRow(
@@ -62,4 +66,9 @@ PARCEL_ROWS = (
         learning_rate=1e-2,
         why="size and learning rate of the bundled model: at 0.003 it does not learn its training pixels",
     ),
+    ParcelRow("lrcn", "lrcn"),
+    ParcelRow("cnn3d", "cnn3d"),
+    ParcelRow("resnet", "resnet", patches=12, why=_SLOW),
+    ParcelRow("densenet", "densenet", steps=60, patches=12, stride_pixels=3, why=_SLOW),
+    ParcelRow("efficientnet", "efficientnet", steps=60, patches=8, stride_pixels=3, why=_SLOW),
 )
