@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from models.hybrid_cnn import PUBLISHED
+
 
 @dataclass(frozen=True)
 class PixelRow:
@@ -66,6 +68,18 @@ PARCEL_ROWS = (
         learning_rate=1e-2,
         why="size and learning rate of the bundled model: at 0.003 it does not learn its training pixels",
     ),
+    ParcelRow(
+        "convlstm_dense",
+        "convlstm",
+        {"dense": True, "hidden": (16, 32), "date_harmonics": 2},
+        learning_rate=1e-2,
+        why="as convlstm_patch",
+    ),
+    ParcelRow("convrnn_star", "convrnn", {"cell": "star"}),
+    ParcelRow("convrnn_gru", "convrnn", {"cell": "gru"}),
+    ParcelRow("utae", "utae"),
+    ParcelRow("attention_unet3d", "attention_unet3d", steps=80, why=_SLOW),
+    ParcelRow("hybrid_cnn_published", "hybrid_cnn", dict(PUBLISHED), steps=80, why=_SLOW),
     ParcelRow("lrcn", "lrcn"),
     ParcelRow("cnn3d", "cnn3d"),
     ParcelRow("resnet", "resnet", patches=12, why=_SLOW),

@@ -1,4 +1,7 @@
-"""ConvLSTM: a patch of pixel series to one crop class.
+"""ConvLSTM: pixel series in their surroundings to the crop class of a patch, or of each pixel.
+
+With 5 channels, `patch_size` 65 and the other hyper-parameters as they are it is the published design for crops: two
+cells of 64 and 128 channels, the last hidden state averaged over the patch, one linear layer.
 
 References:
     Shi et al. (2015), Convolutional LSTM Network: A Machine Learning Approach for Precipitation Nowcasting, NeurIPS;
@@ -12,9 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.network import Network, date_channels, require_fraction, require_integers
+from models.convolutional_recurrence import ConvolutionalCell, ConvolutionalRecurrence, State
+from models.network import Network, require_fraction, require_integers
 
-LARGEST_PATCH = 9
+LARGEST_PATCH = 65
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,18 @@ class ConvLSTMParameters:
     classes: int
     """Crop classes."""
     patch_size: int = 5
-    """Height and width of the patch in pixels: odd, at most 9."""
+    """Height and width of the patch in pixels: odd, at most 65; of no meaning if dense."""
     hidden: tuple[int, ...] = (64, 128)
     """Channels of each stacked cell's state."""
     date_harmonics: int = 0
     """Frequencies of the date channels; 0 leaves the dates to their order."""
     dropout: float = 0.0
     """Share of pooled features dropped in training."""
+    dense: bool = False
+    """Classifies each pixel by its own last hidden state, not the patch by their mean."""
+    reach: int = 12
+    """If dense: pixels around a block that are read with it. What lies farther off still seeps in, date by date, where
+    a season has more than `reach` - cells + 1 dates, and is then left out."""
 
     def __post_init__(self) -> None:
         require_integers(1, channels=self.channels, classes=self.classes)
@@ -43,78 +52,63 @@ class ConvLSTMParameters:
             raise ValueError(f"patch_size is {self.patch_size}; expected an odd number of at most {LARGEST_PATCH}")
         if not self.hidden:
             raise ValueError("hidden is empty; expected the channels of at least one cell")
+        if not isinstance(self.dense, bool):
+            raise ValueError(f"dense is {self.dense!r}; expected true or false")
+        require_integers(len(self.hidden), reach=self.reach)
 
 
-class ConvLSTMCell(nn.Module):
-    """One step of a convolutional LSTM; a pixel that is not observed keeps its state."""
+class ConvLSTMCell(ConvolutionalCell):
+    """One step of a convolutional LSTM; its state is the hidden state and the cell state."""
+
+    images = 2
 
     def __init__(self, inputs: int, hidden: int) -> None:
-        super().__init__()
-        self.hidden = hidden
+        super().__init__(hidden)
         self.gates = nn.Conv2d(inputs + hidden, 4 * hidden, kernel_size=3, padding=1)
         # Remembering is the better first guess (Jozefowicz et al. 2015).
         nn.init.ones_(self.gates.bias[hidden : 2 * hidden])  # type: ignore[index]
 
-    def forward(self, x: Tensor, state: tuple[Tensor, Tensor], observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Takes one date in.
-
-        Args:
-            x: Shape (B, inputs, H, W).
-            state: Hidden and cell state, each (B, hidden, H, W).
-            observed: Shape (B, 1, H, W), bool.
-
-        Returns:
-            The state after it.
-        """
+    def step(self, x: Tensor, state: State) -> State:
         h, c = state
         i, f, o, g = self.gates(torch.cat([x, h], dim=1)).chunk(4, dim=1)  # each (B, hidden, H, W)
-        c_next = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        h_next = o.sigmoid() * c_next.tanh()
-        return torch.where(observed, h_next, h), torch.where(observed, c_next, c)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * c.tanh(), c
 
 
 class ConvLSTM(Network):
-    """Stacked ConvLSTM cells; the last hidden state, averaged over the observed pixels, is classified."""
+    """Stacked ConvLSTM cells; the last hidden state is classified.
 
-    kind = "patch"
+    Of a patch it is the mean over the observed pixels, if dense each pixel's own. A dense one's receptive field grows
+    with every date: `receptive_radius` is the hyper-parameter `reach`, and not exact (see
+    `models.convolutional_recurrence`).
+    """
 
     def __init__(self, parameters: ConvLSTMParameters) -> None:
         super().__init__()
         self.channels = parameters.channels
         self.classes = parameters.classes
-        self.patch_size = parameters.patch_size
-        self.date_harmonics = parameters.date_harmonics
+        if parameters.dense:
+            self.kind = "dense"
+            self.receptive_radius = parameters.reach
+        else:
+            self.kind = "patch"
+            self.patch_size = parameters.patch_size
         inputs = (parameters.channels + 2 * parameters.date_harmonics, *parameters.hidden)
-        self.cells = nn.ModuleList(
-            ConvLSTMCell(below, hidden) for below, hidden in zip(inputs, parameters.hidden, strict=False)
+        self.cells = ConvolutionalRecurrence(
+            (ConvLSTMCell(below, hidden) for below, hidden in zip(inputs, parameters.hidden, strict=False)),
+            parameters.date_harmonics,
         )
         self.dropout = nn.Dropout(parameters.dropout)
         self.classify = nn.Linear(parameters.hidden[-1], parameters.classes)
 
     def logits(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
-        logits: Tensor = self.classify(self.dropout(self.embed(x, dates, valid)))
+        features = self.dropout(self.embed(x, dates, valid))  # (B, E) or (B, E, H, W)
+        logits: Tensor = self.classify(features.movedim(1, -1)).movedim(-1, 1)
         return logits
 
     def embed(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
-        batch, times, _, height, width = x.shape
-        valid = valid.unsqueeze(2)  # (B, T, 1, H, W)
-        if self.date_harmonics:
-            season = date_channels(dates, self.date_harmonics)[..., None, None]  # (B, T, 2n, 1, 1)
-            x = torch.cat([x, season * valid], dim=2)
-        states = [
-            (x.new_zeros(batch, cell.hidden, height, width), x.new_zeros(batch, cell.hidden, height, width))
-            for cell in self._cells()
-        ]
-        for t in range(times):
-            observed = valid[:, t]
-            if not observed.any():
-                continue
-            features = x[:, t]
-            for layer, cell in enumerate(self._cells()):
-                states[layer] = cell(features, states[layer], observed)
-                features = states[layer][0]
-        seen = valid.any(dim=1)  # (B, 1, H, W)
-        return (states[-1][0] * seen).sum(dim=(2, 3)) / seen.sum(dim=(2, 3)).clamp(min=1)  # (B, hidden)
-
-    def _cells(self) -> list[ConvLSTMCell]:
-        return [cell for cell in self.cells if isinstance(cell, ConvLSTMCell)]
+        states: Tensor = self.cells(x, dates, valid)  # (B, hidden, H, W)
+        if self.kind == "dense":
+            return states
+        seen = valid.any(dim=1, keepdim=True)  # (B, 1, H, W)
+        return (states * seen).sum(dim=(2, 3)) / seen.sum(dim=(2, 3)).clamp(min=1)  # (B, hidden)

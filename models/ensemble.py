@@ -1,6 +1,14 @@
-"""Ensemble: the mean of what several networks or trees say, each calibrated by itself.
+"""Ensemble: what several networks or trees say together, each calibrated by itself.
 
-Members that erred independently would err together less often (Dietterich 2000, Ensemble Methods in Machine Learning).
+`mean` is the mean of their probabilities: members that erred independently would err together less often (Dietterich
+2000). `stacked` corrects the mean by a multinomial logistic regression on the members' log-probabilities (Wolpert
+1992): it learns whom to believe about which class. With weights of zero it is the mean, and whoever fits it draws them
+towards zero, so that few samples do little harm. What Wolpert does that we do not: his regression is fitted on
+predictions for all training samples, each by members that have not seen it; ours on samples that members were not
+trained on, which is quicker, but of fewer samples.
+
+References:
+    Dietterich (2000), Ensemble Methods in Machine Learning; Wolpert (1992), Stacked Generalization, Neural Networks 5.
 """
 
 from __future__ import annotations
@@ -15,8 +23,11 @@ from torch import Tensor, nn
 
 from models.network import Network, require_integers
 
+COMBINATIONS = ("mean", "stacked")
 LEAST_PROBABILITY = 1e-7
 """Mean probabilities below it are taken for it, so that their logarithm is finite."""
+LEAST_STACKED = 1e-3
+"""The same of a member's probabilities when they are stacked: what trees have never seen counts no more than rare."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,8 @@ class EnsembleParameters:
     members: tuple[Mapping[str, Any], ...]
     """Of each its `architecture`, its `hyper_parameters` but channels and classes, and the `temperature` that its
     logits are divided by."""
+    combine: str = "mean"
+    """`mean` or `stacked`."""
 
     def __post_init__(self) -> None:
         require_integers(1, channels=self.channels, classes=self.classes)
@@ -41,10 +54,12 @@ class EnsembleParameters:
             temperature = member["temperature"]
             if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or temperature <= 0:
                 raise ValueError(f"temperature is {temperature!r}; expected a number above 0")
+        if self.combine not in COMBINATIONS:
+            raise ValueError(f"combine is {self.combine!r}; expected {' or '.join(COMBINATIONS)}")
 
 
 class Ensemble(Network):
-    """Members that classify every pixel; their probabilities are averaged."""
+    """Members that classify every pixel; their probabilities are averaged or stacked."""
 
     kind = "dense"
 
@@ -63,12 +78,46 @@ class Ensemble(Network):
         self.temperatures = tuple(float(each["temperature"]) for each in parameters.members)
         self.stride = math.lcm(*(int(member.stride) for member in members))
         self.receptive_radius = max(int(member.receptive_radius) for member in members)
+        self.correction: nn.Linear | None = None
+        if parameters.combine == "stacked":
+            self.correction = nn.Linear(len(members) * parameters.classes, parameters.classes)
+            nn.init.zeros_(self.correction.weight)  # before it is fitted it corrects nothing
+            nn.init.zeros_(self.correction.bias)
 
     def logits(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
-        mean = torch.zeros((), device=x.device)
-        for member, temperature in zip(self._networks(), self.temperatures, strict=True):
-            mean = mean + torch.softmax(member.logits(x, dates, valid).float() / temperature, dim=1)
-        return (mean / len(self.temperatures)).clamp(min=LEAST_PROBABILITY).log()  # (B, K, H, W)
+        return self.together(self.of_members(x, dates, valid)).movedim(-1, 1)  # (B, K, H, W)
+
+    def of_members(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
+        """What each member says.
+
+        Args:
+            x: As `logits` gets it: zero where not valid.
+            dates: As in `forward`.
+            valid: As in `forward`.
+
+        Returns:
+            Calibrated probabilities, float32, shape (B, H, W, M, K).
+        """
+        said = [
+            torch.softmax(member.logits(x, dates, valid).float() / temperature, dim=1).movedim(1, -1)
+            for member, temperature in zip(self._networks(), self.temperatures, strict=True)
+        ]
+        return torch.stack(said, dim=-2)
+
+    def together(self, probabilities: Tensor) -> Tensor:
+        """The ensemble's logits, of what its members say.
+
+        Args:
+            probabilities: Shape (..., M, K).
+
+        Returns:
+            Shape (..., K).
+        """
+        mean = probabilities.mean(dim=-2).clamp(min=LEAST_PROBABILITY).log()
+        if self.correction is None:
+            return mean
+        corrected: Tensor = mean + self.correction(stacked_inputs(probabilities))
+        return corrected
 
     def embed(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
         """Embeddings of all members, one behind the other along the channels."""
@@ -76,3 +125,16 @@ class Ensemble(Network):
 
     def _networks(self) -> list[Network]:
         return [member for member in self.members if isinstance(member, Network)]
+
+
+def stacked_inputs(probabilities: Tensor) -> Tensor:
+    """What the correction of a stacked ensemble is a linear function of.
+
+    Args:
+        probabilities: Shape (..., M, K).
+
+    Returns:
+        Logarithms about their mean over the classes, member by member, shape (..., M * K).
+    """
+    logarithms = probabilities.clamp(min=LEAST_STACKED).log()
+    return (logarithms - logarithms.mean(dim=-1, keepdim=True)).flatten(-2)

@@ -1,4 +1,8 @@
-"""Hybrid CNN: a 1-D CNN over time, shared by all pixels, then a compact U-Net over its embedding.
+"""Hybrid CNN: a 1-D CNN over time, shared by all pixels, then a U-Net over its embedding.
+
+With the hyper-parameters `PUBLISHED` it is the published design for the crops of France, to the number of parameters.
+What that does that we do not: its upsampling aligns the corners, so that the size of the image decides what each pixel
+gets; ours does not, and takes what lies beyond the edge for zero: a block with a halo is mapped as the whole is.
 
 References:
     Pelletier et al. (2019), Temporal Convolutional Neural Network for the Classification of Satellite Image Time
@@ -7,8 +11,10 @@ References:
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +22,23 @@ from torch.nn import functional
 
 from models.network import Network, require_fraction, require_integers
 from models.pixel_series import PixelSeries, pixel_image
-from models.temporal_convolutions import ObservedBatchNorm, TemporalConvolutions
+from models.temporal_convolutions import TemporalConvolutions
+from models.unet import UPSAMPLINGS, UNet, UNetShape, Upsampling
+
+PUBLISHED: Mapping[str, Any] = MappingProxyType(
+    {
+        "embedding": 64,
+        "kernel": 5,
+        "date_harmonics": 0,
+        "widths": (64, 128, 256, 512, 512),
+        "decoder": (256, 128, 64, 64),
+        "convolutions": 2,
+        "bias": True,
+        "upsampling": "bilinear",
+        "shortcut": False,
+    }
+)
+"""Hyper-parameters of the published design; with 4 channels and 51 classes it has 13,455,859 parameters."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +61,15 @@ class HybridCNNParameters:
     """3x3 convolutions per level, going down and going up."""
     dropout: float = 0.0
     """Share of features dropped before the last layer in training."""
+    decoder: tuple[int, ...] = ()
+    """Channels of the U-Net's levels going up, coarsest first, one less than `widths`; none for those of `widths`."""
+    bias: bool = False
+    """Convolutions have biases, although a normalisation follows that takes them away."""
+    upsampling: Upsampling = "nearest"
+    """From a level of the U-Net to the next finer one: `nearest` or `bilinear`."""
+    shortcut: bool = True
+    """The pixel's own embedding also goes past the U-Net to the last layer, and the U-Net is told which pixels were
+    observed."""
 
     def __post_init__(self) -> None:
         require_integers(1, channels=self.channels, classes=self.classes, embedding=self.embedding, kernel=self.kernel)
@@ -49,13 +80,27 @@ class HybridCNNParameters:
             raise ValueError(f"kernel is {self.kernel}; expected an odd number")
         if not self.widths:
             raise ValueError("widths is empty; expected the channels of at least one level")
+        require_integers(1, decoder=self.decoder)
+        if self.decoder and len(self.decoder) != len(self.widths) - 1:
+            raise ValueError(f"decoder is {self.decoder}; expected the channels of {len(self.widths) - 1} levels")
+        if self.upsampling not in UPSAMPLINGS:
+            raise ValueError(f"upsampling is {self.upsampling!r}; expected {' or '.join(UPSAMPLINGS)}")
+        for name in ("bias", "shortcut"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected true or false")
+
+    @property
+    def unet(self) -> UNetShape:
+        """The U-Net's."""
+        decoder = self.decoder or self.widths[-2::-1]
+        return UNetShape(self.widths, decoder, self.convolutions, self.bias, self.upsampling)
 
 
 class TemporalCNN(TemporalConvolutions):
     """Two convolutions over the valid dates of each pixel, then their maximum over time."""
 
-    def __init__(self, channels: int, embedding: int, kernel: int, date_harmonics: int) -> None:
-        super().__init__((channels + 2 * date_harmonics, embedding, embedding), kernel)
+    def __init__(self, channels: int, embedding: int, kernel: int, date_harmonics: int, bias: bool) -> None:
+        super().__init__((channels + 2 * date_harmonics, embedding, embedding), kernel, bias=bias)
         self.embedding = embedding
         self.date_harmonics = date_harmonics
 
@@ -77,49 +122,6 @@ class TemporalCNN(TemporalConvolutions):
         return features.amax(dim=2)
 
 
-class Level(nn.Module):
-    """3x3 convolutions at one resolution; zero wherever nothing was observed."""
-
-    def __init__(self, inputs: int, width: int, convolutions: int) -> None:
-        super().__init__()
-        below = [inputs] + [width] * (convolutions - 1)
-        self.convolutions = nn.ModuleList(nn.Conv2d(c, width, 3, padding=1, bias=False) for c in below)
-        self.norms = nn.ModuleList(ObservedBatchNorm(width) for _ in below)
-
-    def forward(self, features: Tensor, observed: Tensor) -> Tensor:
-        """Shapes (B, C, H, W) and (B, H, W) to (B, width, H, W)."""
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            features = norm(convolution(features), observed).relu()
-        return features
-
-
-class CompactUNet(nn.Module):
-    """A U-Net whose skip connections start at the pixel's own embedding."""
-
-    def __init__(self, inputs: int, widths: tuple[int, ...], convolutions: int) -> None:
-        super().__init__()
-        below = (inputs, *widths[:-1])
-        self.down = nn.ModuleList(Level(c, width, convolutions) for c, width in zip(below, widths, strict=True))
-        pairs = list(itertools.pairwise(widths))
-        self.up = nn.ModuleList(Level(fine + coarse, fine, convolutions) for fine, coarse in reversed(pairs))
-
-    def forward(self, features: Tensor, observed: Tensor) -> Tensor:
-        """Shapes (B, C, H, W) and (B, H, W), multiples of the stride, to (B, widths[0], H, W)."""
-        skips: list[tuple[Tensor, Tensor]] = []
-        for level in self.down:
-            if skips:
-                features = functional.max_pool2d(features, 2)  # features are never negative: unobserved never wins
-                observed = functional.max_pool2d(observed.float(), 2).bool()
-            features = level(features, observed)
-            skips.append((features, observed))
-        skips.pop()
-        for level in self.up:
-            skip, observed = skips.pop()
-            finer = functional.interpolate(features, scale_factor=2, mode="nearest")
-            features = level(torch.cat([skip, finer], dim=1), observed)
-        return features
-
-
 class HybridCNN(Network):
     """The temporal CNN's embedding is the image that the U-Net classifies pixel by pixel."""
 
@@ -129,14 +131,16 @@ class HybridCNN(Network):
         super().__init__()
         self.channels = parameters.channels
         self.classes = parameters.classes
-        self.stride = 2 ** (len(parameters.widths) - 1)
-        self.receptive_radius = receptive_radius(len(parameters.widths), parameters.convolutions)
+        self.stride = parameters.unet.stride
+        self.receptive_radius = parameters.unet.receptive_radius
+        self.shortcut = parameters.shortcut
+        embedding, context = parameters.embedding, (*parameters.widths[:1], *parameters.unet.decoder)[-1]
         self.temporal = TemporalCNN(
-            parameters.channels, parameters.embedding, parameters.kernel, parameters.date_harmonics
+            parameters.channels, embedding, parameters.kernel, parameters.date_harmonics, parameters.bias
         )
-        self.unet = CompactUNet(parameters.embedding + 1, parameters.widths, parameters.convolutions)
+        self.unet = UNet(embedding + self.shortcut, parameters.unet)
         self.dropout = nn.Dropout(parameters.dropout)
-        self.classify = nn.Conv2d(parameters.embedding + parameters.widths[0], parameters.classes, 1)
+        self.classify = nn.Conv2d(embedding * self.shortcut + context, parameters.classes, 1)
 
     def logits(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
         height, width = x.shape[-2:]
@@ -148,25 +152,13 @@ class HybridCNN(Network):
         return self._features(x, dates, valid)[..., :height, :width]
 
     def _features(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
-        """The pixel's own embedding and its context, shape (B, E, H', W'), H' and W' multiples of the stride."""
+        """The pixel's own embedding, if handed on, and its context, shape (B, E, H', W'), multiples of the stride."""
         height, width = x.shape[-2:]
         edges = (0, -width % self.stride, 0, -height % self.stride)
         observed = functional.pad(valid.any(dim=1), edges)  # (B, H', W'), False beyond the edge
         embedding = functional.pad(self.temporal.image(x, dates, valid), edges)  # (B, D, H', W')
+        if not self.shortcut:
+            alone: Tensor = self.unet(embedding, observed)
+            return alone
         context = self.unet(torch.cat([embedding, observed.unsqueeze(1).to(x.dtype)], dim=1), observed)
         return torch.cat([embedding, context], dim=1)
-
-
-def receptive_radius(levels: int, convolutions: int) -> int:
-    """How far, in pixels, an output pixel can see along one axis, at the worst place within the stride."""
-    radius = 0
-    stride = 2 ** (levels - 1)
-    for pixel in range(stride):
-        first = last = pixel
-        for _ in range(levels - 1):  # back through the levels going up ...
-            first, last = (first - convolutions) // 2, (last + convolutions) // 2
-        first, last = first - convolutions, last + convolutions
-        for _ in range(levels - 1):  # ... and through those going down
-            first, last = 2 * first - convolutions, 2 * last + 1 + convolutions
-        radius = max(radius, pixel - first, last - pixel)
-    return radius

@@ -71,8 +71,27 @@ class LTAE(AttentiveNetwork):
         positions = day_positions(series.days, self.width // self.heads)
         features = self.observation(series.values) + positions.repeat(1, 1, self.heads)  # (N, T, width)
         keys = self.keys(features).view(count, times, self.heads, self.keys_width)
-        scores = torch.einsum("nthk,hk->nht", keys, self.queries) / math.sqrt(self.keys_width)
-        weights = softmax_over_time(scores, series.valid)  # (N, heads, T)
-        groups = features.view(count, times, self.heads, -1)  # (N, T, heads, width / heads)
-        mixed = torch.einsum("nht,nthd->nhd", self.weights_drop(weights).to(groups.dtype), groups).flatten(1)
+        mixed, weights = attend_by_groups(features, keys, self.queries, series.valid, self.weights_drop)
         return self.norm(self.dense(mixed), series.valid[:, 0]).relu(), weights
+
+
+def attend_by_groups(
+    features: Tensor, keys: Tensor, queries: Tensor, valid: Tensor, drop: nn.Module
+) -> tuple[Tensor, Tensor]:
+    """Each head weighs its group of the channels over time.
+
+    Args:
+        features: Shape (N, T, width).
+        keys: Shape (N, T, heads, keys).
+        queries: Shape (heads, keys).
+        valid: Shape (N, T), at least one True for each pixel.
+        drop: What drops weights in training.
+
+    Returns:
+        The weighted sums, shape (N, width), and the weights, float32, zero where not valid, shape (N, heads, T).
+    """
+    count, times, heads, width = keys.shape
+    scores = torch.einsum("nthk,hk->nht", keys, queries) / math.sqrt(width)
+    weights = softmax_over_time(scores, valid)  # (N, heads, T)
+    groups = features.view(count, times, heads, -1)  # (N, T, heads, width / heads)
+    return torch.einsum("nht,nthd->nhd", drop(weights).to(groups.dtype), groups).flatten(1), weights

@@ -35,6 +35,11 @@ class PixelSeries:
         season = date_channels(self.days, harmonics) * self.valid.unsqueeze(-1)
         return torch.cat([self.values, season], dim=-1)
 
+    def at_their_dates(self, weights: Tensor, times: int) -> Tensor:
+        """Weights of the observations, shape (N, heads, T), each at its date of `times`, zero at all others."""
+        places = self.order.unsqueeze(1).expand(weights.shape)
+        return weights.new_zeros(*weights.shape[:2], times).scatter(2, places, weights)
+
 
 def pixel_series(values: Tensor, days: Tensor, valid: Tensor) -> PixelSeries:
     """Drops the dates at which a pixel was not observed.
@@ -45,8 +50,9 @@ def pixel_series(values: Tensor, days: Tensor, valid: Tensor) -> PixelSeries:
         valid: At least one date of each pixel, shape (N, T).
     """
     order = torch.arange(valid.shape[1], device=valid.device).expand(valid.shape)
-    if not valid.all():
-        longest = int(valid.sum(dim=1).max())
+    exporting = torch.compiler.is_exporting()  # then shapes and branches must not depend on values
+    if exporting or not valid.all():
+        longest = valid.shape[1] if exporting else int(valid.sum(dim=1).max())
         order = torch.argsort(~valid, dim=1, stable=True)[:, :longest]
         valid = valid.gather(1, order)
         values = values.gather(1, order.unsqueeze(-1).expand(-1, -1, values.shape[2]))
@@ -96,7 +102,15 @@ def pixel_image(
     Returns:
         Shape (B, E, H, W), of the dtype of `unseen`.
     """
-    batch, _, _, height, width = x.shape
+    batch, times, channels, height, width = x.shape
+    if torch.compiler.is_exporting():  # all pixels, observed or not: which ones are is not known yet
+        values = x.permute(0, 3, 4, 1, 2).reshape(-1, times, channels)  # (B * H * W, T, C)
+        there = valid.permute(0, 2, 3, 1).reshape(-1, times)  # (B * H * W, T)
+        days = dates[:, None, None].expand(-1, height, width, -1).reshape(-1, times)  # (B * H * W, T)
+        ever = there.any(dim=1, keepdim=True)
+        there = torch.cat([there[:, :1] | ~ever, there[:, 1:]], dim=1)  # a series has one observation at least
+        found = torch.where(ever, see(pixel_series(values, days, there)), unseen)
+        return found.to(unseen.dtype).view(batch, height, width, -1).permute(0, 3, 1, 2)
     image = unseen.expand(batch, height * width, -1).clone()
     at_once = None if together else PIXELS_AT_ONCE.get(x.device.type, 512)
     for b, p, series in observed_pixels(x, dates, valid, at_once):
@@ -168,9 +182,7 @@ class AttentiveNetwork(PixelNetwork):
         batch, times, _, height, width = x.shape
 
         def weights(series: PixelSeries) -> Tensor:
-            found = self.attend(series)[1]
-            places = series.order.unsqueeze(1).expand(found.shape)
-            return found.new_zeros(len(found), self.heads, times).scatter(2, places, found).flatten(1)
+            return series.at_their_dates(self.attend(series)[1], times).flatten(1)
 
         unseen = torch.zeros(self.heads * times, device=x.device)
         x = x.masked_fill(~valid.unsqueeze(2), 0.0)

@@ -62,7 +62,7 @@ class Recurrence(nn.Module):
     def ends(self, states: Tensor, valid: Tensor) -> Tensor:
         """The state after the last observation going ahead, and after the first going back, shape (N, states)."""
         last = valid.sum(dim=1) - 1
-        ahead = states[torch.arange(len(states), device=states.device), last]
+        ahead = states.gather(1, last.view(-1, 1, 1).expand(-1, 1, states.shape[2])).squeeze(1)  # (N, states)
         if not self.back:
             return ahead
         half = self.states // 2

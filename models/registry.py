@@ -39,6 +39,9 @@ class Architectures(Mapping[str, tuple[type[Any], type[Network]]]):
 ARCHITECTURES = Architectures(
     {
         "convlstm": ("convlstm", "ConvLSTM"),
+        "convrnn": ("convrnn", "ConvRNN"),
+        "utae": ("utae", "UTAE"),
+        "attention_unet3d": ("attention_unet3d", "AttentionUNet3D"),
         "hybrid_cnn": ("hybrid_cnn", "HybridCNN"),
         "resnet": ("resnet", "ResNet"),
         "densenet": ("densenet", "DenseNet"),
@@ -51,8 +54,10 @@ ARCHITECTURES = Architectures(
         "transformer": ("transformer", "Transformer"),
         "ltae": ("ltae", "LTAE"),
         "hierarchical": ("hierarchical", "Hierarchical"),
+        "hybrid": ("hybrid", "Hybrid"),
         "ensemble": ("ensemble", "Ensemble"),
         "tree_ensemble": ("tree_ensemble", "TreeEnsemble"),
+        "feature_trees": ("feature_trees", "FeatureTrees"),
     }
 )
 

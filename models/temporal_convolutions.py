@@ -17,7 +17,7 @@ class ObservedBatchNorm(nn.BatchNorm1d):
 
     def forward(self, features: Tensor, observed: Tensor) -> Tensor:  # type: ignore[override]
         """Normalises `features` of shape (N, C, ...) where `observed`, of shape (N, ...), is True."""
-        if observed.all() and (not self.training or observed.numel() > 1):
+        if not torch.compiler.is_exporting() and observed.all() and (not self.training or observed.numel() > 1):
             return super().forward(features)
         if not self.training or int(observed.sum()) < 2:  # a single value has no variance
             normalised = functional.batch_norm(
@@ -52,12 +52,13 @@ class TemporalConvolutions(nn.Module):
         kernel: Dates under one kernel; odd.
         dropout: Share of a pixel's channels dropped after each layer in training, at all its dates (Tompson et al.
             2015).
+        bias: Of the convolutions.
     """
 
-    def __init__(self, widths: tuple[int, ...], kernel: int, dropout: float = 0.0) -> None:
+    def __init__(self, widths: tuple[int, ...], kernel: int, dropout: float = 0.0, bias: bool = False) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(
-            ConvolutionOverTime(below, width, kernel, padding=kernel // 2, bias=False)
+            ConvolutionOverTime(below, width, kernel, padding=kernel // 2, bias=bias)
             for below, width in itertools.pairwise(widths)
         )
         self.norms = nn.ModuleList(ObservedBatchNorm(width) for width in widths[1:])

@@ -73,9 +73,10 @@ class EncoderLayer(nn.Module):
         count, times, width = features.shape
         split = self.queries_keys_values(features).view(count, times, 3, self.heads, -1)
         queries, keys, values = split.permute(2, 0, 3, 1, 4)  # each (N, heads, T, width / heads)
-        seen = None if valid.all() else valid[:, None, None, :]  # (N, 1, 1, T): every query sees the observed keys
-        if features.device.type == "cpu":
-            # In half precision torch's backward of it takes ten times as long on processors as in float32.
+        whole = not torch.compiler.is_exporting() and bool(valid.all())
+        seen = None if whole else valid[:, None, None, :]  # (N, 1, 1, T): every query sees the observed keys
+        if queries.dtype == torch.bfloat16 and queries.device.type == "cpu":
+            # On processors torch's backward of attention takes ten times as long in half precision as in float32.
             with torch.autocast("cpu", enabled=False):
                 mixed = functional.scaled_dot_product_attention(
                     queries.float(), keys.float(), values.float(), attn_mask=seen

@@ -111,8 +111,9 @@ class TreeEnsemble(Network):
             raise ValueError(f"x has {times} dates; the trees were grown on {self.times}")
         pixels = x.permute(0, 3, 4, 1, 2).reshape(-1, times * channels)  # (B * H * W, T * C)
         at_once = max(1, VALUES_AT_ONCE.get(x.device.type, 2**17) // len(self.roots))
+        lots = (pixels,) if torch.compiler.is_exporting() else torch.split(pixels, at_once)
         walk = self._padded()
-        found = torch.cat([self._ask(some, *walk) for some in torch.split(pixels, at_once)])
+        found = torch.cat([self._ask(some, *walk) for some in lots])
         return found.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
     def embed(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
@@ -132,13 +133,16 @@ class TreeEnsemble(Network):
         count, width = pixels.shape
         values = pixels.flatten()
         first = (torch.arange(count, device=pixels.device, dtype=torch.int32) * width).repeat(len(self.roots))
-        at = self.roots.repeat_interleave(count)  # (trees * N): tree by tree, so that its nodes stay in the cache
-        reached, going = at.clone(), torch.arange(len(at), device=at.device)
+        at = self.roots.unsqueeze(1).repeat(1, count).flatten()  # (trees * N): tree by tree, its nodes stay cached
+        exporting = torch.compiler.is_exporting()  # then all are asked to the end: a leaf leads to itself
+        reached, going = at.clone(), torch.arange(at.shape[0], device=at.device)
         for step in range(1, self.depth + 1):
             value = values.index_select(0, first + features.index_select(0, at))
             less = value < thresholds.index_select(0, at)
             at = branches.index_select(0, 2 * at + less)
-            if step % STEPS_TOGETHER == 0 or step == self.depth:
+            if exporting:
+                reached = at
+            elif step % STEPS_TOGETHER == 0 or step == self.depth:
                 reached.index_copy_(0, going, at)
                 on_the_way = (at < self.nodes).nonzero().squeeze(1)
                 at, first, going = (each.index_select(0, on_the_way) for each in (at, first, going))

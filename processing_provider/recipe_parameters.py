@@ -21,8 +21,8 @@ def network() -> Definitions:
         with_help(
             words("ARCHITECTURE", tr("Architecture"), vocabulary.ARCHITECTURES, "tempcnn"),
             tr(
-                "tempcnn, ltae, transformer, rnn and atlstm look at each pixel alone; hybrid_cnn and convlstm at those "
-                "around too, and need patches; xgboost and random_forest grow trees."
+                "tempcnn, ltae, transformer, rnn, atlstm and hybrid look at each pixel alone; hybrid_cnn and convlstm "
+                "at those around too, and need patches; xgboost and random_forest grow trees."
             ),
         ),
         _text(
@@ -41,9 +41,13 @@ def network() -> Definitions:
             advanced(
                 words("ENSEMBLE", tr("Ensemble with"), vocabulary.ARCHITECTURES, None, several=True, optional=True)
             ),
-            tr("Further architectures: the model is then the mean of all."),
+            tr("Further architectures: the model is then an ensemble of all."),
         ),
         advanced(_number("MEMBERS", tr("Members"), 1, tr("Of each, with other seeds, for an ensemble."), least=1)),
+        with_help(
+            advanced(words("COMBINE", tr("Combine members by"), vocabulary.COMBINATIONS, "mean")),
+            tr("mean of their probabilities; stacked: learns from the validation samples whom to believe."),
+        ),
         advanced(
             parameters.own_model(
                 "FROM_MODEL",

@@ -33,8 +33,9 @@ SAMPLE_KINDS = ["pixel", "patch"]
 SPLITS = ["blocks", "zone", "parcel", "tile", "year", "column", "random"]
 REFLECTANCES = ["scaled", "unit"]
 ARCHITECTURES = [
-    "tempcnn", "ltae", "transformer", "rnn", "atlstm", "hybrid_cnn", "convlstm", "xgboost", "random_forest",
+    "tempcnn", "ltae", "transformer", "rnn", "atlstm", "hybrid", "hybrid_cnn", "convlstm", "xgboost", "random_forest",
 ]  # fmt: skip
+COMBINATIONS = ["mean", "stacked"]
 LOSSES = ["cross_entropy", "focal"]
 BALANCES = ["none", "weights", "sampling"]
 PRECISIONS = ["auto", "float32", "bfloat16"]

@@ -25,6 +25,7 @@ _MODULES = {
     "summarizesamples": "summary",
     "trainmodel": "training",
     "evaluatemodel": "evaluating",
+    "exportmodel": "exporting",
 }
 
 

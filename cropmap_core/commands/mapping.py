@@ -12,8 +12,9 @@ from cropmap_core.classes import CropClass
 from cropmap_core.commands.temperatures import model_temperatures
 from cropmap_core.commands.writing import Result, job_outputs, tell_unseen
 from cropmap_core.errors import GridMismatchError, JobError
-from cropmap_core.inference.bundles import Bundle, check_fits, load_bundle
+from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.classification import ClassMap, check_sure_from, choose_device, legend_of, write_class_map
+from cropmap_core.inference.fit import Composites, check_fits
 from cropmap_core.io.grid import Grid
 from cropmap_core.io.outputs import Outputs, write_text
 from cropmap_core.jobs import Job
@@ -155,7 +156,8 @@ def mapcrops(
     asked = Asked(start_date, end_date, months, max_cloud_percent, grid, resampling, missing_scl)
     stack, files = stack_asked(job, scenes, bundle.reflectance_bands, asked, offset)
     composites = composite(stack, bundle.period, start_date, end_date, keep_classes)
-    check_fits(bundle, (*composites.bands, *computable_indices(composites, bundle.channels)), composites.dates)
+    channels = (*composites.bands, *computable_indices(composites, bundle.channels))
+    check_fits(bundle, Composites(channels, composites.period, tuple(composites.dates)))
     tell_unseen(job, composites)
     placed = _place(job, parcels, stack.grid) if parcels is not None and output_parcels is not None else None
     with job_outputs(job) as outputs:

@@ -19,9 +19,10 @@ from cropmap_core.inference.table_classes import (
     check_table_name,
     class_table,
     classify_rows,
+    reach_of,
     season_in_words,
     table_columns,
-    table_season,
+    table_seasons,
     write_classes,
 )
 from cropmap_core.jobs import Job
@@ -61,7 +62,7 @@ def classifysamples(
     check_table_name(output)
     check_sure_from(sure_from)
     bundle = load_bundle(model)
-    season, columns = table_season(bundle), table_columns(input, bundle)
+    seasons, columns = table_seasons(bundle), table_columns(input, bundle)
     predictor = Predictor(bundle, choose_device(device), model_temperatures(job, [bundle], temperatures))
     if predictor.halo:
         job.warning(
@@ -76,16 +77,18 @@ def classifysamples(
             drawers, overview = sort_into_drawers(input, columns, folder, job.part(0.0, _SORTED))
             check_magnitude(input, overview.largest, reflectance)
             job.progress(_SORTED, f"Classifying with {bundle.id} on {predictor.device.type}")
+            reach = reach_of(overview.dates, whole=not bundle.accepts.fewest)
             found: list[SampleClasses] = []
             for number, drawer in enumerate(drawers):
                 start, end = (_SORTED + (_CLASSIFIED - _SORTED) * done / len(drawers) for done in (number, number + 1))
                 rows = pandas.read_parquet(drawer)
-                found.append(classify_rows(rows, season, REFLECTANCE[reflectance], predictor, job.part(start, end)))
+                scale = REFLECTANCE[reflectance]
+                found.append(classify_rows(rows, seasons, scale, predictor, reach, job.part(start, end)))
         table = class_table(found, bundle.classes, input, columns.named["sample_id"], probabilities, sure_from)
         write_classes(table, part)
         outputs.commit()
     counts = sum((each.counts for each in found), Counts())
-    _tell(job, counts, season)
+    _tell(job, counts, seasons[0])
     return {
         "output": str(output),
         "samples": counts.samples,
@@ -112,8 +115,7 @@ def _tell(job: Job, counts: Counts, season: Season) -> None:
         )
     if counts.sparse:
         job.warning(
-            f"{counts.sparse} samples were observed in less than half of the {len(season.dates)} periods: "
-            "the rest was filled from these."
+            f"{counts.sparse} samples were observed in less than half of the periods: the rest was filled from these."
         )
 
 

@@ -35,6 +35,7 @@ def trainmodel(
     output: Path,
     architecture: tuple[str, ...] = ("tempcnn",),
     members: int = 1,
+    combine: str = "mean",
     hyper_parameters: tuple[str, ...] = (),
     channels: tuple[str, ...] = (),
     from_model: str | None = None,
@@ -65,6 +66,7 @@ def trainmodel(
         output: Folder of the bundle; its name becomes the model's id.
         architecture: A network of models/, xgboost or random_forest; of several the model is the ensemble.
         members: How often each is trained, with other seeds, for an ensemble.
+        combine: Of an ensemble: mean, or stacked, which learns from the validation samples whom to believe.
         hyper_parameters: Those of the architecture, like hidden=64.
         channels: Bands and indices that the model takes; all bands of the training set if not given.
         from_model: Id or folder of a model to go on from, with its architecture, channels and scaling.
@@ -127,7 +129,7 @@ def trainmodel(
     with SampleFile(samples) as file:
         period_of(file)
         warmth = None if temperatures is None else read_temperatures(temperatures)
-        maker = Maker(file, recipes, channels, place, base, warmth)
+        maker = Maker(file, recipes, channels, place, base, warmth, combine)
         folder = working_folder(output, _inputs(samples, base, temperatures), told)
         finish = at_checkpoint == "finish"
         if at_checkpoint == "restart":
@@ -214,12 +216,16 @@ def _tell(job: Job, made: Made, judged: CrossValidation | None, output: Path, mo
             f"network waited for samples {each.loader_share:.0%} of the time."
         )
     job.log(
-        f"On the validation samples, which chose it: macro F1 {scores.macro_f1:.3f}, OA {scores.overall_accuracy:.3f}. "
-        f"Temperature {made.temperature:.2f}."
+        f"On the validation samples, which chose it{_crossed(made)}: macro F1 {scores.macro_f1:.3f}, OA "
+        f"{scores.overall_accuracy:.3f}. Temperature {made.temperature:.2f}."
     )
     if (made.counts < 3).any():
         few = [each.name for each, count in zip(made.classes, made.counts, strict=True) if count < 3]
         job.warning(f"Fewer than three training pixels: {', '.join(few)}.")
+    if made.stacking is not None:
+        found = made.stacking
+        how = "the mean is kept" if found.ridge is None else f"ridge {found.ridge:g}"
+        job.log(f"Stacked: log-loss {found.surprise:.3f} against {found.surprise_of_mean:.3f} of the mean; {how}.")
     return {
         "output": str(output),
         "model": model_id,
@@ -232,3 +238,7 @@ def _tell(job: Job, made: Made, judged: CrossValidation | None, output: Path, mo
         "cross_validation": None if judged is None else judged.as_json(),
         "loader_share": round(made.members[0].loader_share, 4),
     }
+
+
+def _crossed(made: Made) -> str:
+    return ", each by members' weights that were fitted on others" if made.stacking is not None else ""

@@ -42,7 +42,7 @@ class Panel:
         """
         found = []
         for predictor, positions in zip(self.predictors, self.legend.of_model, strict=True):
-            days = predictor.days_of_samples(batch.season, *self._places[:, batch.index])
+            days = predictor.days_of_samples(self.file.layout.dates, batch.season, *self._places[:, batch.index])
             known = pixels.of(predictor.probabilities(batch.data, batch.valid, self.file.layout.bands, days))
             probabilities = np.zeros((len(known), len(self.legend.classes)), np.float32)
             probabilities[:, positions] = known

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 import models
 from cropmap_core.classes import CropClass
 from cropmap_core.errors import ModelBundleError
+from cropmap_core.inference.seasons import season_around
 from cropmap_core.timeseries.formulas import INDICES
 from cropmap_core.timeseries.series import REFLECTANCE_SCALE, Values
 from models.network import Network
@@ -27,6 +28,18 @@ SIGNATURES = "signatures.json"
 CARD = "README.md"
 CALENDAR, THERMAL = "calendar", "thermal"
 RESTORE = "Copy the whole bundle again from where it came from, or train it anew."
+
+
+@dataclass(frozen=True)
+class Accepts:
+    """What a model takes beside the composites that it was made for."""
+
+    periods: tuple[str, ...] = ()
+    """Further compositing periods."""
+    fewest: int = 0
+    """Composites that suffice of its season, whichever they are; 0: it takes all of them."""
+    optional: tuple[tuple[str, ...], ...] = ()
+    """Channels that may be missing together; they stand as their mean in training then."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,8 @@ class Bundle:
     """What its logits are divided by, so that probabilities are as often right as they say."""
     positions: str = CALENDAR
     """How its network counts time: `calendar` days, or `thermal` days, for which it takes temperatures."""
+    accepts: Accepts = Accepts()
+    """What else it takes."""
     properties: Mapping[str, Any] | None = None
     """`properties` of item.json as they stand there: description, training data, accuracy, ..."""
 
@@ -76,27 +91,42 @@ class Bundle:
         used = (INDICES[name].bands if name in INDICES else (name,) for name in self.channels)
         return tuple(dict.fromkeys(band for bands in used for band in bands))
 
-    def normalise(self, data: Values) -> NDArray[np.float32]:
+    def normalise(self, data: Values, there: Sequence[str] | None = None) -> NDArray[np.float32]:
         """Scales channels as the network expects them.
 
         Args:
-            data: Its channels in its order: int16 reflectance x 10000, or float32 reflectance and indices,
-                shape (..., C, H, W).
+            data: Channels in its order: int16 reflectance x 10000, or float32 reflectance and indices, shape
+                (..., C, H, W).
+            there: Which of its channels they are, in its order; None for all. The others are zero, their mean.
 
         Returns:
-            float32, of the same shape; of no meaning where the data are not valid.
+            float32, of all its channels; of no meaning where the data are not valid.
         """
+        chosen = [place for place, name in enumerate(self.channels) if there is None or name in there]
         scale = REFLECTANCE_SCALE if data.dtype.kind == "i" else 1.0
-        factor = (scale / np.array(self.std)).astype(np.float32)[:, None, None]
-        shift = (np.array(self.mean) / np.array(self.std)).astype(np.float32)[:, None, None]
+        mean, std = np.array(self.mean)[chosen], np.array(self.std)[chosen]
         normalised = data.astype(np.float32)
-        normalised *= factor
-        normalised -= shift
-        return normalised
+        normalised *= (scale / std).astype(np.float32)[:, None, None]
+        normalised -= (mean / std).astype(np.float32)[:, None, None]
+        if len(chosen) == len(self.channels):
+            return normalised
+        *before, _, height, width = data.shape
+        whole = np.zeros((*before, len(self.channels), height, width), np.float32)
+        whole[..., chosen, :, :] = normalised
+        return whole
+
+    def season_of(self, dates: Sequence[date]) -> tuple[date, ...]:
+        """First days of its composites in the season that most of some dates, which there must be, lie in."""
+        return season_around(self.first_days, self.period, dates)
+
+    def season_start(self, dates: Sequence[date]) -> date:
+        """The day that positions in the season of some dates are counted from, the first of a month."""
+        return (self.season_of(dates) if self.accepts.fewest else dates)[0].replace(day=1)
 
     def season_days(self, dates: Sequence[date]) -> NDArray[np.float32]:
-        """Days since the season's start, float32, shape (T,); the season starts with the first date's month."""
-        return np.array([(day - dates[0].replace(day=1)).days for day in dates], dtype=np.float32)
+        """Days since the season's start, float32, shape (T,)."""
+        start = self.season_start(dates)
+        return np.array([(day - start).days for day in dates], dtype=np.float32)
 
     def network(self, device: torch.device | str = "cpu") -> Network:
         """The trained network, ready to predict.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from safetensors.torch import save_file
 
 import models
 from cropmap_core.classes import CropClass
-from cropmap_core.errors import IncompatibleModelError, ModelBundleError, OutputError
+from cropmap_core.errors import ModelBundleError, OutputError
 from cropmap_core.inference.bundle_types import (
     CARD,
     ITEM,
@@ -26,10 +25,9 @@ from cropmap_core.inference.bundle_types import (
     Bundle,
     build_network,
 )
-from cropmap_core.inference.seasons import in_words, last_day, nearest_season, same_season
+from cropmap_core.inference.fit import check_accepts
 from cropmap_core.inference.stac_item import bundle_from_item, item_of_bundle
 from cropmap_core.io.outputs import write_text
-from cropmap_core.timeseries.formulas import INDICES
 from models.network import Network
 
 __all__ = [
@@ -37,7 +35,6 @@ __all__ = [
     "Bundle",
     "CropClass",
     "bundled_ids",
-    "check_fits",
     "check_free",
     "list_bundles",
     "load_bundle",
@@ -86,6 +83,9 @@ def load_bundle(id_or_folder: str | Path) -> Bundle:
     if missing:
         raise ModelBundleError(f"The model bundle {folder} lacks {', '.join(missing)}.", RESTORE)
     bundle = bundle_from_item(read_json(folder / ITEM), folder)
+    wrong = check_accepts(bundle)
+    if wrong:
+        raise ModelBundleError(f"{folder / ITEM} is not a usable model description: {wrong}.", RESTORE)
     read_json(folder / SIGNATURES)
     _check_network(bundle)
     return bundle
@@ -151,58 +151,6 @@ def check_free(folder: Path) -> None:
         raise OutputError(
             f"{folder} is there already and is no model bundle.", "Give a new folder, or that of a model to replace."
         )
-
-
-def check_fits(bundle: Bundle, bands: Sequence[str], dates: Sequence[date]) -> None:
-    """Refuses a time series that a model was not made for.
-
-    Args:
-        bundle: The model.
-        bands: Bands and indices of the series; more than needed do no harm.
-        dates: First days of its composites, in order.
-
-    Raises:
-        IncompatibleModelError: Names what is missing or too much.
-    """
-    missing = [name for name in bundle.channels if name not in bands]
-    if missing:
-        made = [name for name in missing if name in INDICES]
-        remedy = f"Add the index {', '.join(made)} (computeindices). " if made else ""
-        read = [name for name in missing if name not in INDICES]
-        remedy += f"Stack the scenes with {', '.join(read)}." if read else ""
-        raise IncompatibleModelError(
-            f"The model {bundle.id} needs {', '.join(missing)}; the time series holds {', '.join(bands)}.",
-            remedy.strip(),
-        )
-    if not dates:
-        raise IncompatibleModelError(
-            f"The model {bundle.id} takes one composite per {bundle.period}; the time series has no date.",
-            f"Make composites with PERIOD={bundle.period} first.",
-        )
-    expected = nearest_season(bundle.first_days, dates)
-    if same_season(bundle.period, expected, dates):
-        return
-    last = last_day(bundle.period, expected)
-    if not set(dates) & set(expected):
-        raise IncompatibleModelError(
-            f"The model {bundle.id} takes one composite per {bundle.period}; the time series has the dates "
-            f"{', '.join(day.isoformat() for day in dates[:4])}{', ...' if len(dates) > 4 else ''}.",
-            f"Make composites with PERIOD={bundle.period}, START_DATE={expected[0]} and END_DATE={last} first.",
-        )
-    differences = [
-        f"{verb} {in_words(bundle.period, days)}"
-        for verb, days in (
-            ("lacks", [day for day in expected if day not in dates]),
-            ("has besides", [day for day in dates if day not in expected]),
-        )
-        if days
-    ] or ["is not in order"]
-    first_and_last = " to ".join(in_words(bundle.period, [day]) for day in (expected[0], expected[-1]))
-    raise IncompatibleModelError(
-        f"The model {bundle.id} takes {len(expected)} composites (PERIOD={bundle.period}), {first_and_last}; "
-        f"the time series {' and '.join(differences)}.",
-        f"Make the composites with PERIOD={bundle.period}, START_DATE={expected[0]} and END_DATE={last}.",
-    )
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from cropmap_core.classes import CLASSES_TAG, CropClass
 from cropmap_core.errors import JobError, NoValidObservationError
 from cropmap_core.hierarchy import hierarchy_of
-from cropmap_core.inference.bundles import Bundle, check_fits
-from cropmap_core.inference.predictor import Predictor, Progress, check_period
+from cropmap_core.inference.bundles import Bundle
+from cropmap_core.inference.fit import Composites, check_fits
+from cropmap_core.inference.predictor import Predictor, Progress
 from cropmap_core.io.grid import Window
 from cropmap_core.io.outputs import BLOCK_SIZE, create_raster
 from cropmap_core.timeseries.indices import as_channels, computable_indices
@@ -69,6 +70,7 @@ class Classifier(Predictor):
         device: Where to compute.
         temperatures: What a bundle that counts thermal days needs.
         sure_from: The least probability of a crop; below it the pixel is of the finest group that has it.
+        there: The channels that are there, as `check_fits` gives them; None for all.
     """
 
     def __init__(
@@ -77,9 +79,10 @@ class Classifier(Predictor):
         device: torch.device | str = "cpu",
         temperatures: Temperatures | None = None,
         sure_from: float = 0.0,
+        there: Sequence[str] | None = None,
     ) -> None:
         super().__init__(bundle, device, temperatures)
-        self._hierarchy, self._sure_from = hierarchy_of(bundle.classes), sure_from
+        self._hierarchy, self._sure_from, self._there = hierarchy_of(bundle.classes), sure_from, there
 
     def classify(
         self, block: Block, days: NDArray[np.float32], progress: Progress = lambda fraction: None
@@ -87,7 +90,7 @@ class Classifier(Predictor):
         """Classifies a window.
 
         Args:
-            block: The window with `halo` pixels around it, channels as in the bundle, float32.
+            block: The window with `halo` pixels around it, the bundle's channels that are there, float32.
             days: Days since the season's start, shape (T,).
             progress: Called with the share that is done; may raise to stop.
 
@@ -99,7 +102,7 @@ class Classifier(Predictor):
         classes = np.full(observed.shape, NO_CLASS, dtype=np.uint8)
         confidence = np.full(observed.shape, NO_CONFIDENCE, dtype=np.uint8)
         if observed.any():
-            probability = self.of_window(block.data, block.valid, days, progress)
+            probability = self.of_window(block.data, block.valid, days, progress, self._there)
             if self._sure_from:
                 values, sure = self._hierarchy.decide(probability.cpu().numpy(), self._sure_from)
             else:
@@ -139,8 +142,10 @@ def write_class_map(
         IncompatibleModelError: The series is not what the bundle was made for.
         NoValidObservationError: No pixel was ever observed.
     """
-    channels = _channels(series, bundle)
-    classifier = Classifier(bundle, device, temperatures, sure_from)
+    computable = computable_indices(series, bundle.channels)
+    there = check_fits(bundle, Composites((*series.bands, *computable), series.period, tuple(series.dates)))
+    channels = as_channels(series, there)
+    classifier = Classifier(bundle, device, temperatures, sure_from, there)
     days = classifier.days(series.dates, *series.grid.centre_degrees)
     crops = legend_of(bundle, sure_from)
     counts = np.zeros(256, dtype=np.int64)
@@ -189,14 +194,6 @@ def check_sure_from(sure_from: float) -> float:
     if not 0 <= sure_from <= 1:
         raise JobError(f"SURE_FROM is {sure_from:g}.", "Give a probability such as 0.7, or 0 to always name a crop.")
     return sure_from
-
-
-def _channels(series: Series, bundle: Bundle) -> Series:
-    """The series as the bundle's network takes it, with the indices that can be computed on the way."""
-    check_period(bundle, series.period, "the time series has")
-    computable = computable_indices(series, bundle.channels)
-    check_fits(bundle, (*series.bands, *computable), series.dates)
-    return as_channels(series, bundle.channels)
 
 
 def _predictions(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import torch
@@ -13,15 +13,16 @@ from torch import Tensor
 
 from cropmap_core.errors import IncompatibleModelError, ModelBundleError
 from cropmap_core.inference.bundle_types import THERMAL
-from cropmap_core.inference.bundles import Bundle, check_fits
+from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.channels import Floats, Mask, sample_channels
+from cropmap_core.inference.fit import Composites, check_fits, present_channels
 from cropmap_core.inference.seasons import season_of
 from cropmap_core.timeseries.formulas import INDICES
 from cropmap_core.timeseries.temperatures import Temperatures
 
 PATCHES_AT_ONCE = 1024
 _PIXELS_AT_ONCE = 2**16
-_COMMON_YEAR = 2001
+_COMMON_YEAR = 2017
 
 Progress = Callable[[float], None]
 
@@ -89,99 +90,132 @@ class Predictor:
         """
         if self._temperatures is None:
             return self.bundle.season_days(dates)
-        return self._temperatures.thermal_days(dates, lon, lat)
+        return self._temperatures.thermal_days(self.bundle.season_start(dates), dates, lon, lat)
 
     def days_of_samples(
         self,
+        dates_of: Callable[[date], Sequence[date]],
         first_days: NDArray[np.int32],
         lon: NDArray[np.float64],
         lat: NDArray[np.float64],
     ) -> Floats:
-        """The same for samples, whose seasons start on the given days since 1970-01-01, shape (N, T)."""
-        if self._temperatures is None:
-            days = self.bundle.season_days(season_of(self.bundle.first_days, _COMMON_YEAR))
-            return np.broadcast_to(days, (len(first_days), len(days)))
-        return self._temperatures.thermal_days_of(
-            lambda first: season_of(self.bundle.first_days, first.year), first_days, lon, lat
-        )
+        """The same for samples.
+
+        Args:
+            dates_of: Gives the dates of the season whose first date is a day.
+            first_days: The first date of each sample's season, days since 1970-01-01, shape (N,).
+            lon: Degrees, shape (N,).
+            lat: Degrees, shape (N,).
+
+        Returns:
+            Shape (N, T).
+
+        Raises:
+            TemperatureError: The temperatures do not reach over a season.
+        """
+        if self._temperatures is not None:
+            return self._temperatures.thermal_days_of(
+                lambda first: (self.bundle.season_start(dates_of(first)), dates_of(first)), first_days, lon, lat
+            )
+        firsts, which = np.unique(first_days, return_inverse=True)
+        rows = [self.bundle.season_days(dates_of(date(1970, 1, 1) + timedelta(days=int(first)))) for first in firsts]
+        return np.stack(rows)[which] if rows else np.empty((0, 0), np.float32)
 
     def of_window(
-        self, values: Floats, valid: Mask, days: Floats, progress: Progress = lambda fraction: None
+        self,
+        values: Floats,
+        valid: Mask,
+        days: Floats,
+        progress: Progress = lambda fraction: None,
+        there: Sequence[str] | None = None,
     ) -> Tensor:
         """Class probabilities of a window.
 
         Args:
-            values: Channels of the bundle in its order, reflectance 0-1 and indices, or int16 reflectance x 10000, of
-                the window and `halo` pixels around it, shape (T, C, H + 2 halo, W + 2 halo).
+            values: Channels of the bundle that are `there`, in its order, reflectance 0-1 and indices, or int16
+                reflectance x 10000, of the window and `halo` pixels around it, shape (T, C, H + 2 halo, W + 2 halo).
             valid: Where they may be used, of the same T, H and W.
             days: Days since the season's start, shape (T,).
             progress: Called with the share that is done; may raise to stop.
+            there: The channels that are there, as `check_fits` gives them; None for all.
 
         Returns:
             On the device, shape (K, H, W); of no meaning where nothing was observed.
         """
-        normalised, halo = self.bundle.normalise(values), self.halo
+        normalised, halo = self.bundle.normalise(values, there), self.halo
         if self.by_patch:
             return self._cells(normalised, valid, days, progress)
         inside = slice(halo, -halo) if halo else slice(None)
         return self._forward(normalised[None], valid[None], days)[0, :, inside, inside]
 
     def probabilities(
-        self, data: NDArray[np.int16], valid: Mask, bands: Sequence[str], days: Floats | None = None
+        self,
+        data: NDArray[np.int16],
+        valid: Mask,
+        bands: Sequence[str],
+        days: Floats | None = None,
+        within: Mask | None = None,
     ) -> Floats:
         """Class probabilities of samples, at every pixel.
 
         What lies around a patch is not known here: a spatial network sees it as never observed.
 
         Args:
-            data: Composites of the bundle's season, reflectance x 10000, not filled, shape (N, T, C, H, W).
+            data: Composites, reflectance x 10000, not filled, shape (N, T, C, H, W).
             valid: Where they were observed, shape (N, T, H, W).
             bands: Names of the C bands.
-            days: As `days_of_samples` gives them, shape (N, T); may be left out where the bundle counts days of the
-                calendar.
+            days: As `days_of_samples` gives them, shape (N, T); may be left out where there are all composites of the
+                bundle's season and it counts days of the calendar.
+            within: The dates that the samples reach over, shape (N, T); None for all. Gaps are not filled beyond.
 
         Returns:
             Calibrated, in the order of the bundle's classes, shape (N, K, H, W); NaN where nothing was observed.
 
         Raises:
-            MissingBandError: A band that the bundle needs is not there.
-            IncompatibleModelError: There are fewer or more dates than the bundle's season has.
+            IncompatibleModelError: A band that the bundle needs is not there, or no days are given and there are fewer
+                or more dates than the bundle's season has.
         """
-        bundle = self.bundle
         count, times, _, height, width = data.shape
+        if days is None:
+            days = np.broadcast_to(self._usual_days(times), (count, times))
+        there = present_channels(self.bundle, bands, computable_of(self.bundle, bands))
+        result = np.empty((count, len(self.bundle.classes), height, width), dtype=np.float32)
+        at_once = 1 if self.by_patch and width > 1 else max(1, _PIXELS_AT_ONCE // (height * width))
+        for start in range(0, count, at_once):
+            some = slice(start, start + at_once)
+            values, usable = sample_channels(data[some], valid[some], bands, there)
+            if within is not None:
+                usable = usable & within[some, :, None, None]
+            result[some] = self._of_samples(self.bundle.normalise(values, there), usable, days[some])
+        return result
+
+    def _usual_days(self, times: int) -> Floats:
+        bundle = self.bundle
         if times != len(bundle.first_days):
             raise IncompatibleModelError(
                 f"The model {bundle.id} takes {len(bundle.first_days)} composites, the samples have {times}.",
                 f"Make them with PERIOD={bundle.period} of its season.",
             )
-        if days is None:
-            if self._temperatures is not None:
-                raise ValueError(f"{bundle.id} counts thermal days: days of the samples are needed")
-            days = np.broadcast_to(bundle.season_days(season_of(bundle.first_days, _COMMON_YEAR)), (count, times))
-        result = np.empty((count, len(bundle.classes), height, width), dtype=np.float32)
-        at_once = 1 if self.by_patch and width > 1 else max(1, _PIXELS_AT_ONCE // (height * width))
-        for start in range(0, count, at_once):
-            some = slice(start, start + at_once)
-            result[some] = self._some(data[some], valid[some], bands, days[some])
-        return result
+        if self._temperatures is not None:
+            raise ValueError(f"{bundle.id} counts thermal days: days of the samples are needed")
+        return bundle.season_days(season_of(bundle.first_days, _COMMON_YEAR))
 
-    def _some(self, data: NDArray[np.int16], valid: Mask, bands: Sequence[str], days: Floats) -> Floats:
-        values, there = sample_channels(data, valid, bands, self.bundle.channels)
+    def _of_samples(self, values: Floats, there: Mask, days: Floats) -> Floats:
         if self.by_patch:
             around = ((0, 0), (self.halo, self.halo), (self.halo, self.halo))
             found = torch.stack(
                 [
-                    self.of_window(np.pad(sample, ((0, 0), *around)), np.pad(mask, around), own)
+                    self._cells(np.pad(sample, ((0, 0), *around)), np.pad(mask, around), own)
                     for sample, mask, own in zip(values, there, days, strict=True)
                 ]
             )
         else:
-            found = self._forward(self.bundle.normalise(values), there, days)
+            found = self._forward(values, there, days)
         probabilities: Floats = found.cpu().numpy()
         probabilities.transpose(0, 2, 3, 1)[~np.asarray(there.any(axis=1))] = np.nan
         return probabilities
 
-    def _cells(self, values: Floats, valid: Mask, days: Floats, progress: Progress) -> Tensor:
+    def _cells(self, values: Floats, valid: Mask, days: Floats, progress: Progress = lambda fraction: None) -> Tensor:
         """The probabilities of each cell of `stride_pixels`, from the patch around its middle."""
         cell, patch = self.bundle.stride_pixels, int(self._network.patch_size)
         height, width = (edge - 2 * self.halo for edge in valid.shape[1:])
@@ -208,6 +242,11 @@ class Predictor:
             return torch.softmax(logits.float() / self.bundle.temperature, dim=1)
 
 
+def computable_of(bundle: Bundle, bands: Sequence[str]) -> tuple[str, ...]:
+    """Those of a model's indices that can be computed from bands."""
+    return tuple(name for name in bundle.indices if set(INDICES[name].bands) <= set(bands))
+
+
 def check_samples_fit(bundle: Bundle, bands: Sequence[str], period: str | None, dates: Sequence[date]) -> None:
     """Refuses samples that a model was not made for.
 
@@ -220,20 +259,4 @@ def check_samples_fit(bundle: Bundle, bands: Sequence[str], period: str | None, 
     Raises:
         IncompatibleModelError: Names what is missing or too much.
     """
-    check_period(bundle, period, "the samples have")
-    computable = [name for name in bundle.indices if set(INDICES[name].bands) <= set(bands)]
-    check_fits(bundle, (*bands, *computable), dates)
-
-
-def check_period(bundle: Bundle, period: str | None, whose: str) -> None:
-    """Refuses composites of another period than the model's.
-
-    Raises:
-        IncompatibleModelError: It is another one, or there is none.
-    """
-    if period != bundle.period:
-        raise IncompatibleModelError(
-            f"The model {bundle.id} takes one composite per {bundle.period}; {whose} "
-            f"{f'one per {period}' if period else 'single acquisitions'}.",
-            f"Make composites with PERIOD={bundle.period} first.",
-        )
+    check_fits(bundle, Composites((*bands, *computable_of(bundle, bands)), period, tuple(dates), "the samples have"))

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from cropmap_core.timeseries.periods import make_periods
+from cropmap_core.timeseries.periods import FIRST_YEAR, make_periods
 
 _A_LEAP_DAY = timedelta(days=1)
 _SHOWN = 12
@@ -43,6 +43,20 @@ def nearest_season(first_days: Sequence[str], dates: Sequence[date]) -> tuple[da
     years = range(dates[0].year - length, dates[-1].year + 1)
     seasons = [season_of(first_days, year) for year in years]
     return max(seasons, key=lambda season: sum(_is_near(day, dates) for day in season))
+
+
+def season_around(first_days: Sequence[str], period: str, dates: Sequence[date]) -> tuple[date, ...]:
+    """The season, of whatever year, that most of some dates lie in, the earliest of equals; there must be one."""
+    length = season_of(first_days, 2001)[-1].year - 2001
+    seasons = [
+        season_of(first_days, year) for year in range(max(FIRST_YEAR, dates[0].year - length - 1), dates[-1].year + 1)
+    ]
+
+    def inside(season: tuple[date, ...]) -> int:
+        last = last_day(period, season)
+        return sum(season[0] <= day <= last for day in dates)
+
+    return max(seasons, key=lambda season: (inside(season), -season[0].year))
 
 
 def same_season(period: str, expected: Sequence[date], dates: Sequence[date]) -> bool:

@@ -17,7 +17,17 @@ import torch
 import models
 from cropmap_core.classes import CropClass
 from cropmap_core.errors import JobError, ModelBundleError
-from cropmap_core.inference.bundle_types import CALENDAR, CARD, ITEM, RESTORE, SIGNATURES, THERMAL, WEIGHTS, Bundle
+from cropmap_core.inference.bundle_types import (
+    CALENDAR,
+    CARD,
+    ITEM,
+    RESTORE,
+    SIGNATURES,
+    THERMAL,
+    WEIGHTS,
+    Accepts,
+    Bundle,
+)
 from cropmap_core.inference.seasons import check_first_days
 from cropmap_core.timeseries.formulas import INDICES
 from cropmap_core.timeseries.periods import make_periods
@@ -59,6 +69,11 @@ def item_of_bundle(bundle: Bundle, parameters: int) -> dict[str, Any]:
             "cropmap:stride_pixels": bundle.stride_pixels,
             "cropmap:temperature": bundle.temperature,
             "cropmap:positions": bundle.positions,
+            "cropmap:accepts": {
+                "periods": list(bundle.accepts.periods),
+                "fewest": bundle.accepts.fewest,
+                "optional": [list(some) for some in bundle.accepts.optional],
+            },
         },
         "assets": {
             "model": {
@@ -122,7 +137,7 @@ def _output(bundle: Bundle) -> dict[str, Any]:
                 "title": crop.name,
                 "description": crop.description or crop.name,
                 "color_hint": crop.color.lstrip("#").upper(),
-                "cropmap:parents": list(crop.parents),
+                **({"cropmap:parents": list(crop.parents)} if crop.parents else {}),
             }
             for crop in bundle.classes
         ],
@@ -156,6 +171,7 @@ def bundle_from_item(item: Mapping[str, Any], folder: Path) -> Bundle:
     _require(_is_number(temperature) and temperature > 0, path, f"cropmap:temperature is {temperature!r}")
     positions = properties.get("cropmap:positions", CALENDAR)
     _require(positions in (CALENDAR, THERMAL), path, f"cropmap:positions is {positions!r}")
+    accepts = _accepts(properties.get("cropmap:accepts", {}), path)
     return Bundle(
         id=_field(item, "id", str, path),
         title=_field(properties, "title", str, path),
@@ -172,8 +188,26 @@ def bundle_from_item(item: Mapping[str, Any], folder: Path) -> Bundle:
         stride_pixels=stride,
         temperature=float(temperature),
         positions=positions,
+        accepts=accepts,
         properties=properties,
     )
+
+
+def _accepts(told: Any, path: Path) -> Accepts:
+    _require(isinstance(told, dict), path, f"cropmap:accepts is {told!r}")
+    periods, fewest, optional = told.get("periods", []), told.get("fewest", 0), told.get("optional", [])
+    lists = isinstance(optional, list) and all(isinstance(some, list) for some in optional)
+    texts = isinstance(periods, list) and all(isinstance(name, str) for name in periods)
+    _require(
+        texts
+        and lists
+        and all(isinstance(name, str) for some in optional for name in some)
+        and type(fewest) is int
+        and fewest >= 0,
+        path,
+        f"cropmap:accepts is {told!r}",
+    )
+    return Accepts(tuple(periods), fewest, tuple(tuple(some) for some in optional))
 
 
 def _classes(output: Mapping[str, Any], path: Path) -> tuple[CropClass, ...]:

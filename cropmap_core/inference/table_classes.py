@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,20 @@ from cropmap_core.errors import IncompatibleModelError, JobError
 from cropmap_core.hierarchy import hierarchy_of
 from cropmap_core.inference.bundle_types import THERMAL
 from cropmap_core.inference.bundles import Bundle
-from cropmap_core.inference.predictor import Predictor, Progress
+from cropmap_core.inference.channels import Mask
+from cropmap_core.inference.fit import present_channels
+from cropmap_core.inference.predictor import Predictor, Progress, computable_of
 from cropmap_core.inference.seasons import last_day, season_of
 from cropmap_core.io.outputs import write_table, written_whole
 from cropmap_core.samples.row_composites import composite_rows
 from cropmap_core.samples.seasons import Season
 from cropmap_core.samples.table_columns import COORDINATES, TableColumns, find_columns, is_parquet
+from cropmap_core.timeseries.periods import make_periods
 
 _COMMON_YEAR = 2017  # and the two after it are common years
 _A_YEAR = timedelta(days=365)
 _SAMPLES_AT_ONCE = 4096  # so that progress is told, and activations of a network stay small
+_SHARE = 0.5  # of the periods: finer ones would be filled more than seen
 _ROWS_A_GROUP = 100_000
 _DECIMALS = 6
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9]\d{0,17}")
@@ -74,19 +78,15 @@ def table_columns(path: Path, bundle: Bundle) -> TableColumns:
         MissingBandError: It holds no band at all.
     """
     columns = find_columns(path)
-    missing = [band for band in bundle.reflectance_bands if band not in columns.bands]
-    if missing:
-        raise IncompatibleModelError(
-            f"The model {bundle.id} needs {', '.join(missing)}; {path} holds {', '.join(columns.bands)}.",
-            f"Add {', '.join(missing)} to the table, or choose a model that does without.",
-        )
+    present_channels(bundle, tuple(columns.bands), computable_of(bundle, tuple(columns.bands)), str(path))
     return columns.with_bands(bundle.reflectance_bands).observations(placed=bundle.positions == THERMAL)
 
 
-def table_season(bundle: Bundle) -> Season:
-    """The season into whose periods a model wants rows composited, of whatever year.
+def table_seasons(bundle: Bundle) -> tuple[Season, ...]:
+    """The season into whose periods rows are composited: in each period that the model takes, the finest first.
 
-    A list of days does not say how long the last period is: it is taken to be as long as the one before.
+    Its year does not matter. A list of days does not say how long the last period is: it is taken to be as long as the
+    one before.
 
     Raises:
         IncompatibleModelError: It is longer than a year, so that a row could belong to two.
@@ -102,7 +102,9 @@ def table_season(bundle: Bundle) -> Season:
         end = last if len(days) == 1 else last + (last - days[-2]) - timedelta(days=1)
     else:
         end = last_day(bundle.period, days)
-    return Season(bundle.period, days, min(end, first + _A_YEAR - timedelta(days=1)))
+    end = min(end, first + _A_YEAR - timedelta(days=1))
+    others = (Season(period, make_periods(period, first, end).first_days, end) for period in bundle.accepts.periods)
+    return tuple(sorted((Season(bundle.period, days, end), *others), key=lambda season: -len(season.dates)))
 
 
 def season_in_words(season: Season) -> str:
@@ -112,53 +114,92 @@ def season_in_words(season: Season) -> str:
 
 def classify_rows(
     rows: pandas.DataFrame,
-    season: Season,
+    seasons: Sequence[Season],
     scale: float,
     predictor: Predictor,
+    reach: Callable[[Season], Mask] = lambda season: np.ones(len(season.dates), bool),
     progress: Progress = lambda fraction: None,
 ) -> SampleClasses:
     """Classifies samples, of which all rows must be there.
 
-    Rows of a period are composited by their median. A sample with valid rows in the seasons of several years is
-    classified by the one in which most periods were observed, of equals by the latest.
+    Rows of a period are composited by their median. Of the seasons a sample gets the first one, that is the one of
+    finest periods, in which it was observed in more than half of those that lie between its first and last; else
+    the last. A sample with valid rows in the seasons of several years is classified by the one in which most periods
+    were observed, of equals by the latest.
 
     Args:
         rows: As `read_rows` gives them, of the bands that the model needs.
-        season: The model's season.
+        seasons: The model's season, in each of the periods that it takes: `table_seasons`.
         scale: What makes reflectance x 10000 of their values.
         predictor: The model.
+        reach: Tells over which dates of a season the table reaches, shape (T,).
         progress: Called with the share that is done; may raise to stop.
     """
     sample, ids = pandas.factorize(rows["sample_id"], sort=True)
-    year, time = season.place(rows["date"].to_numpy())
-    usable = rows["valid"].to_numpy() & (time >= 0)
-    chosen, several = _choose_years(sample[usable], year[usable], time[usable], len(ids))
-    usable &= year == chosen[sample]
-    bands = list(predictor.bundle.reflectance_bands)
-    data, valid = composite_rows(
-        rows.loc[usable, bands].to_numpy(np.float64) * scale,
-        sample[usable],
-        time[usable],
-        (len(ids), len(season.dates)),
-    )
-    days = np.zeros((len(ids), len(season.dates)), np.float32)
-    there = chosen > 0
-    days[there] = predictor.days_of_samples(season.first_day(chosen[there]), *_places(rows, sample, len(ids))[:, there])
-    probability = np.empty((len(ids), len(predictor.bundle.classes)), np.float32)
-    for start in range(0, len(ids), _SAMPLES_AT_ONCE):
-        progress(start / len(ids))
-        some = slice(start, start + _SAMPLES_AT_ONCE)
-        probability[some] = predictor.probabilities(data[some], valid[some], bands, days[some])[:, :, 0, 0]
-    seen = valid.sum(axis=(1, 2, 3))
+    bands = [band for band in predictor.bundle.reflectance_bands if band in rows]
+    values = rows[bands].to_numpy(np.float64) * scale
+    day, valid_rows = rows["date"].to_numpy(), rows["valid"].to_numpy()
+    places = _places(rows, sample, len(ids))
+    probability = np.full((len(ids), len(predictor.bundle.classes)), np.nan, np.float32)
+    seen, dates_seen, several = np.zeros(len(ids), np.int64), np.ones(len(ids), np.int64), 0
+    left = np.ones(len(ids), bool)
+    for number, season in enumerate(seasons):
+        year, time = season.place(day)
+        usable = valid_rows & (time >= 0) & left[sample]
+        chosen, with_choice = _choose_years(sample[usable], year[usable], time[usable], len(ids))
+        usable &= year == chosen[sample]
+        data, valid = composite_rows(values[usable], sample[usable], time[usable], (len(ids), len(season.dates)))
+        observed = valid[:, :, 0, 0]
+        taken = left & (_share_between(observed) > _SHARE if number + 1 < len(seasons) else True)
+        several += int(with_choice[taken].sum())
+        some = np.flatnonzero(taken & observed.any(axis=1))
+        reached = reach(season)
+        for start in range(0, len(some), _SAMPLES_AT_ONCE):
+            progress(start / len(some))
+            part = some[start : start + _SAMPLES_AT_ONCE]
+            days = predictor.days_of_samples(season.in_the_year_of, season.first_day(chosen[part]), *places[:, part])
+            within = np.broadcast_to(reached, (len(part), len(reached)))
+            found = predictor.probabilities(data[part], valid[part], bands, days, within)
+            probability[part] = found[:, :, 0, 0]
+        seen[taken], dates_seen[taken] = observed[taken].sum(axis=1), reached.sum()
+        left &= ~taken
     counts = Counts(
         rows=len(rows),
-        outside=int((time < 0).sum()),
+        outside=int((seasons[0].place(day)[1] < 0).sum()),
         samples=len(ids),
         unseen=int((seen == 0).sum()),
-        sparse=int(((seen > 0) & (2 * seen < len(season.dates))).sum()),
+        sparse=int(((seen > 0) & (2 * seen < dates_seen)).sum()),
         several=several,
     )
     return SampleClasses(np.asarray(ids, dtype=object), probability, counts)
+
+
+def reach_of(dates: Collection[date], whole: bool) -> Callable[[Season], Mask]:
+    """Over which dates of a season a table reaches.
+
+    Args:
+        dates: All that it has rows of, valid or not.
+        whole: Whether the model takes whole seasons only: then all of them.
+    """
+    days = np.array(sorted(dates), "datetime64[D]")
+
+    def reach(season: Season) -> Mask:
+        time = season.place(days)[1]
+        inside = time[time >= 0]
+        place = np.arange(len(season.dates))
+        if whole or not len(inside):
+            return np.ones(len(place), bool)
+        reached: Mask = (place >= inside.min()) & (place <= inside.max())
+        return reached
+
+    return reach
+
+
+def _share_between(observed: Mask) -> NDArray[np.float64]:
+    """Observations by dates between a sample's first and last: 1 without a gap, 1/2 where every other is one."""
+    first, last = observed.argmax(axis=1), observed.shape[1] - 1 - observed[:, ::-1].argmax(axis=1)
+    share: NDArray[np.float64] = (observed.sum(axis=1) - 1) / np.maximum(last - first, 1)
+    return share
 
 
 def _places(rows: pandas.DataFrame, sample: NDArray[np.int64], count: int) -> NDArray[np.float64]:
@@ -172,8 +213,8 @@ def _places(rows: pandas.DataFrame, sample: NDArray[np.int64], count: int) -> ND
 
 def _choose_years(
     sample: NDArray[np.int64], year: NDArray[np.int64], time: NDArray[np.int64], count: int
-) -> tuple[NDArray[np.int64], int]:
-    """The year of each sample's season, 0 where it has none, and how many samples had a choice."""
+) -> tuple[NDArray[np.int64], Mask]:
+    """The year of each sample's season, 0 where it has none, and whether it had a choice."""
     seasons = (
         pandas.DataFrame({"sample": sample, "year": year, "time": time})
         .drop_duplicates()
@@ -184,7 +225,9 @@ def _choose_years(
     best = seasons.drop_duplicates("sample", keep="last")
     chosen = np.zeros(count, np.int64)
     chosen[best["sample"].to_numpy()] = best["year"].to_numpy()
-    return chosen, int(seasons["sample"].duplicated().groupby(seasons["sample"]).any().sum())
+    with_choice = np.zeros(count, bool)
+    with_choice[seasons["sample"][seasons["sample"].duplicated()].to_numpy()] = True
+    return chosen, with_choice
 
 
 def class_table(

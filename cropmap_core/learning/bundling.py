@@ -19,6 +19,7 @@ from cropmap_core.learning.feeding import Feed
 from cropmap_core.learning.made import CrossValidation, Made
 from cropmap_core.learning.seen import collect_seen, write_seen
 from cropmap_core.learning.signatures import make_signatures
+from cropmap_core.learning.stacking import Stacking
 from cropmap_core.samples.files import SampleFile
 
 TRAINING = "training.json"
@@ -146,6 +147,15 @@ def _describe(file: SampleFile, made: Made, judged: CrossValidation | None, fold
     )
 
 
+def _in_words(stacking: Stacking) -> str:
+    if stacking.ridge is None:
+        return "stacked: nothing did better on the validation samples than the mean of the members"
+    return (
+        f"stacked: the members' weights were fitted on the validation samples with a ridge of {stacking.ridge:g}; the "
+        "figures on them are cross-fitted, each pixel by weights that were fitted on other places"
+    )
+
+
 def _in_common_year(day: date) -> date:
     return day.replace(year=2001, day=min(day.day, 28)) + timedelta(days=max(0, day.day - 28))
 
@@ -181,6 +191,7 @@ def _training(file: SampleFile, made: Made, judged: CrossValidation | None) -> d
         "validation_macro_f1": made.validation.macro_f1,
         "validation_oa": made.validation.overall_accuracy,
         "members": [first, *others] if others else [],
+        "stacking": None if made.stacking is None else made.stacking.as_json(),
         "samples": {"train": len(made.training), "validation": len(made.steering)},
         "cross_validation": None if judged is None else judged.as_json(),
         "split": file.split,
@@ -248,6 +259,7 @@ def _card(file: SampleFile, made: Made, judged: CrossValidation | None, bundle: 
             f"- {each.recipe.architecture}, seed {each.recipe.seed}: {len(each.history)} epochs, the best "
             f"{each.best_epoch}; {each.ended}"
             for each in made.members
-        ),
+        )
+        + ("" if made.stacking is None else f"\n- {_in_words(made.stacking)}"),
         temperature=made.temperature,
     )

@@ -184,7 +184,12 @@ def _days_of(file: SampleFile, temperatures: Temperatures | None) -> Floats:
     """
     seasons = file.column("season")
     if temperatures is not None:
-        return temperatures.thermal_days_of(file.layout.dates, seasons, file.column("lon"), file.column("lat"))
+
+        def dates_of(first: date) -> tuple[date, Sequence[date]]:
+            dates = file.layout.dates(first)
+            return dates[0].replace(day=1), dates
+
+        return temperatures.thermal_days_of(dates_of, seasons, file.column("lon"), file.column("lat"))
     since = (date(1970, 1, 1) + timedelta(days=int(seasons[0]))).day - 1 if len(seasons) else 0
     days = np.asarray(file.layout.days, np.float32) + since
     return np.broadcast_to(days, (len(seasons), len(days)))

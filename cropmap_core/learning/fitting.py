@@ -56,6 +56,10 @@ class Watch:
     finish: bool = False
     """Ends at once with the best epoch so far."""
 
+    def between(self, start: float, end: float) -> Watch:
+        """Who looks on at what takes the share of the time from `start` to `end`."""
+        return replace(self, progress=lambda done, text: self.progress(start + (end - start) * done, text))
+
     def part(self, number: int, count: int, name: str) -> Watch:
         """Who looks on at one of several trainings, which take alike."""
         if count == 1:

@@ -15,6 +15,8 @@ from cropmap_core.learning.feeding import Indices
 from cropmap_core.learning.fitting import Entry
 from cropmap_core.learning.recipes import HIERARCHICAL, Recipe
 from cropmap_core.learning.scores import Scores
+from cropmap_core.learning.stacking import Stacking
+from models.feature_trees import FeatureTrees
 from models.hierarchical import Hierarchical
 from models.network import Network
 from models.tree_ensemble import TreeEnsemble
@@ -41,6 +43,8 @@ class Member:
     @property
     def architecture(self) -> str:
         """A name in `models.ARCHITECTURES`."""
+        if isinstance(self.network, FeatureTrees):
+            return "feature_trees"
         if isinstance(self.network, TreeEnsemble):
             return "tree_ensemble"
         return HIERARCHICAL if isinstance(self.network, Hierarchical) else self.recipe.architecture
@@ -48,6 +52,9 @@ class Member:
     @property
     def hyper_parameters(self) -> dict[str, Any]:
         """Those of the architecture but channels and classes."""
+        if isinstance(self.network, FeatureTrees):
+            made_of = self.network.hyper_parameters
+            return {"encoder": dict(made_of.encoder), "trees": dict(made_of.trees)}
         if not isinstance(self.network, (TreeEnsemble, Hierarchical)):
             return dict(self.recipe.hyper_parameters)
         return {name: value for name, value in asdict(self.network.sizes).items() if name not in _OF_ALL_NETWORKS}
@@ -92,6 +99,9 @@ class Made:
     """Labelled pixels that it has learnt from, by class."""
     positions: str = CALENDAR
     """How its network counts time: `calendar` or `thermal` days."""
+    stacking: Stacking | None = None
+    """Of a stacked ensemble, how it corrects the mean of its members; temperature and validation are then of
+    cross-fitted predictions."""
 
 
 @dataclass(frozen=True)

@@ -20,17 +20,20 @@ from cropmap_core.learning.checkpoints import CHECKPOINT
 from cropmap_core.learning.feeding import Feed, Indices, check_channels
 from cropmap_core.learning.fine_tuning import like_base, take_over
 from cropmap_core.learning.fitting import Fitting, Watch
-from cropmap_core.learning.growing import grow
+from cropmap_core.learning.growing import Encoder, grow
 from cropmap_core.learning.made import CrossValidation, Made, Member
 from cropmap_core.learning.recipes import HIERARCHICAL, Recipe
 from cropmap_core.learning.scores import Scores, confusion_matrix
+from cropmap_core.learning.stacking import MOST_PIXELS, Stacking, hear, parts_of, stack
 from cropmap_core.learning.validating import predict
 from cropmap_core.samples.files import PIXEL, UNUSED, SampleFile
 from cropmap_core.timeseries.temperatures import Temperatures
+from models.ensemble import COMBINATIONS, Ensemble
 from models.network import Network
 
 LARGEST_VALUE = 255
 """Class rasters are of bytes, and 0 is no class."""
+_FITTED = 0.9  # share of the time of trees on features that their network takes
 _PREDICTED_AT_ONCE = 2**14  # pixel series
 _FEWEST_FOLDS = 3  # one to learn from, one to be steered by, one to be judged on
 
@@ -45,9 +48,10 @@ class Maker:
         device: Where to compute.
         base: A model to go on from; None to begin anew.
         temperatures: To count thermal days by; None for days of the calendar.
+        combine: How an ensemble is made of its members, `mean` or `stacked`.
 
     Raises:
-        JobError: A recipe does not suit samples of this kind, or an ensemble.
+        JobError: A recipe does not suit samples of this kind, or an ensemble; or there is nothing to stack.
         MissingBandError: A band that a channel is made of is not in the set.
         TrainingError: A class cannot be put into a class raster.
         IncompatibleModelError: The base takes other channels.
@@ -61,8 +65,16 @@ class Maker:
         device: torch.device,
         base: Bundle | None = None,
         temperatures: Temperatures | None = None,
+        combine: str = COMBINATIONS[0],
     ) -> None:
-        self._file, self._device, self._base, self._temperatures = file, device, base, temperatures
+        self._file, self._device, self._base = file, device, base
+        self._temperatures, self._combine = temperatures, combine
+        if combine not in COMBINATIONS:
+            raise JobError(f"COMBINE is '{combine}'.", f"Choose one of {', '.join(COMBINATIONS)}.")
+        if combine != COMBINATIONS[0] and len(recipes) < 2:
+            raise JobError(
+                f"COMBINE is {combine}, and the model has a single member.", "Give several, or leave COMBINE out."
+            )
         self._recipes = tuple(recipes if base is None else (like_base(base, each) for each in recipes))
         self.channels = tuple(channels or (file.layout.bands if base is None else base.channels))
         if base is not None and self.channels != base.channels:
@@ -176,13 +188,18 @@ class Maker:
         watch: Watch,
     ) -> Member:
         own = feed.of(by_pixel=self._by_pixel(recipe))
-        if recipe.grows_trees:
-            fitted, loader_share = grow(own, training[0], steering, recipe, watch), 0.0
+        steps, loader_share = recipe.by_steps, 0.0
+        if steps is None:
+            fitted = grow(own, training[0], steering, recipe, watch)
         else:
+            seen = watch if steps is recipe else watch.between(0.0, _FITTED)
             fitting = Fitting(
-                self._network(recipe, feed.classes), own, training, steering, recipe, self._device, folder, watch
+                self._network(steps, feed.classes), own, training, steering, steps, self._device, folder, seen
             )
             fitted, loader_share = fitting.run(), fitting.loader_share
+        if steps is not None and recipe.grows_trees:
+            encoder = Encoder(steps, fitted, self._device)
+            fitted = grow(own, training[0], steering, recipe, watch.between(_FITTED, 1.0), encoder)
         scores = Scores(confusion_matrix(fitted.target, fitted.logits.argmax(axis=1), len(feed.classes)))
         temperature = find_temperature(fitted.logits, fitted.target)
         return Member(
@@ -196,6 +213,7 @@ class Maker:
         first = members[0]
         network, architecture, settings = first.network, first.architecture, {**first.hyper_parameters, **sizes}
         temperature, scores = first.temperature, first.validation
+        stacking: Stacking | None = None
         if len(members) > 1:
             told = [
                 {
@@ -205,15 +223,17 @@ class Maker:
                 }
                 for each in members
             ]
-            architecture, settings = "ensemble", {"members": told, **sizes}
+            architecture, settings = "ensemble", {"members": told, "combine": self._combine, **sizes}
             network = models.build(architecture, **settings)
-            states = {
-                f"members.{number}.{name}": tensor
-                for number, each in enumerate(members)
-                for name, tensor in each.network.state_dict().items()
-            }
+            states = network.state_dict()
+            for number, each in enumerate(members):
+                states |= {f"members.{number}.{name}": tensor for name, tensor in each.network.state_dict().items()}
             network.load_state_dict(states)
-            logits, target = self._predict(network.eval(), feed, steering)
+            stacking = self._stack(network.eval(), feed, steering)
+            if stacking is None:
+                logits, target = self._predict(network, feed, steering)
+            else:
+                logits, target = stacking.logits, stacking.target
             temperature = find_temperature(logits, target)
             scores = Scores(confusion_matrix(target, logits.argmax(axis=1), len(feed.classes)))
         return Made(
@@ -231,7 +251,21 @@ class Maker:
             steering,
             counts,
             CALENDAR if self._temperatures is None else THERMAL,
+            stacking,
         )
+
+    def _stack(self, network: Network, feed: Feed, steering: Indices) -> Stacking | None:
+        """Fits the correction of a stacked ensemble, and gives it to the network."""
+        if not isinstance(network, Ensemble) or network.correction is None:
+            return None
+        own = feed.of(by_pixel=all(map(self._by_pixel, self._recipes)))
+        heard = hear(network.to(self._device), own, steering, own.samples_of(_PREDICTED_AT_ONCE), self._device)
+        network.cpu()
+        seed = self._recipes[0].seed
+        heard = heard.some(MOST_PIXELS, seed)
+        found = stack(heard, parts_of(self._file, heard.sample, seed), network.classes)
+        network.correction.load_state_dict({"weight": found.weight, "bias": found.bias})
+        return found
 
     def _judge(self, made: Made, index: Indices) -> Scores:
         """Of the set's classes, those that the model does not know included: they are always wrong."""
@@ -266,18 +300,21 @@ class Maker:
 
     def _by_pixel(self, recipe: Recipe) -> bool:
         """Whether a pixel's class depends on that pixel alone."""
-        if recipe.grows_trees:
+        steps = recipe.by_steps
+        if steps is None:
             return True
-        network = _described(recipe)
+        network = _described(steps)
         return network.kind == "dense" and not network.receptive_radius
 
     def _check_kind(self, recipe: Recipe) -> None:
+        steps = recipe.by_steps
         if self._file.layout.kind == PIXEL and not self._by_pixel(recipe):
+            name = (steps or recipe).architecture
             raise JobError(
-                f"{recipe.architecture} looks at the pixels around, and {self._file.path} holds single pixels.",
+                f"{name} looks at the pixels around, and {self._file.path} holds single pixels.",
                 "Make the training set with KIND=patch, or choose an architecture that works by pixel, like tempcnn.",
             )
-        dense = recipe.grows_trees or _described(recipe).kind == "dense"
+        dense = steps is None or _described(steps).kind == "dense"
         if len(self._recipes) > 1 and not dense:
             raise JobError(
                 f"{recipe.architecture} gives a patch one class: it cannot be a member of an ensemble.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 import models
@@ -15,8 +15,10 @@ TREES = ("xgboost", "random_forest")
 """What is trained by xgboost and scikit-learn, and kept as the network `tree_ensemble`."""
 HIERARCHICAL = "hierarchical"
 """What a network with a head for each level is kept as."""
-NOT_TRAINED_BY_STEPS = ("tree_ensemble", "ensemble", HIERARCHICAL)
+NOT_TRAINED_BY_STEPS = ("tree_ensemble", "feature_trees", "ensemble", HIERARCHICAL)
 """Architectures of `models` that are made of what was trained otherwise."""
+FEATURES_FROM = "features_from"
+"""Setting of trees: the network on whose embedding they are grown, in place of the series."""
 _OF_TREES = ("trees", "max_depth", "min_leaf", "learning_rate", "patience")
 LOSSES = ("cross_entropy", "focal")
 BALANCES = ("none", "weights", "sampling")
@@ -31,7 +33,7 @@ class Recipe:
     architecture: str
     """A name in `models.ARCHITECTURES`, `xgboost` or `random_forest`."""
     hyper_parameters: Mapping[str, Any] = field(default_factory=dict)
-    """Those of the architecture but channels and classes."""
+    """Those of the architecture but channels and classes; of trees with `features_from` also those of that network."""
     epochs: int = 30
     batch_size: int = 0
     """Samples per step; 0 for up to 256 pixels or 8 patches."""
@@ -93,6 +95,21 @@ class Recipe:
         """Whether it is trained by xgboost or scikit-learn."""
         return self.architecture in TREES
 
+    @property
+    def by_steps(self) -> Recipe | None:
+        """How what is trained by gradient descent is: itself, or the network whose features trees see, or nothing."""
+        if not self.grows_trees:
+            return self
+        if FEATURES_FROM not in self.hyper_parameters:
+            return None
+        settings = {k: v for k, v in self.hyper_parameters.items() if k not in (*_OF_TREES, FEATURES_FROM)}
+        return replace(self, architecture=self.hyper_parameters[FEATURES_FROM], hyper_parameters=settings)
+
+    @property
+    def of_trees(self) -> dict[str, Any]:
+        """The hyper-parameters of trees alone."""
+        return {name: value for name, value in self.hyper_parameters.items() if name in _OF_TREES}
+
     def as_json(self) -> dict[str, Any]:
         """All of it, as it stands in a bundle's training.json."""
         return asdict(self)
@@ -128,18 +145,23 @@ def check_architecture(architecture: str, settings: Mapping[str, Any]) -> dict[s
     known = (*offered_architectures(), *TREES)
     _require(architecture in known, f"ARCHITECTURE is '{architecture}'.", f"Choose one of {', '.join(known)}.")
     if architecture in TREES:
-        unknown = [name for name in settings if name not in _OF_TREES]
-        _require(
-            not unknown, f"HYPER_PARAMETERS do not fit: unknown {', '.join(unknown)}.", f"Give {', '.join(_OF_TREES)}."
-        )
-        for name, value in settings.items():
+        own = {name: value for name, value in settings.items() if name in _OF_TREES}
+        others = {name: value for name, value in settings.items() if name not in _OF_TREES}
+        if FEATURES_FROM in others:
+            others = _check_features(others)
+        else:
+            known = (*_OF_TREES, FEATURES_FROM)
+            _require(
+                not others, f"HYPER_PARAMETERS do not fit: unknown {', '.join(others)}.", f"Give {', '.join(known)}."
+            )
+        for name, value in own.items():
             kind = (int, float) if name == "learning_rate" else int
             _require(
                 isinstance(value, kind) and not isinstance(value, bool) and value > 0,
                 f"{name} is {value!r}.",
                 "Give a number above 0.",
             )
-        return dict(settings)
+        return {**own, **others}
     defaults = {
         each.name: each.default
         for each in fields(models.ARCHITECTURES[architecture][0])
@@ -160,6 +182,17 @@ def check_architecture(architecture: str, settings: Mapping[str, Any]) -> dict[s
             + ".",
         ) from error
     return checked
+
+
+def _check_features(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with the settings of the network whose features trees see."""
+    name = settings[FEATURES_FROM]
+    offered = offered_architectures()
+    _require(name in offered, f"{FEATURES_FROM} is {name!r}.", f"Choose one of {', '.join(offered)}.")
+    checked = check_architecture(name, {key: value for key, value in settings.items() if key != FEATURES_FROM})
+    dense = models.describe(name, **{**checked, "channels": 1, "classes": 2}).kind == "dense"
+    _require(dense, f"{name} gives a patch one class.", f"Take {FEATURES_FROM} a network that classifies every pixel.")
+    return {FEATURES_FROM: name, **checked}
 
 
 def offered_architectures() -> tuple[str, ...]:

@@ -56,6 +56,13 @@ class Season:
         outside = starts[index] != since if self.period is None else since > last
         return year, np.where(outside, -1, index).astype(np.int64)
 
+    def in_the_year_of(self, first: date) -> tuple[date, ...]:
+        """The dates of the season that starts on a day of another year."""
+        days = FIRST_DAYS_OF_MONTH.get(self.period or "", ())
+        if days:
+            return tuple(day.replace(year=first.year + day.year - self.dates[0].year) for day in self.dates)
+        return tuple(first + (day - self.dates[0]) for day in self.dates)
+
     def first_day(self, year: NDArray[np.int64]) -> NDArray[np.int32]:
         """First day of the season that starts in each year, as days since 1970."""
         first = self.dates[0]

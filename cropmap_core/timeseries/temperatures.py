@@ -47,11 +47,12 @@ class Temperatures:
     mean_c: tuple[NDArray[np.float64], ...]
     """On these days, degrees Celsius."""
 
-    def thermal_days(self, dates: Sequence[date], lon: float, lat: float) -> Floats:
-        """Thermal days from the first of the month of a season's first date up to each of its dates.
+    def thermal_days(self, start: date, dates: Sequence[date], lon: float, lat: float) -> Floats:
+        """Thermal days from the start of a season up to each of its dates.
 
         Args:
-            dates: Of one season, in order.
+            start: From when on warmth counts.
+            dates: Of the season, in order, none before its start.
             lon: Where, in degrees: the nearest place counts.
             lat: As `lon`.
 
@@ -62,16 +63,15 @@ class Temperatures:
             TemperatureError: A day is missing, with none within five days, or it takes a place and none is known.
         """
         place = self._nearest(lon, lat)
-        first = dates[0].replace(day=1)
-        count = (dates[-1] - first).days
-        wanted = (first - date(1970, 1, 1)).days + np.arange(count)
+        count = (dates[-1] - start).days
+        wanted = (start - date(1970, 1, 1)).days + np.arange(count)
         warmth = np.clip(self._on(place, wanted), BASE_C, CAP_C) - BASE_C
         summed = np.concatenate([[0.0], np.cumsum(warmth)]) / DEGREE_DAYS_A_DAY
-        return np.asarray(summed[[(day - first).days for day in dates]], np.float32)
+        return np.asarray(summed[[(day - start).days for day in dates]], np.float32)
 
     def thermal_days_of(
         self,
-        dates_of: Callable[[date], Sequence[date]],
+        dates_of: Callable[[date], tuple[date, Sequence[date]]],
         first_days: NDArray[np.int32],
         lon: NDArray[np.float64],
         lat: NDArray[np.float64],
@@ -79,7 +79,7 @@ class Temperatures:
         """`thermal_days` of many samples.
 
         Args:
-            dates_of: Gives the dates of the season that starts on a day.
+            dates_of: Gives the start, and the dates, of the season whose first date is a day.
             first_days: First day of each sample's season, days since 1970-01-01, shape (N,).
             lon: Degrees, shape (N,).
             lat: Degrees, shape (N,).
@@ -92,10 +92,10 @@ class Temperatures:
         """
         places = np.array([self._nearest(*each) for each in zip(lon, lat, strict=True)], np.int64)
         keys, which = np.unique(np.stack([places, first_days.astype(np.int64)], axis=1), axis=0, return_inverse=True)
-        rows = [
-            self.thermal_days(dates_of(date(1970, 1, 1) + timedelta(days=int(first))), self.lon[place], self.lat[place])
-            for place, first in keys
-        ]
+        rows = []
+        for place, first in keys:
+            start, dates = dates_of(date(1970, 1, 1) + timedelta(days=int(first)))
+            rows.append(self.thermal_days(start, dates, self.lon[place], self.lat[place]))
         return np.stack(rows)[which.ravel()] if rows else np.empty((0, 0), np.float32)
 
     def _nearest(self, lon: float, lat: float) -> int:

@@ -25,10 +25,13 @@ SEASON = (date(2018, 4, 1) - date(1970, 1, 1)).days
 class Oracle:
     """Says of a pixel what B02 holds at its last observed date, a class value, as sure as B04, in percent."""
 
-    def __init__(self, bundle: Bundle, device: Any = None) -> None:
+    def __init__(self, bundle: Bundle, device: Any = None, temperatures: Any = None) -> None:
         self.bundle = bundle
 
-    def probabilities(self, data: np.ndarray, valid: np.ndarray, bands: Sequence[str]) -> np.ndarray:
+    def days_of_samples(self, dates_of: Any, first_days: np.ndarray, lon: Any, lat: Any) -> None:
+        """It looks at no calendar."""
+
+    def probabilities(self, data: np.ndarray, valid: np.ndarray, bands: Sequence[str], days: Any = None) -> np.ndarray:
         count, times, _, height, width = data.shape
         values = [each.value for each in self.bundle.classes]
         last = times - 1 - valid[:, ::-1].argmax(axis=1)

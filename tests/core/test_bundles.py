@@ -19,11 +19,11 @@ from cropmap_core.inference.bundles import (
     Bundle,
     CropClass,
     bundled_ids,
-    check_fits,
     list_bundles,
     load_bundle,
     save_bundle,
 )
+from cropmap_core.inference.fit import Composites, check_fits
 from models import build
 from models.network import Network
 
@@ -186,7 +186,7 @@ def test_bad_json_is_named(bundle: Bundle, name: str, content: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("mlm:architecture", "oracle", "unknown architecture 'oracle'; known are atlstm, convlstm, "),
+        ("mlm:architecture", "oracle", "unknown architecture 'oracle'; known are atlstm, "),
         ("mlm:architecture", None, "mlm:architecture is None"),
         ("mlm:hyperparameters", {"channels": 3, "classes": 2, "layers": 2}, "unknown: layers"),
         ("mlm:hyperparameters", {"channels": 3, "classes": 3}, "lists 2 classes; its network has 3"),
@@ -268,21 +268,25 @@ def months(first: str, last: str) -> list[date]:
 BANDS = ("B02", "B04", "B08", "NDMI")
 
 
+def fits(bundle: Bundle, dates: list[date], bands: tuple[str, ...] = BANDS, period: str = "month") -> tuple[str, ...]:
+    return check_fits(bundle, Composites(bands, period, tuple(dates)))
+
+
 def test_any_year_fits_and_more_bands_do_no_harm(bundle: Bundle) -> None:
-    check_fits(bundle, BANDS, months("2018-01", "2018-12"))
-    check_fits(bundle, BANDS, months("2031-01", "2031-12"))
+    fits(bundle, months("2018-01", "2018-12"))
+    fits(bundle, months("2031-01", "2031-12"))
 
 
 def test_season_over_new_year_fits(bundle: Bundle) -> None:
     winter = replace(bundle, first_days=("10-01", "11-01", "12-01", "01-01", "02-01", "03-01"))
-    check_fits(winter, BANDS, months("2018-10", "2019-03"))
+    fits(winter, months("2018-10", "2019-03"))
     with pytest.raises(IncompatibleModelError, match=r"2018-10 to 2019-03; the time series lacks 2018-10, 2019-03\."):
-        check_fits(winter, BANDS, months("2018-11", "2019-02"))
+        fits(winter, months("2018-11", "2019-02"))
 
 
 def test_missing_bands_are_named(bundle: Bundle) -> None:
     with pytest.raises(IncompatibleModelError, match="needs B08, NDMI; the time series holds B02, B04") as refused:
-        check_fits(bundle, ("B02", "B04"), months("2018-01", "2018-12"))
+        fits(bundle, months("2018-01", "2018-12"), ("B02", "B04"))
     assert "Add the index NDMI" in refused.value.remedy
     assert "Stack the scenes with B08" in refused.value.remedy
 
@@ -303,13 +307,13 @@ def test_missing_bands_are_named(bundle: Bundle) -> None:
 )
 def test_months_that_differ_are_named(bundle: Bundle, dates: list[date], difference: str) -> None:
     with pytest.raises(IncompatibleModelError) as refused:
-        check_fits(bundle, BANDS, dates)
+        fits(bundle, dates)
     assert difference in refused.value.message
 
 
 def test_remedy_names_the_dates_to_ask_for(bundle: Bundle) -> None:
     with pytest.raises(IncompatibleModelError) as refused:
-        check_fits(bundle, BANDS, months("2020-01", "2020-11"))
+        fits(bundle, months("2020-01", "2020-11"))
     assert "START_DATE=2020-01-01 and END_DATE=2020-12-31" in refused.value.remedy
 
 

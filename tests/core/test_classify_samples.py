@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from cropmap_core.errors import IncompatibleModelError
 from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.predictor import Predictor
-from cropmap_core.inference.table_classes import classify_rows, table_columns, table_season
+from cropmap_core.inference.table_classes import classify_rows, table_columns, table_seasons
 from cropmap_core.samples import drawers, rows
 from cropmap_core.samples.files import SampleFile
 from cropmap_core.samples.npz import write_long_table
@@ -134,10 +134,10 @@ class TestAnswers:
         }
         days = first_days.get(period, ("04-01", "05-01", "07-01"))
         bundle = save_tiny_bundle(tmp_path / "model", "hybrid_cnn", period=period, first_days=days)
-        season = table_season(bundle)
+        seasons = table_seasons(bundle)
         table = write_table(tmp_path, observations(count=1, year=2020))
         (read,) = read_rows(table, table_columns(table, bundle))
-        found = classify_rows(read, season, 1.0, Predictor(bundle))
+        found = classify_rows(read, seasons, 1.0, Predictor(bundle))
         in_season = {"dekad": 2, "half_month": 2, "days:20": 2}.get(period, 4)
         assert len(DAYS) - found.counts.outside == in_season
         assert np.isfinite(found.probability).all()
@@ -191,7 +191,7 @@ class TestSamples:
         table = observations(count=4)
         table = table[(table["sample_id"] != "a01") | (table["date"] == "2018-07-30")]
         outcome = classify(tmp_path, hybrid_bundle, table)
-        assert "1 samples were observed in less than half of the 5 periods" in outcome.texts("warning")
+        assert "1 samples were observed in less than half of the periods" in outcome.texts("warning")
 
     def test_keep_the_ids_that_they_have(self, tmp_path: Path, hybrid_bundle: Bundle) -> None:
         """Whole numbers stay numbers and are ordered as such; what only looks like one stays text."""
@@ -300,7 +300,7 @@ class TestRefused:
     def test_a_season_of_more_than_a_year(self, tmp_path: Path) -> None:
         bundle = save_tiny_bundle(tmp_path / "model", "hybrid_cnn", first_days=(*FIRST_DAYS, *FIRST_DAYS))
         with pytest.raises(IncompatibleModelError, match="longer than a year"):
-            table_season(bundle)
+            table_seasons(bundle)
 
     @pytest.mark.parametrize(
         ("given", "complaint"),

@@ -328,8 +328,8 @@ class TestSideBySide:
         """The other says maize of everything."""
 
         class Stubborn(Oracle):
-            def probabilities(self, data: np.ndarray, valid: np.ndarray, bands: Any) -> np.ndarray:
-                found = super().probabilities(data, valid, bands)
+            def probabilities(self, data: np.ndarray, valid: np.ndarray, bands: Any, days: Any) -> np.ndarray:
+                found = super().probabilities(data, valid, bands, days)
                 return found if self.bundle.id == oracle.id else np.roll(np.sort(found, axis=1), 1, axis=1)
 
         monkeypatch.setattr(evaluating, "Predictor", Stubborn)

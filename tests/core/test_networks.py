@@ -13,7 +13,7 @@ from torch.nn import functional
 
 import models
 from models import build
-from models.hybrid_cnn import receptive_radius
+from models.hybrid_cnn import PUBLISHED
 from models.network import Network
 from models.pixel_series import PIXELS_AT_ONCE, AttentiveNetwork
 from models.recurrence import Recurrence, turn_round
@@ -21,7 +21,13 @@ from models.recurrence import Recurrence, turn_round
 CHANNELS, CLASSES = 3, 4
 SMALL = {
     "hybrid_cnn": {"embedding": 8, "widths": (6, 8, 10)},
+    "hybrid_cnn published": {**PUBLISHED, "embedding": 16, "widths": (12, 14, 16), "decoder": (13, 12)},
     "convlstm": {"hidden": (6, 8), "patch_size": 7},
+    "convlstm dense": {"hidden": (6, 8), "dense": True},
+    "convrnn": {"hidden": (6, 8)},
+    "convrnn gru": {"hidden": (6, 8), "cell": "gru"},
+    "utae": {"widths": (8, 8, 16), "heads": 4, "keys": 3},
+    "attention_unet3d": {"widths": (6, 8, 10)},
     "tempcnn": {"hidden": (8, 8, 8), "dense": 12, "heads": 2},
     "rnn": {"hidden": 6, "layers": 2},
     "atlstm": {"hidden": 6},
@@ -32,22 +38,30 @@ SMALL = {
     "efficientnet": {"stages": 3},
     "lrcn": {"widths": (6, 8), "hidden": 10},
     "cnn3d": {"widths": (6, 8)},
+    "hybrid": {
+        "members": (
+            {"architecture": "transformer", "hyper_parameters": {"width": 16, "heads": 2, "layers": 1}},
+            {"architecture": "atlstm", "hyper_parameters": {"hidden": 6}},
+        )
+    },
 }
+"""An architecture, with a word behind it where there is another configuration of it."""
 ARCHITECTURES = tuple(SMALL)
 WITH_DATE_CHANNELS = tuple(
-    name for name in SMALL if "date_harmonics" in {f.name for f in fields(models.ARCHITECTURES[name][0])}
+    name for name in SMALL if "date_harmonics" in {f.name for f in fields(models.ARCHITECTURES[name.split()[0]][0])}
 )
 SETS_OF_DATED_OBSERVATIONS = ("transformer", "ltae")
-ATTENTIVE = tuple(name for name in SMALL if issubclass(models.ARCHITECTURES[name][1], AttentiveNetwork))
+ATTENTIVE = tuple(name for name in SMALL if issubclass(models.ARCHITECTURES[name.split()[0]][1], AttentiveNetwork))
 LEAST_STEPS = {"efficientnet": 80}
 """Its loss is small after 10 steps; the running statistics of its many batch norms follow in some 60 more."""
-SEES_PIXELS_ALONE = ("tempcnn", "rnn", "atlstm", "transformer", "ltae")
+SEES_PIXELS_ALONE = ("tempcnn", "rnn", "atlstm", "transformer", "ltae", "hybrid")
 
 
 def network(architecture: str, seed: int = 0, **hyper_parameters: object) -> Network:
     """A small network in eval mode whose batch norms have seen data, so that no layer is an identity."""
     torch.manual_seed(seed)
-    made = build(architecture, channels=CHANNELS, classes=CLASSES, **{**SMALL[architecture], **hyper_parameters})
+    settings = {**SMALL[architecture], **hyper_parameters}
+    made = build(architecture.split()[0], channels=CHANNELS, classes=CLASSES, **settings)
     with torch.no_grad():
         for _ in range(3):
             made.train()(*season(batch=2))
@@ -159,44 +173,6 @@ def test_any_number_of_dates(any_network: Network, times: int) -> None:
     assert any_network(*season(times=times)).isfinite().all()
 
 
-def test_receptive_radius_is_exact() -> None:
-    """Somewhere a pixel sees just as far as stated, and nowhere farther."""
-    for levels, convolutions in ((1, 1), (2, 1), (3, 1), (3, 2)):
-        made = network("hybrid_cnn", widths=(4, 5, 6)[:levels], convolutions=convolutions)
-        radius = receptive_radius(levels, convolutions)
-        assert made.receptive_radius == radius
-        size = 2 * (radius + 8)
-        x, dates, valid = season(times=2, height=size, width=1)
-        farthest = 0
-        for row in range(radius + 4, radius + 4 + made.stride):
-            x.grad = None
-            made(x.requires_grad_(), dates, valid)[0, :, row, 0].sum().backward()
-            assert x.grad is not None
-            rows = x.grad.abs().sum(dim=(0, 1, 2, 4)).nonzero().flatten()
-            farthest = max(farthest, row - int(rows.min()), int(rows.max()) - row)
-        assert farthest <= radius
-        # Max pooling passes only the largest value on, so a given input may fall short by less than a cell.
-        assert farthest > radius - made.stride
-
-
-@torch.no_grad()
-def test_blocks_with_a_halo_equal_the_whole() -> None:
-    cnn = network("hybrid_cnn")
-    height, width, size = 41, 38, 16
-    x, dates, valid = with_holes(height=height, width=width)
-    whole = cnn(x, dates, valid)
-    halo = cnn.halo
-    beyond = (halo, halo + size, halo, halo + size)
-    x_padded = torch.nn.functional.pad(x, beyond, value=9.0)  # outside the raster: not valid
-    valid_padded = torch.nn.functional.pad(valid, beyond)
-    for row in range(0, height, size):
-        for col in range(0, width, size):
-            rows, cols = slice(row, row + size + 2 * halo), slice(col, col + size + 2 * halo)
-            block = cnn(x_padded[..., rows, cols], dates, valid_padded[..., rows, cols])
-            inner = block[..., halo : halo + min(size, height - row), halo : halo + min(size, width - col)]
-            assert_same(inner, whole[..., row : row + size, col : col + size])
-
-
 @torch.no_grad()
 def test_outside_the_raster_is_the_same_padded_or_handed_in(any_network: Network) -> None:
     x, dates, valid = season(height=9, width=9)
@@ -301,32 +277,6 @@ def test_recurrence_is_that_of_packed_sequences(cell: str, bidirectional: bool) 
     assert_same(ours.ends(states, valid), last[-2 if bidirectional else -1 :].movedim(0, 1).flatten(1))
 
 
-@torch.no_grad()
-def test_convlstm_keeps_the_state_of_a_missing_date() -> None:
-    """A patch without its last date is classified as a season that ends one date earlier."""
-    lstm = network("convlstm")
-    x, dates, valid = season()
-    valid[:, -1] = False
-    assert torch.equal(lstm(x, dates, valid), lstm(x[:, :-1], dates[:, :-1], valid[:, :-1]))
-
-
-@torch.no_grad()
-def test_convlstm_averages_over_observed_pixels_only() -> None:
-    """Two pixels three columns apart, with nothing observed around them, do not see each other: logits average."""
-    lstm = network("convlstm", hidden=(6,))
-    x, dates, valid = season(height=1, width=7)
-    one, other, both = (torch.zeros_like(valid) for _ in range(3))
-    one[..., 1] = other[..., 5] = True
-    both[..., 1] = both[..., 5] = True
-    average = (lstm(x, dates, one) + lstm(x, dates, other)) / 2
-    assert_same(lstm(x, dates, both), average)
-
-
-def test_reference_convlstm_has_the_published_size() -> None:
-    reference = build("convlstm", channels=5, classes=10, hidden=(64, 128), date_harmonics=0)
-    assert sum(parameter.numel() for parameter in reference.parameters()) == 1_045_770
-
-
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_gradients_are_finite_with_holes_and_reach_every_weight(architecture: str) -> None:
     made = network(architecture).train()
@@ -375,17 +325,17 @@ def test_learns_one_batch_by_heart(architecture: str) -> None:
 
 
 @torch.no_grad()
-def test_saved_and_loaded_weights_give_the_same(any_network: Network, tmp_path: Path) -> None:
-    save_file(any_network.state_dict(), tmp_path / "weights.safetensors")
-    architecture = next(name for name in SMALL if models.ARCHITECTURES[name][1] is type(any_network))
-    other = network(architecture, seed=9)
-    season_with_holes = with_holes()
-    assert not torch.equal(other(*season_with_holes), any_network(*season_with_holes))
-    other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
-    assert torch.equal(other(*season_with_holes), any_network(*season_with_holes))
-
-
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_saved_and_loaded_weights_give_the_same(architecture: str, tmp_path: Path) -> None:
+    made, other = network(architecture), network(architecture, seed=9)
+    save_file(made.state_dict(), tmp_path / "weights.safetensors")
+    season_with_holes = with_holes()
+    assert not torch.equal(other(*season_with_holes), made(*season_with_holes))
+    other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    assert torch.equal(other(*season_with_holes), made(*season_with_holes))
+
+
+@pytest.mark.parametrize("architecture", dict.fromkeys(name.split()[0] for name in SMALL))
 def test_default_size_is_small(architecture: str) -> None:
     made = build(architecture, channels=10, classes=10)
     most = 1_100_000 if architecture == "convlstm" else 500_000
@@ -414,11 +364,17 @@ def test_seed_decides_the_weights(architecture: str) -> None:
         ("perceptron", {}, "known are atlstm, "),
         ("convlstm", {"channels": 3}, "missing: classes. It takes channels, classes, patch_size, hidden"),
         ("convlstm", {"channels": 3, "classes": 2, "layers": 2}, "unknown: layers. It takes channels"),
-        ("convlstm", {"channels": 3, "classes": 2, "patch_size": 4}, "odd number of at most 9"),
-        ("convlstm", {"channels": 3, "classes": 2, "patch_size": 11}, "odd number of at most 9"),
+        ("convlstm", {"channels": 3, "classes": 2, "patch_size": 4}, "odd number of at most 65"),
+        ("convlstm", {"channels": 3, "classes": 2, "patch_size": 67}, "odd number of at most 65"),
+        ("convlstm", {"channels": 3, "classes": 2, "dense": 1}, "dense is 1; expected true or false"),
+        ("convlstm", {"channels": 3, "classes": 2, "reach": 1}, "reach is 1"),
+        ("convrnn", {"channels": 3, "classes": 2, "cell": "lstm"}, "cell is 'lstm'; expected star or gru"),
+        ("convrnn", {"channels": 3, "classes": 2, "hidden": ()}, "hidden is empty"),
         ("convlstm", {"channels": 3, "classes": 2, "hidden": ()}, "hidden is empty"),
         ("hybrid_cnn", {"channels": 3, "classes": 2, "kernel": 4}, "kernel is 4"),
         ("hybrid_cnn", {"channels": 0, "classes": 2}, "channels is 0"),
+        ("hybrid_cnn", {"channels": 3, "classes": 2, "decoder": (8,)}, "expected the channels of 2 levels"),
+        ("hybrid_cnn", {"channels": 3, "classes": 2, "upsampling": "cubic"}, "expected nearest or bilinear"),
         ("hybrid_cnn", {"channels": 3, "classes": 2, "dropout": 1.0}, "dropout is 1.0"),
         ("tempcnn", {"channels": 3, "classes": 2, "kernel": 4}, "kernel is 4"),
         ("tempcnn", {"channels": 3, "classes": 2, "hidden": []}, "hidden is empty"),

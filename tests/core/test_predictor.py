@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from cropmap_core.errors import IncompatibleModelError, MissingBandError
+from cropmap_core.errors import IncompatibleModelError
 from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.channels import sample_channels
 from cropmap_core.inference.predictor import Predictor, check_samples_fit
@@ -91,7 +91,7 @@ def test_a_temperature_softens_but_does_not_change_the_class(tmp_path: Path) -> 
 
 def test_a_missing_band_is_named(hybrid_bundle: Bundle) -> None:
     data, valid = composites()
-    with pytest.raises(MissingBandError, match="B08"):
+    with pytest.raises(IncompatibleModelError, match="needs NDVI, B08; the time series holds B11, B04"):
         Predictor(hybrid_bundle).probabilities(data[:, :, [0, 2]], valid, ("B11", "B04"))
 
 

@@ -15,6 +15,8 @@ from cropmap_core.timeseries.temperatures import read_temperatures
 from tests.core.sample_tables import MONTHS, long_table, write_table
 from tests.core.seam import Outcome, run_here
 
+MARCH = date(2021, 3, 1)
+
 
 def write(folder: Path, text: str) -> Path:
     path = folder / "temperatures.csv"
@@ -33,20 +35,20 @@ class TestThermalDays:
             write(tmp_path, "date,t_mean\n2021-03-01,-5\n2021-03-02,15\n2021-03-03,45\n2021-03-04,6\n")
         )
         dates = [date(2021, 3, day) for day in (1, 2, 3, 4, 5)]
-        np.testing.assert_allclose(table.thermal_days(dates, np.nan, np.nan), [0, 0, 0.5, 1.5, 1.7], rtol=1e-6)
+        np.testing.assert_allclose(table.thermal_days(MARCH, dates, np.nan, np.nan), [0, 0, 0.5, 1.5, 1.7], rtol=1e-6)
 
-    def test_count_from_the_first_of_the_month(self, tmp_path: Path) -> None:
+    def test_count_from_the_start(self, tmp_path: Path) -> None:
         table = read_temperatures(write(tmp_path, "\n".join(["date,t_mean", *daily(date(2021, 3, 1), 40, 30)])))
-        np.testing.assert_allclose(table.thermal_days([date(2021, 3, 11), date(2021, 4, 1)], 0, 0), [10, 31])
+        np.testing.assert_allclose(table.thermal_days(MARCH, [date(2021, 3, 11), date(2021, 4, 1)], 0, 0), [10, 31])
 
     def test_are_those_of_the_nearest_place(self, tmp_path: Path) -> None:
         """Across the date line too."""
         rows = [*daily(date(2021, 3, 1), 31, 30, (179, 10)), *daily(date(2021, 3, 1), 31, 15, (-150, 10))]
         table = read_temperatures(write(tmp_path, "\n".join(["date,t_mean,lon,lat", *rows])))
         dates = [date(2021, 3, 21)]
-        assert [float(table.thermal_days(dates, lon, 12)[0]) for lon in (-178, -160)] == [20, 10]
+        assert [float(table.thermal_days(MARCH, dates, lon, 12)[0]) for lon in (-178, -160)] == [20, 10]
         of_samples = table.thermal_days_of(
-            lambda first: [first, first + timedelta(days=20)],
+            lambda first: (first, [first, first + timedelta(days=20)]),
             np.full(3, (date(2021, 3, 1) - date(1970, 1, 1)).days, np.int32),
             np.array([-160.0, -178.0, 170.0]),
             np.full(3, 12.0),
@@ -56,21 +58,21 @@ class TestThermalDays:
     def test_bridge_five_days_and_no_more(self, tmp_path: Path) -> None:
         rows = [f"2021-03-{day:02},{day}" for day in (1, 6, 7, 15)]
         table = read_temperatures(write(tmp_path, "\n".join(["date,t_mean", *rows])))
-        found = table.thermal_days([date(2021, 3, 1), date(2021, 3, 8)], 0, 0)
+        found = table.thermal_days(MARCH, [date(2021, 3, 1), date(2021, 3, 8)], 0, 0)
         assert found[1] == pytest.approx(sum(range(1, 8)) / 30)
         with pytest.raises(TemperatureError, match="no temperature of 2021-03-08 or near it"):
-            table.thermal_days([date(2021, 3, 1), date(2021, 3, 14)], 0, 0)
+            table.thermal_days(MARCH, [date(2021, 3, 1), date(2021, 3, 14)], 0, 0)
 
     def test_need_the_days_before_the_first_date(self, tmp_path: Path) -> None:
         table = read_temperatures(write(tmp_path, "\n".join(["date,t_mean", *daily(date(2021, 3, 10), 60, 10)])))
         with pytest.raises(TemperatureError, match="2021-03-01 or near it; it reaches from 2021-03-10 to 2021-05-08"):
-            table.thermal_days([date(2021, 3, 21)], 0, 0)
+            table.thermal_days(MARCH, [date(2021, 3, 21)], 0, 0)
 
     def test_of_several_places_need_to_know_where(self, tmp_path: Path) -> None:
         rows = [*daily(date(2021, 3, 1), 31, 30, (3, 50)), *daily(date(2021, 3, 1), 31, 15, (4, 50))]
         table = read_temperatures(write(tmp_path, "\n".join(["date,t_mean,lon,lat", *rows])))
         with pytest.raises(TemperatureError, match="has 2 places"):
-            table.thermal_days([date(2021, 3, 21)], np.nan, np.nan)
+            table.thermal_days(MARCH, [date(2021, 3, 21)], np.nan, np.nan)
 
 
 @pytest.mark.parametrize(

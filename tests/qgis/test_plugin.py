@@ -57,9 +57,9 @@ PARAMETERS = {
     "summarizesamples": "SAMPLES [PARCELS] OUTPUT_HTML [OUTPUT_SUSPICIOUS] [OUTPUT_PARCELS]",
     "evaluatemodel": "MODEL SAMPLES SET [OTHER_MODELS] ALLOW_SEEN GROUP SEED [TEMPERATURES] DEVICE OUTPUT_HTML "
     "[OUTPUT_JSON] [OUTPUT_ERRORS]",
-    "trainmodel": "SAMPLES ARCHITECTURE [CHANNELS] EPOCHS CROSS_VALIDATE [ENSEMBLE] MEMBERS [FROM_MODEL] "
-    "[HYPER_PARAMETERS] BALANCE LOSS [LEVEL_WEIGHTS] [AUGMENTATION] BATCH_SIZE LEARNING_RATE WEIGHT_DECAY "
-    "LABEL_SMOOTHING PATIENCE AVERAGING PRECISION AT_CHECKPOINT [TITLE] SEED [TEMPERATURES] DEVICE OUTPUT "
+    "trainmodel": "SAMPLES ARCHITECTURE [CHANNELS] EPOCHS CROSS_VALIDATE [ENSEMBLE] MEMBERS COMBINE "
+    "[FROM_MODEL] [HYPER_PARAMETERS] BALANCE LOSS [LEVEL_WEIGHTS] [AUGMENTATION] BATCH_SIZE LEARNING_RATE "
+    "WEIGHT_DECAY LABEL_SMOOTHING PATIENCE AVERAGING PRECISION AT_CHECKPOINT [TITLE] SEED [TEMPERATURES] DEVICE OUTPUT "
     "[TENSORBOARD]",
     "runtimeinfo": "",
     "installruntime": "TORCH [INDEX_URL] [TORCH_INDEX_URL] [WHEELS] [PYTHON]",
@@ -112,6 +112,7 @@ DEFAULTS = {
     "EPOCHS": 30,
     "CROSS_VALIDATE": False,
     "MEMBERS": 1,
+    "COMBINE": "mean",
     "BALANCE": "none",
     "LOSS": "cross_entropy",
     "BATCH_SIZE": 0,
@@ -254,6 +255,7 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
     assert judging["group"]["enum"] == vocabulary.EVALUATED_GROUPS
     training = definitions["trainmodel"]["properties"]
     assert training["architecture"]["items"]["enum"] == vocabulary.ARCHITECTURES
+    assert training["combine"]["enum"] == vocabulary.COMBINATIONS
     assert training["loss"]["enum"] == vocabulary.LOSSES
     assert training["balance"]["enum"] == vocabulary.BALANCES
     assert training["precision"]["enum"] == vocabulary.PRECISIONS

@@ -1,0 +1,185 @@
+"""What a model takes beside the composites that it was made for: other periods, parts of its season, fewer bands."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import rasterio
+import torch
+
+from cropmap_core.errors import IncompatibleModelError, ModelBundleError
+from cropmap_core.inference.bundle_types import Accepts
+from cropmap_core.inference.bundles import Bundle, load_bundle
+from cropmap_core.inference.classification import write_class_map
+from cropmap_core.inference.fit import Composites, check_fits
+from cropmap_core.inference.predictor import Predictor
+from cropmap_core.inference.table_classes import reach_of, table_seasons
+from cropmap_core.timeseries.periods import make_periods
+from tests.core.sample_tables import write_table
+from tests.core.seam import run_here
+from tests.core.series_in_memory import SeriesInMemory
+from tests.core.tiny_models import save_tiny_bundle
+
+BANDS = ("B04", "B08", "B11")
+ACCEPTS = Accepts(("month", "half_month", "days:10"), 4, (("B11",),))
+SEASON = make_periods("dekad", date(2021, 4, 1), date(2021, 9, 30)).first_days
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Of ten-day composites from April to September."""
+    folder = tmp_path_factory.mktemp("models") / "flexible"
+    return save_tiny_bundle(
+        folder,
+        "ltae",
+        channels=("B04", "NDVI", "B11"),
+        mean=(0.08, 0.5, 0.2),
+        std=(0.04, 0.25, 0.05),
+        first_days=tuple(f"{day:%m-%d}" for day in SEASON),
+        period="dekad",
+        accepts=ACCEPTS,
+    )
+
+
+def given(period: str, start: str, end: str, bands: tuple[str, ...] = ("B04", "NDVI", "B11")) -> Composites:
+    dates = make_periods(period, date.fromisoformat(start), date.fromisoformat(end)).first_days
+    return Composites(bands, period, dates)
+
+
+def test_is_kept_in_the_bundle(bundle: Bundle) -> None:
+    assert load_bundle(bundle.folder).accepts == ACCEPTS
+
+
+@pytest.mark.parametrize(
+    ("period", "start", "end"),
+    [
+        ("dekad", "2021-04-01", "2021-09-30"),
+        ("dekad", "2023-05-11", "2023-06-30"),
+        ("month", "2021-04-01", "2021-09-30"),
+        ("half_month", "2020-06-01", "2020-08-31"),
+        ("days:10", "2021-04-06", "2021-08-20"),
+    ],
+)
+def test_parts_of_the_season_and_further_periods_fit(bundle: Bundle, period: str, start: str, end: str) -> None:
+    assert check_fits(bundle, given(period, start, end)) == ("B04", "NDVI", "B11")
+
+
+@pytest.mark.parametrize(
+    ("composites", "message"),
+    [
+        (given("days:5", "2021-04-01", "2021-09-30"), "one composite per dekad or month or half_month or days:10"),
+        (given("month", "2021-04-01", "2021-06-30"), "takes 4 composites or more between 2021-04-01 and 2021-09-30"),
+        (given("month", "2021-03-01", "2021-09-30"), "composites outside of it, 2021-03"),
+        (given("month", "2021-04-01", "2021-10-31"), "composites outside of it, 2021-10"),
+        (given("dekad", "2021-04-01", "2021-09-30", ("NDVI", "B11")), "needs B04; .* It can do without B11"),
+    ],
+)
+def test_what_does_not_fit_is_named(bundle: Bundle, composites: Composites, message: str) -> None:
+    with pytest.raises(IncompatibleModelError, match=message):
+        check_fits(bundle, composites)
+
+
+def test_days_count_from_the_start_of_its_season(bundle: Bundle) -> None:
+    """May and June of any year lie where they lay in training."""
+    assert bundle.season_days([date(2023, 5, 1), date(2023, 6, 1)]).tolist() == [30, 61]
+    assert bundle.season_days([date(2024, 4, 21)]).tolist() == [20]
+
+
+def test_a_missing_band_stands_as_its_mean(bundle: Bundle) -> None:
+    random = np.random.default_rng(0)
+    data = random.integers(200, 4000, (6, len(SEASON), 2, 1, 1)).astype(np.int16)
+    valid = random.random((6, len(SEASON), 1, 1)) < 0.8
+    mean = np.full((6, len(SEASON), 1, 1, 1), 2000, np.int16)  # B11 has the mean 0.2
+    predictor = Predictor(bundle)
+    without = predictor.probabilities(data, valid, ("B04", "B08"))
+    np.testing.assert_allclose(
+        without, predictor.probabilities(np.concatenate([data, mean], axis=2), valid, BANDS), atol=1e-6
+    )
+
+
+def test_a_map_of_months_without_a_band_is_that_of_the_network(bundle: Bundle, tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    dates = make_periods("month", date(2021, 4, 1), date(2021, 9, 30)).first_days
+    values = random.integers(200, 4000, (6, 2, 3, 4)).astype(np.int16)
+    series = SeriesInMemory(values, ("B04", "B08"), dates, "month")
+    write_class_map(series, bundle, torch.device("cpu"), tmp_path / "map.tif", None, {})
+    with rasterio.open(tmp_path / "map.tif") as raster:
+        found = raster.read(1)
+    samples = values.transpose(2, 3, 0, 1).reshape(12, 6, 2, 1, 1)
+    days = np.tile(np.array([0, 30, 61, 91, 122, 153], np.float32), (12, 1))
+    expected = Predictor(bundle).probabilities(samples, np.ones((12, 6, 1, 1), bool), ("B04", "B08"), days)
+    values_of = np.array([crop.value for crop in bundle.classes])
+    np.testing.assert_array_equal(found.ravel(), values_of[expected[:, :, 0, 0].argmax(axis=1)])
+
+
+class TestTables:
+    def rows(self, step: int, first: date = date(2021, 4, 1), count: int = 183, seed: int = 0) -> pandas.DataFrame:
+        """Five samples with a row every `step` days."""
+        random = np.random.default_rng(seed)
+        rows = [
+            {
+                "sample_id": f"s{sample}",
+                "date": str(first + timedelta(days=day)),
+                **dict(zip(BANDS, values, strict=True)),
+            }
+            for sample in range(5)
+            for day in range(0, count, step)
+            for values in [random.integers(200, 4000, 3)]
+        ]
+        return pandas.DataFrame(rows)
+
+    def classified(self, folder: Path, bundle: Bundle, rows: pandas.DataFrame) -> pandas.DataFrame:
+        table = write_table(folder, rows)
+        asked = {"model": bundle.folder, "input": table, "output": folder / "classes.csv", "probabilities": True}
+        outcome = run_here("classifysamples", **asked)
+        assert outcome.status == 0, outcome.last
+        return pandas.read_csv(folder / "classes.csv").filter(like="prob_")
+
+    def test_seasons_go_from_the_finest_period_to_the_coarsest(self, bundle: Bundle) -> None:
+        assert [season.period for season in table_seasons(bundle)] == ["days:10", "dekad", "half_month", "month"]
+
+    def test_of_months_are_composited_by_month(self, bundle: Bundle, tmp_path: Path) -> None:
+        """A row a month is no ten-day series with gaps: the network sees six dates."""
+        rows = self.rows(30).groupby("sample_id").head(6)
+        rows["date"] = [f"2021-{month:02}-15" for month in range(4, 10)] * 5
+        found = self.classified(tmp_path, bundle, rows)
+        data = rows[list(BANDS)].to_numpy(np.int16).reshape(5, 6, 3, 1, 1)
+        days = np.tile(np.array([0, 30, 61, 91, 122, 153], np.float32), (5, 1))
+        expected = Predictor(bundle).probabilities(data, np.ones((5, 6, 1, 1), bool), BANDS, days)
+        np.testing.assert_allclose(found.to_numpy(), expected[:, :, 0, 0], atol=1e-5)
+
+    def test_that_end_early_are_not_filled_beyond(self, bundle: Bundle, tmp_path: Path) -> None:
+        """Rows until June: July to September are not made up."""
+        rows = self.rows(10, count=91)
+        found = self.classified(tmp_path, bundle, rows)
+        reach = reach_of({date.fromisoformat(day) for day in rows["date"]}, whole=False)(table_seasons(bundle)[0])
+        assert reach.sum() == 10
+        assert reach[:10].all()
+        whole = rows.assign(date=rows["date"].str.replace("2021", "2022"))
+        again = self.classified(tmp_path, bundle, whole)
+        np.testing.assert_allclose(found, again)
+
+    def test_do_not_depend_on_the_order_of_rows(self, bundle: Bundle, tmp_path: Path) -> None:
+        rows = pandas.concat(
+            [self.rows(7), self.rows(25, seed=3).assign(sample_id=lambda part: "x" + part["sample_id"])]
+        )
+        found = self.classified(tmp_path, bundle, rows)
+        again = self.classified(tmp_path, bundle, rows.sample(frac=1, random_state=0))
+        np.testing.assert_array_equal(found, again)
+
+
+@pytest.mark.parametrize(
+    ("accepts", "message"),
+    [
+        (Accepts(("fortnight",)), "accepts the period 'fortnight'"),
+        (Accepts(optional=(("B12",),)), "can do without B12, which are none of its bands"),
+        (Accepts(optional=(("B04", "NDVI", "B08", "B11"),)), "can do without all of its bands"),
+    ],
+)
+def test_a_bundle_that_accepts_nonsense_is_refused(accepts: Accepts, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelBundleError, match=message):
+        save_tiny_bundle(tmp_path / "model", "ltae", accepts=accepts)
