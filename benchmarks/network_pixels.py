@@ -59,6 +59,7 @@ def training_command(row: PixelRow, samples: Path, output: Path, epochs: int) ->
     settings = ["--hyper-parameters", row.hyper_parameters] if row.hyper_parameters else []
     return [
         *("trainmodel", "--samples", samples, "--output", output, "--architecture", *row.architectures, *settings),
+        *("--combine", row.combine),
         *("--learning-rate", str(row.learning_rate), "--epochs", str(epochs), "--patience", "0", "--device", "cpu"),
     ]
 
@@ -86,6 +87,7 @@ def _judge_fold(row: PixelRow, data: Path, results: Results, epochs: int, fold: 
         "architectures": row.architectures,
         "hyper_parameters": row.hyper_parameters,
         "learning_rate": row.learning_rate,
+        "combine": row.combine,
         "epochs": epochs,
     }
     return results.find(PART, row.name, f"fold-{fold}", settings, work)

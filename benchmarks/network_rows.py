@@ -19,6 +19,8 @@ class PixelRow:
     hyper_parameters: str = ""
     """As `trainmodel` takes them; the defaults where nothing is said."""
     learning_rate: float = 0.002
+    combine: str = "mean"
+    """Of an ensemble."""
     why: str = ""
     """Why that learning rate."""
 
@@ -48,10 +50,13 @@ PIXEL_ROWS = (
     PixelRow("tempcnn", ("tempcnn",)),
     PixelRow("ltae", ("ltae",)),
     PixelRow("transformer", ("transformer",)),
-    PixelRow("rnn_lstm", ("rnn",), "cell=lstm", 0.005, _LSTM),
-    PixelRow("rnn_gru", ("rnn",), "cell=gru", 0.005, _LSTM),
-    PixelRow("atlstm", ("atlstm",), "", 0.005, _LSTM),
+    PixelRow("rnn_lstm", ("rnn",), "cell=lstm", 0.005, why=_LSTM),
+    PixelRow("rnn_gru", ("rnn",), "cell=gru", 0.005, why=_LSTM),
+    PixelRow("atlstm", ("atlstm",), "", 0.005, why=_LSTM),
+    PixelRow("hybrid", ("hybrid",)),
+    PixelRow("forest_on_tempcnn", ("random_forest",), "features_from=tempcnn"),
     PixelRow("ensemble_tempcnn_ltae", ("tempcnn", "ltae")),
+    PixelRow("stacked_tempcnn_ltae_forest", ("tempcnn", "ltae", "random_forest"), combine="stacked"),
 )
 
 FOREST = "random_forest"

@@ -46,7 +46,7 @@ def time_pixel_row(row: PixelRow, data: Path, results: Results) -> Found:
             seconds = [min(entry["seconds"] for entry in history[1:] or history) for history in histories]
             return {"seconds": sum(seconds), **_inference(bundle)}
 
-    settings = {"architectures": row.architectures, "hyper_parameters": row.hyper_parameters}
+    settings = {"architectures": row.architectures, "hyper_parameters": row.hyper_parameters, "combine": row.combine}
     return results.find(PART, row.name, "pixels", settings, work)
 
 

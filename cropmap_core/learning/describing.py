@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import models
 from cropmap_core.learning.made import Made
+from cropmap_core.learning.recipes import FEATURES_FROM
 from models.descriptions import DESCRIPTIONS
 
-_FEATURES_FROM = "features_from"
+_HYBRID = "hybrid"
 
 
 def architectures_of(made: Made) -> tuple[str, ...]:
@@ -22,11 +24,15 @@ def _named(made: Made) -> Iterator[str]:
         recipe = member.recipe
         if recipe.level_weights:
             yield "hierarchical"
-        if _FEATURES_FROM in recipe.hyper_parameters:
+        if FEATURES_FROM in recipe.hyper_parameters:
             yield "feature_trees"
         yield recipe.architecture
-        if _FEATURES_FROM in recipe.hyper_parameters:
-            yield str(recipe.hyper_parameters[_FEATURES_FROM])
+        if FEATURES_FROM in recipe.hyper_parameters:
+            yield str(recipe.hyper_parameters[FEATURES_FROM])
+        if recipe.architecture == _HYBRID:
+            default = models.ARCHITECTURES[_HYBRID][0].members
+            for part in recipe.hyper_parameters.get("members", default):
+                yield part if isinstance(part, str) else part["architecture"]
 
 
 def describe_architectures(made: Made) -> str:

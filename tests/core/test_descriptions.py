@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from cropmap_core.learning.describing import describe_architecture
-from cropmap_core.learning.recipes import TREES, offered_architectures
+from cropmap_core.learning.recipes import NOT_TRAINED_BY_STEPS, TREES, offered_architectures
 from models.descriptions import DESCRIPTIONS
 from tests.core.sample_tables import long_table, write_table
 from tests.core.seam import run_here
 
-MADE_OF_OTHERS = ("ensemble", "hierarchical", "feature_trees")
+MADE_OF_OTHERS = set(NOT_TRAINED_BY_STEPS) - {"tree_ensemble"}
 
 
-def test_every_architecture_is_described() -> None:
-    assert set(DESCRIPTIONS) >= {*offered_architectures(), *TREES, *MADE_OF_OTHERS}
+def test_every_architecture_is_described_and_nothing_else() -> None:
+    assert set(DESCRIPTIONS) == {*offered_architectures(), *TREES, *MADE_OF_OTHERS}
 
 
 @pytest.mark.parametrize("name", DESCRIPTIONS)
@@ -48,6 +48,11 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"architecture": ["random_forest"], "hyper_parameters": ["trees=5"]}, ["random_forest"]),
         ({"architecture": ["ltae", "xgboost"]}, ["ensemble", "ltae", "xgboost"]),
         ({"architecture": ["ltae"], "members": 2}, ["ensemble", "ltae"]),
+        ({"architecture": ["hybrid"]}, ["hybrid", "transformer", "atlstm"]),
+        (
+            {"architecture": ["random_forest"], "hyper_parameters": ["features_from=ltae; trees=5"]},
+            ["feature_trees", "random_forest", "ltae"],
+        ),
     ],
 )
 def test_a_card_says_what_the_model_is(
