@@ -14,7 +14,7 @@ import torch
 
 import models
 from benchmarks.network_parcels import recipe_of
-from benchmarks.network_pixels import cropmap, make_training_set, training_command
+from benchmarks.network_pixels import STEERED_BY, cropmap, make_training_set, training_command
 from benchmarks.network_results import Found, Results
 from benchmarks.network_rows import ParcelRow, PixelRow
 from cropmap_core.inference.bundles import Bundle, load_bundle, save_bundle
@@ -36,7 +36,7 @@ def time_pixel_row(row: PixelRow, data: Path, results: Results) -> Found:
     """Parameters, seconds per epoch on 12,212 series, pixels per second."""
 
     def work() -> Found:
-        samples = make_training_set(data, results, 0)
+        samples = make_training_set(data, results, [0], STEERED_BY[0])
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model"
             cropmap(*training_command(row, samples, folder, _EPOCHS))

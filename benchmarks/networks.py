@@ -3,6 +3,7 @@
     python -m benchmarks.networks pixels     models by pixel, on us_2021, folds 0 and 1 held out
     python -m benchmarks.networks parcels    networks that look around, on flanders_2018, leaving one parcel out
     python -m benchmarks.networks speed      parameters, training and inference, at a quiet moment
+    python -m benchmarks.networks rates      learning rates by pixel, on folds that are never held out
     python -m benchmarks.networks table      what is known so far, as Markdown
 
 Results are kept piece by piece: a run that was killed goes on, and only what is not there yet is computed. Threads are
@@ -26,13 +27,14 @@ from cropmap_core.learning.scores import Scores
 from scripts.train_bundles import CLASSES, FOREST_SEEDS, ROOT, read_site
 
 EPOCHS = 15
+RATES = (0.001, 0.002, 0.005)
 NAMES = tuple(dict.fromkeys((FOREST, *(row.name for row in (*PIXEL_ROWS, *PARCEL_ROWS)))))
 
 
 def main() -> int:
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     shared = os.environ.get("CROPMAP_DATA", str(ROOT.parent / "shared" / "data"))
-    options.add_argument("what", choices=["pixels", "parcels", "speed", "table"])
+    options.add_argument("what", choices=["pixels", "parcels", "speed", "rates", "table"])
     options.add_argument("--data", type=Path, default=Path(shared), help="folder of the real data")
     options.add_argument("--results", type=Path, default=ROOT / "build" / "networks", help="where results are kept")
     options.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="rows instead of all")
@@ -55,6 +57,11 @@ def main() -> int:
             started = time.monotonic()
             pieces = network_parcels.judge_row(looking, flanders, results, chosen.processes)
             _say(looking.name, Scores(network_parcels.confusion_of(pieces)), started)
+    elif chosen.what == "rates":
+        for row in by_pixel:
+            for rate in RATES:
+                steered = network_pixels.try_rate(row, rate, us, results, chosen.epochs)
+                print(f"{row.name}, learning rate {rate:g}: macro F1 {steered:.3f} on fold 2", flush=True)
     elif chosen.what == "speed":
         for row in by_pixel:
             print(row.name, network_speed.time_pixel_row(row, us, results), flush=True)
