@@ -21,8 +21,9 @@ def network() -> Definitions:
         with_help(
             words("ARCHITECTURE", tr("Architecture"), vocabulary.ARCHITECTURES, "tempcnn"),
             tr(
-                "tempcnn, ltae, transformer, rnn, atlstm and hybrid look at each pixel alone; hybrid_cnn and convlstm "
-                "at those around too, and need patches; xgboost and random_forest grow trees."
+                "tempcnn, ltae, transformer, rnn, atlstm and hybrid look at each pixel alone; hybrid_cnn, utae, "
+                "convrnn and attention_unet3d at those around too; convlstm, resnet, densenet, efficientnet, lrcn and "
+                "cnn3d give a small patch one class: all these need patches. xgboost and random_forest grow trees."
             ),
         ),
         _text(

@@ -33,7 +33,10 @@ SAMPLE_KINDS = ["pixel", "patch"]
 SPLITS = ["blocks", "zone", "parcel", "tile", "year", "column", "random"]
 REFLECTANCES = ["scaled", "unit"]
 ARCHITECTURES = [
-    "tempcnn", "ltae", "transformer", "rnn", "atlstm", "hybrid", "hybrid_cnn", "convlstm", "xgboost", "random_forest",
+    "tempcnn", "ltae", "transformer", "rnn", "atlstm", "hybrid",
+    "hybrid_cnn", "utae", "convrnn", "attention_unet3d",
+    "convlstm", "resnet", "densenet", "efficientnet", "lrcn", "cnn3d",
+    "xgboost", "random_forest",
 ]  # fmt: skip
 COMBINATIONS = ["mean", "stacked"]
 LOSSES = ["cross_entropy", "focal"]

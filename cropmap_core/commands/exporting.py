@@ -53,7 +53,7 @@ def exportmodel(job: Job, *, model: str, output: Path, size: int = 64) -> Result
         job.progress(0.9, "Writing the program")
         torch.export.save(program, part, extra_files={DESCRIPTION: json.dumps(described, indent=2)})
         outputs.commit()
-    job.log(f"Takes {', '.join(described['inputs'])}; see {DESCRIPTION} within {output.name}.")
+    job.log(f"Takes {', '.join(described['takes'])}; see {DESCRIPTION} within {output.name}.")
     return {"output": str(output), "model": bundle.id, **described}
 
 
@@ -67,8 +67,8 @@ def describe(bundle: Bundle, network: Network, edge: int) -> dict[str, Any]:
         "where observed, bool": [-1, times, *around],
     }
     return {
-        "inputs": dict(shapes),
-        "output": {"probabilities, float32": [-1, classes, *(around if network.kind == "dense" else [])]},
+        "takes": dict(shapes),
+        "gives": {"probabilities, float32": [-1, classes, *(around if network.kind == "dense" else [])]},
         "channels": list(bundle.channels),
         "classes": [{"value": each.value, "name": each.name} for each in bundle.classes],
         "period": bundle.period,

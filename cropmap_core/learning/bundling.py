@@ -121,7 +121,8 @@ def _describe(file: SampleFile, made: Made, judged: CrossValidation | None, fold
         "end_datetime": f"{file.layout.dates(seasons[-1])[-1]}T00:00:00Z",
         "cropmap:training_data": [{"name": source, "license": "not stated"} for source in sources],
         "cropmap:accuracy": {
-            "method": "validation samples, which chose the epoch and the temperature",
+            "method": "validation samples, which chose the epoch and the temperature"
+            + ("; the members' weights were cross-fitted on them" if made.stacking is not None else ""),
             "macro_f1": round(made.validation.macro_f1, 4),
             "overall_accuracy": round(made.validation.overall_accuracy, 4),
             "cross_validation": None if judged is None else judged.as_json(),

@@ -15,13 +15,18 @@ from models.network import Network
 from models.tree_ensemble import TreeEnsemble
 from tests.core.test_networks import CHANNELS, CLASSES, SMALL, network, season
 
-MADE_OF_NETWORKS = ("ensemble", "tree_ensemble", "feature_trees")
+MADE_OF_NETWORKS = ("ensemble", "hierarchical", "tree_ensemble", "feature_trees")
 TIMES = 6
 
 
 def made_of_networks(name: str, combine: str = "stacked") -> Network:
     """One of them, for six dates."""
-    makers = {"ensemble": lambda: ensemble(combine), "tree_ensemble": trees_on_series, "feature_trees": feature_trees}
+    makers = {
+        "ensemble": lambda: ensemble(combine),
+        "hierarchical": hierarchical,
+        "tree_ensemble": trees_on_series,
+        "feature_trees": feature_trees,
+    }
     return makers[name]().eval()
 
 
@@ -40,6 +45,17 @@ def ensemble_of(members: Mapping[str, Network], combine: str) -> Network:
     torch.manual_seed(4)
     state.update({key: torch.randn(state[key].shape) / 4 for key in state if key.startswith("correction.")})
     made.load_state_dict(state)
+    return made.eval()
+
+
+def hierarchical(architecture: str = "tempcnn") -> Network:
+    """Two groups of two classes."""
+    torch.manual_seed(5)
+    levels = [[number // 2 for number in range(CLASSES)]]
+    told = {"architecture": architecture, "hyper_parameters": SMALL[architecture], "levels": levels}
+    made = models.build("hierarchical", channels=CHANNELS, classes=CLASSES, **told)
+    with torch.no_grad():
+        made.train()(*season(batch=2))
     return made.eval()
 
 

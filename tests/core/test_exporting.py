@@ -171,7 +171,7 @@ class TestTheCommand:
             found = program(x, days, observed)
         else:
             expected = torch.from_numpy(predictor.probabilities(data, valid, bands))
-            if list(described["output"].values()) == [[-1, 3]]:
+            if list(described["gives"].values()) == [[-1, 3]]:
                 series = x.permute(0, 3, 4, 1, 2).flatten(0, 2), observed.permute(0, 2, 3, 1).flatten(0, 2)
                 found = program(series[0], days.repeat_interleave(25, dim=0), series[1])
                 found = found.view(3, 5, 5, -1).movedim(-1, 1)
@@ -191,6 +191,7 @@ class TestTheCommand:
             check=False,
         )
         assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["output"] == str(output)
         assert [path.name for path in tmp_path.iterdir()] == ["model.pt2"]
 
     def test_makes_what_runs_without_cropmap(self, tiny_bundle: Bundle, tmp_path: Path) -> None:
@@ -199,7 +200,7 @@ class TestTheCommand:
         program = (
             "import sys, torch; given = {'cropmap.json': ''}; "
             "program = torch.export.load(sys.argv[1], extra_files=given).module(); "
-            "import json; shapes = json.loads(given['cropmap.json'])['inputs'].values(); "
+            "import json; shapes = json.loads(given['cropmap.json'])['takes'].values(); "
             "x, days, valid = (torch.ones([4, *shape[1:]]) for shape in shapes); "
             "print(program(x, days, valid.bool()).sum(dim=1).flatten()[0].item()); "
             "assert not {'models', 'cropmap_core'} & set(sys.modules)"

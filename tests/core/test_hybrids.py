@@ -25,9 +25,19 @@ from tests.core.made_of_networks import feature_trees
 from tests.core.sample_tables import long_table, write_table
 from tests.core.seam import Outcome, run_here
 from tests.core.series_in_memory import SeriesInMemory
-from tests.core.test_networks import CHANNELS, CLASSES, SMALL, assert_same, network, season, with_holes
+from tests.core.test_networks import (
+    CHANNELS,
+    CLASSES,
+    SEES_PIXELS_ALONE,
+    SMALL,
+    assert_same,
+    network,
+    season,
+    with_holes,
+)
 
 SIZES = {"channels": CHANNELS, "classes": CLASSES}
+DENSE = tuple(name for name in SMALL if models.describe(name, **SIZES, **SMALL[name]).kind == "dense")
 SMALL_ENCODER = "features_from=tempcnn; hidden=8,8; dense=16; heads=2; trees=20"
 
 
@@ -43,6 +53,16 @@ class TestAHybrid:
             alone.load_state_dict({**alone.state_dict(), **member.state_dict()})
             parts.append(alone.features(*example))
         assert_same(made.features(*example), torch.cat(parts, dim=1))
+
+    @torch.no_grad()
+    @pytest.mark.parametrize("name", SEES_PIXELS_ALONE)
+    def test_takes_any_architecture_that_sees_pixels_alone(self, name: str) -> None:
+        member = {"architecture": name, "hyper_parameters": SMALL[name]}
+        made = models.build("hybrid", **SIZES, members=[member, "ltae"]).eval()
+        x, dates, valid = with_holes()
+        logits = made(x, dates, valid)
+        assert made.classify.in_features == made.members[0].embedding + made.members[1].embedding
+        assert torch.equal(made(torch.where(valid.unsqueeze(2), x, float("nan")), dates, valid), logits)
 
     def test_is_a_transformer_and_an_atlstm_by_default(self) -> None:
         made = models.build("hybrid", **SIZES)
@@ -73,7 +93,7 @@ class TestAHybrid:
             models.build("hybrid", **SIZES, members=members)
 
 
-@pytest.fixture(params=["tempcnn", "hybrid_cnn"])
+@pytest.fixture(params=DENSE)
 def trees(request: pytest.FixtureRequest) -> Network:
     return feature_trees(request.param)
 

@@ -15,6 +15,7 @@ from tests.core.made_of_networks import (
     MADE_OF_NETWORKS,
     assemble_feature_trees,
     ensemble_of,
+    hierarchical,
     made_of_networks,
 )
 from tests.core.test_networks import CHANNELS, CLASSES, SMALL, network, season, with_holes
@@ -74,7 +75,7 @@ def taught(name: str) -> Network:
             features = encoder.features(*example)[:, :, 0, 0].numpy()
         trees = fit_trees("random_forest", features, target.numpy(), CLASSES, features.shape[1], trees=20)
         return assemble_feature_trees("tempcnn", encoder, trees)
-    there = network(name, dropout=0.0).train()
+    there = (hierarchical() if name == "hierarchical" else network(name, dropout=0.0)).train()
     optimiser = torch.optim.Adam(there.parameters(), lr=1e-2)
     for _ in range(150):
         loss = functional.cross_entropy(there(*example).flatten(1), target)
