@@ -7,7 +7,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 # What a person's shell or Debian sets for the system's Python must not reach the environments.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help demo test test-core test-qgis check format package bench bench-full compat train-bundles lock clean
+.PHONY: help demo test test-core test-qgis check format package bench bench-full bench-networks compat train-bundles lock clean
 
 help:
 	@sed -nE 's/^## ?//p' $(MAKEFILE_LIST)
@@ -63,6 +63,11 @@ bench-full:
 	@scripts/setup worker
 	@$(PYTHON) -m benchmarks.stack_scenes --full
 	@$(PYTHON) -m benchmarks.whole_chain --full
+
+## make bench-networks every architecture trained, judged and timed from CROPMAP_DATA, as a table: hours; goes on where it was stopped
+bench-networks:
+	@scripts/setup dev
+	@for part in pixels parcels speed table; do $(PYTHON) -m benchmarks.networks $$part || exit 1; done
 
 ## make compat         the same QGIS tests under QGIS 3.44
 compat:

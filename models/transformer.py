@@ -75,7 +75,14 @@ class EncoderLayer(nn.Module):
         queries, keys, values = split.permute(2, 0, 3, 1, 4)  # each (N, heads, T, width / heads)
         whole = not torch.compiler.is_exporting() and bool(valid.all())
         seen = None if whole else valid[:, None, None, :]  # (N, 1, 1, T): every query sees the observed keys
-        mixed = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
+        if queries.dtype == torch.bfloat16 and queries.device.type == "cpu":
+            # On processors torch's backward of attention takes ten times as long in half precision as in float32.
+            with torch.autocast("cpu", enabled=False):
+                mixed = functional.scaled_dot_product_attention(
+                    queries.float(), keys.float(), values.float(), attn_mask=seen
+                )
+        else:
+            mixed = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
         return mixed.transpose(1, 2).reshape(count, times, width)
 
 

@@ -110,7 +110,7 @@ def optimisation() -> Definitions:
         ),
         with_help(
             words("PRECISION", tr("Precision"), vocabulary.PRECISIONS, "auto"),
-            tr("bfloat16 is faster where the device is made for it; auto: on graphics cards."),
+            tr("bfloat16 is faster where the device is made for it; auto: there."),
         ),
         with_help(
             words("AT_CHECKPOINT", tr("A training that was stopped"), vocabulary.AT_CHECKPOINT, "resume"),

@@ -212,9 +212,8 @@ def judge(site: Site, parcel: int, classes: NDArray[np.int64]) -> Judged:
     return Judged(parcel, truth, predicted, found.size, int((found == truth).sum()))
 
 
-def map_held_out(data: Path, plan: Plan, parcel: int) -> Judged:
-    """Trains without a parcel, then maps the whole raster as `mapcrops` does, and looks at the parcel."""
-    site = read_site(data)
+def map_without(site: Site, plan: Plan, parcel: int) -> NDArray[np.int64]:
+    """Trains without a parcel, then maps the whole raster as `mapcrops` does: positions of classes, shape (H, W)."""
     trained = train_on(site, site.labelled.without(parcel), plan)
     with tempfile.TemporaryDirectory() as scratch:
         bundle = describe(site, plan, trained, Path(scratch) / plan.id, {})
@@ -224,16 +223,27 @@ def map_held_out(data: Path, plan: Plan, parcel: int) -> Judged:
         with rasterio.open(path) as raster:
             values = raster.read(1)
     position = {crop.value: index for index, crop in enumerate(bundle.classes)}
-    return judge(site, parcel, np.vectorize(position.__getitem__)(values).astype(np.int64))
+    return np.vectorize(position.__getitem__)(values).astype(np.int64)
 
 
-def forest_held_out(site: Site, parcel: int, seed: int) -> Judged:
-    """The same with a random forest on the very same pixel series."""
+def map_held_out(data: Path, plan: Plan, parcel: int) -> Judged:
+    """Judges a parcel by a network that has not seen it."""
+    site = read_site(data)
+    return judge(site, parcel, map_without(site, plan, parcel))
+
+
+def forest_without(site: Site, parcel: int, seed: int) -> NDArray[np.int64]:
+    """As `map_without`, by a random forest on the very same pixel series."""
     series = make_channels(site.labelled.seasons[0], DEFAULT_BANDS, CHANNELS)
     features = series.reshape(-1, site.labelled.classes.size).T
     labels = site.labelled.without(parcel).classes.ravel()
     forest = RandomForestClassifier(TREES, random_state=seed, n_jobs=-1).fit(features[labels >= 0], labels[labels >= 0])
-    return judge(site, parcel, forest.predict(features).reshape(site.labelled.classes.shape).astype(np.int64))
+    return forest.predict(features).reshape(site.labelled.classes.shape).astype(np.int64)
+
+
+def forest_held_out(site: Site, parcel: int, seed: int) -> Judged:
+    """As `map_held_out`, by a random forest."""
+    return judge(site, parcel, forest_without(site, parcel, seed))
 
 
 def one_thread() -> None:

@@ -14,6 +14,7 @@ from cropmap_core import __version__
 from cropmap_core.errors import TrainingError
 from cropmap_core.inference.bundles import Bundle, check_free, save_bundle
 from cropmap_core.io.outputs import write_text
+from cropmap_core.learning.describing import describe_architectures
 from cropmap_core.learning.feeding import Feed
 from cropmap_core.learning.made import CrossValidation, Made
 from cropmap_core.learning.seen import collect_seen, write_seen
@@ -29,6 +30,9 @@ _EVERYWHERE = (-180.0, -90.0, 180.0, 90.0)
 _CARD = """# {title}
 
 {architecture}, {parameters:,} parameters, trained by CropMap {version} on `{samples}`.
+
+## What it is
+{described}
 
 ## Input
 {period} composites (median of clear observations, gaps filled by the reference rule) from {first} on, {dates} dates.
@@ -233,6 +237,7 @@ def _card(file: SampleFile, made: Made, judged: CrossValidation | None, bundle: 
         architecture=" + ".join(each.recipe.architecture for each in made.members),
         parameters=sum(weight.numel() for weight in made.network.state_dict().values()),
         version=__version__,
+        described=describe_architectures(made),
         samples=file.path.name,
         period=bundle.period,
         first=bundle.first_days[0],

@@ -132,7 +132,7 @@ class Fitting:
         self._steps = math.ceil(len(self._index) / self._size)
         # Over more than a small part of the training an average would still hold the first, random weights.
         self._decay = min(recipe.averaging, 1 - 1 / max(1.0, _AVERAGED_SHARE * self._steps * recipe.epochs))
-        self._half = recipe.precision == "bfloat16" or (recipe.precision == "auto" and device.type == "cuda")
+        self._half = computes_in_half(recipe.precision, device)
         self._worked_s = 0.0
         self._done = 0.0
 
@@ -326,6 +326,16 @@ class Fitting:
             f"Epoch {state.epoch} of {self._recipe.epochs}: loss {entry['train_loss']:.3f}{validated}{best}; "
             f"{left_s:.0f} s left",
         )
+
+
+def computes_in_half(precision: str, device: torch.device) -> bool:
+    """Whether networks compute in bfloat16: with `auto` wherever the device has instructions for it."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type != "cpu":
+        return device.type == "cuda"
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))  # without them bfloat16 is slower than float32
 
 
 def _batch_size(samples: int, of_patches: bool) -> int:

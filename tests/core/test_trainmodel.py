@@ -23,7 +23,7 @@ from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.predictor import Predictor
 from cropmap_core.learning import bundling, feeding, growing
 from cropmap_core.learning.feeding import Feed
-from cropmap_core.learning.fitting import Fitting
+from cropmap_core.learning.fitting import Fitting, computes_in_half
 from cropmap_core.learning.recipes import read_settings
 from cropmap_core.learning.seen import STEERED, TRAINED, fingerprints, read_seen
 from cropmap_core.learning.variation import NO_VARIATION
@@ -226,6 +226,26 @@ class TestATraining:
         assert [entry["fold"] for entry in judged["folds"]] == [0, 1, 2]
         assert judged["macro_f1"] > 0.9
         assert "3 folds" in (tmp_path / "model" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "instructions", "half"),
+    [
+        ("auto", "cpu", {"avx512_bf16": True, "amx_bf16": False}, True),
+        ("auto", "cpu", {"avx512_bf16": False, "amx_bf16": True}, True),
+        ("auto", "cpu", {"avx512_bf16": False, "amx_bf16": False}, False),
+        ("auto", "cpu", {"architecture": "aarch64"}, False),
+        ("auto", "cuda", {}, True),
+        ("float32", "cpu", {"avx512_bf16": True}, False),
+        ("float32", "cuda", {}, False),
+        ("bfloat16", "cpu", {}, True),
+    ],
+)
+def test_half_precision_is_taken_where_the_device_is_made_for_it(
+    precision: str, device: str, instructions: dict[str, Any], half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
+    assert computes_in_half(precision, torch.device(device)) is half
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,93 @@
+"""The rows of the networks' table: what is trained, and the little that differs from the defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.hybrid_cnn import PUBLISHED
+
+
+@dataclass(frozen=True)
+class PixelRow:
+    """A model that classifies pixels by their own series, trained by `trainmodel` on `pixels/us_2021`."""
+
+    name: str
+    architectures: tuple[str, ...]
+    """Several for an ensemble."""
+    hyper_parameters: str = ""
+    """As `trainmodel` takes them; the defaults where nothing is said."""
+    learning_rate: float = 0.002
+    combine: str = "mean"
+    """Of an ensemble."""
+    why: str = ""
+    """Why that learning rate."""
+
+
+@dataclass(frozen=True)
+class ParcelRow:
+    """A network that looks around, trained on the landscapes of `flanders_2018` as bundled models are."""
+
+    name: str
+    architecture: str
+    hyper_parameters: Mapping[str, Any] = field(default_factory=dict)
+    steps: int = 120
+    learning_rate: float = 3e-3
+    patches: int = 24
+    """Of a patch network: patches per landscape; a step has four landscapes."""
+    stride_pixels: int = 1
+    """Edge of the cells that a patch network maps."""
+    why: str = ""
+    """Why those steps, that learning rate, those patches and cells."""
+
+
+_LSTM = "recurrent networks learn slowly at 0.002: docs/training.md"
+
+PIXEL_ROWS = (
+    PixelRow("random_forest", ("random_forest",)),
+    PixelRow("xgboost", ("xgboost",)),
+    PixelRow("tempcnn", ("tempcnn",)),
+    PixelRow("ltae", ("ltae",)),
+    PixelRow("transformer", ("transformer",)),
+    PixelRow("rnn_lstm", ("rnn",), "cell=lstm", 0.005, why=_LSTM),
+    PixelRow("rnn_gru", ("rnn",), "cell=gru", 0.005, why=_LSTM),
+    PixelRow("atlstm", ("atlstm",), "", 0.005, why=_LSTM),
+    PixelRow("hybrid", ("hybrid",)),
+    PixelRow("forest_on_tempcnn", ("random_forest",), "features_from=tempcnn"),
+    PixelRow("ensemble_tempcnn_ltae", ("tempcnn", "ltae")),
+    PixelRow("stacked_tempcnn_ltae_forest", ("tempcnn", "ltae", "random_forest"), combine="stacked"),
+)
+
+FOREST = "random_forest"
+"""The row of the forest on the pixels of `flanders_2018`."""
+
+_SLOW = "so that sixteen trainings on one core take minutes"
+
+PARCEL_ROWS = (
+    ParcelRow("hybrid_cnn", "hybrid_cnn"),
+    ParcelRow(
+        "convlstm_patch",
+        "convlstm",
+        {"patch_size": 3, "hidden": (16, 32), "date_harmonics": 2},
+        learning_rate=1e-2,
+        why="size and learning rate of the bundled model: at 0.003 it does not learn its training pixels",
+    ),
+    ParcelRow(
+        "convlstm_dense",
+        "convlstm",
+        {"dense": True, "hidden": (16, 32), "date_harmonics": 2},
+        learning_rate=1e-2,
+        why="as convlstm_patch",
+    ),
+    ParcelRow("convrnn_star", "convrnn", {"cell": "star"}),
+    ParcelRow("convrnn_gru", "convrnn", {"cell": "gru"}),
+    ParcelRow("utae", "utae"),
+    ParcelRow("attention_unet3d", "attention_unet3d", steps=60, why=_SLOW),
+    ParcelRow("hybrid_cnn_published", "hybrid_cnn", dict(PUBLISHED), steps=50, why=_SLOW),
+    ParcelRow("lrcn", "lrcn"),
+    ParcelRow("cnn3d", "cnn3d"),
+    ParcelRow("resnet", "resnet", steps=80, patches=12, why=_SLOW),
+    ParcelRow("densenet", "densenet", steps=40, patches=12, stride_pixels=3, why=_SLOW),
+    ParcelRow("efficientnet", "efficientnet", steps=40, patches=8, stride_pixels=3, why=_SLOW),
+)
