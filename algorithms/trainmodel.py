@@ -8,7 +8,7 @@ from ..processing_provider import parameters, recipe_parameters
 from ..processing_provider.algorithm import CropMapAlgorithm
 from ..processing_provider.parameters import advanced, only_if_asked, tr, with_help
 
-CHOICES = ("COMBINE", "LOSS", "BALANCE", "PRECISION", "AT_CHECKPOINT", "DEVICE")
+CHOICES = ("COMBINE", "LOSS", "BALANCE", "KEEP", "PRECISION", "AT_CHECKPOINT", "DEVICE")
 WHOLE = ("MEMBERS", "EPOCHS", "BATCH_SIZE", "PATIENCE", "SEED")
 DECIMAL = ("LEARNING_RATE", "WEIGHT_DECAY", "LABEL_SMOOTHING", "AVERAGING")
 
@@ -67,6 +67,7 @@ class TrainModel(CropMapAlgorithm):
             "tensorboard": curves,
             "level_weights": values.decimals("LEVEL_WEIGHTS"),
             "temperatures": values.path("TEMPERATURES") or None,
+            "details": values.text("DETAILS"),
             "title": values.text("TITLE"),
             "output": output,
             **{name.lower(): values.choice(name) for name in CHOICES},

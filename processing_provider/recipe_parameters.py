@@ -99,6 +99,15 @@ def optimisation() -> Definitions:
         _number(
             "PATIENCE", tr("Patience"), 10, tr("Epochs without a better validation macro F1 before it ends; 0: never.")
         ),
+        with_help(
+            words("KEEP", tr("Epoch to keep"), vocabulary.KEPT_EPOCHS, "best"),
+            tr("best: for the validation samples; last: they choose nothing, and their figures are fair."),
+        ),
+        _text(
+            "DETAILS",
+            tr("Column of finer labels"),
+            tr("A second head learns them beside the classes, so that the network tells more apart; empty: none."),
+        ),
         _number(
             "AVERAGING",
             tr("Averaging"),

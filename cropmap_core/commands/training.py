@@ -49,6 +49,8 @@ def trainmodel(
     level_weights: tuple[float, ...] = (),
     augmentation: tuple[str, ...] = (),
     patience: int = 10,
+    keep: str = "best",
+    details: str = "",
     averaging: float = 0.99,
     precision: str = "auto",
     temperatures: Path | None = None,
@@ -81,6 +83,8 @@ def trainmodel(
             with a head for each; one head, of the crops, if not given.
         augmentation: Strengths from 0 to 1, like dates=0.2, or none; those not named keep their defaults.
         patience: Epochs without a better validation macro F1 before training ends; 0 for never.
+        keep: The best epoch for the validation samples, or the last, which they then had no part in choosing.
+        details: Column of the training set with labels finer than the classes, which a second head learns beside them.
         averaging: Decay of the moving average of the weights; 0 for none.
         precision: auto, float32 or bfloat16.
         temperatures: Daily mean air temperatures, CSV, to count thermal days in place of days of the calendar.
@@ -116,6 +120,8 @@ def trainmodel(
         level_weights=level_weights,
         variation=_variation(augmentation),
         patience=patience,
+        keep=keep,
+        details=details,
         averaging=averaging,
         precision=precision,
         seed=seed,

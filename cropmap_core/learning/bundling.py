@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
@@ -12,15 +13,19 @@ import numpy as np
 
 from cropmap_core import __version__
 from cropmap_core.errors import TrainingError
+from cropmap_core.inference.bundle_types import Accepts
 from cropmap_core.inference.bundles import Bundle, check_free, save_bundle
+from cropmap_core.inference.seasons import last_day
 from cropmap_core.io.outputs import write_text
 from cropmap_core.learning.describing import describe_architectures
-from cropmap_core.learning.feeding import Feed
+from cropmap_core.learning.feeding import Feed, bands_of
 from cropmap_core.learning.made import CrossValidation, Made
 from cropmap_core.learning.seen import collect_seen, write_seen
 from cropmap_core.learning.signatures import make_signatures
 from cropmap_core.learning.stacking import Stacking
+from cropmap_core.learning.variation import SHORTEST_SEASON, lacking_channels
 from cropmap_core.samples.files import SampleFile
+from cropmap_core.timeseries.periods import FIRST_DAYS_OF_MONTH, make_periods
 
 TRAINING = "training.json"
 _SIGNATURE_SERIES = 100_000
@@ -144,6 +149,7 @@ def _describe(file: SampleFile, made: Made, judged: CrossValidation | None, fold
         stride_pixels=max(1, int(made.network.patch_size) // 2) if made.network.kind == "patch" else 1,
         temperature=made.temperature,
         positions=made.positions,
+        accepts=_accepts(file, made),
         properties=properties,
     )
 
@@ -157,8 +163,25 @@ def _in_words(stacking: Stacking) -> str:
     )
 
 
+def _accepts(file: SampleFile, made: Made) -> Accepts:
+    """What it has learnt to go without: all of its members, for an ensemble."""
+    varied = [each.recipe.variation for each in made.members]
+    if any(each.recipe.grows_trees for each in made.members):
+        return Accepts()  # trees are grown on what is not varied
+    period = period_of(file)
+    of_months = list(FIRST_DAYS_OF_MONTH)  # the longest first
+    longer = of_months[: of_months.index(period)] if period in of_months else []
+    periods = tuple(longer) if all(each.periods for each in varied) else ()
+    dates = file.layout.dates(_in_common_year(_seasons(file, made)[0]))
+    longest = make_periods(periods[0], dates[0], last_day(period, dates)).first_days if periods else dates
+    fewest = math.ceil(SHORTEST_SEASON * len(longest)) if all(each.cuts for each in varied) else 0
+    lacking = lacking_channels([bands_of(name) for name in made.channels]) if all(each.bands for each in varied) else ()
+    optional = (tuple(np.array(made.channels)[some].tolist()) for some in lacking)
+    return Accepts(periods, fewest, tuple(some for some in optional if 0 < len(some) < len(made.channels)))
+
+
 def _in_common_year(day: date) -> date:
-    return day.replace(year=2001, day=min(day.day, 28)) + timedelta(days=max(0, day.day - 28))
+    return day.replace(year=2017, day=min(day.day, 28)) + timedelta(days=max(0, day.day - 28))
 
 
 def _seasons(file: SampleFile, made: Made) -> list[date]:

@@ -24,7 +24,8 @@ _UNDISTURBED = 0.5  # of samples have masks as good as ours, and all in its time
 _SHADOWS = 0.2  # of what masks let through
 _LONGER = (1.5, 2.0, 3.0)  # composites: of ten days, half a month, twenty days, a month
 _REACHED = 0.3  # of a composite, for a longer one to hold it
-_SHORTEST_SEASON = 2 / 3  # at either end
+SHORTEST_SEASON = 2 / 3
+"""Share of a season that is left after cuts at either end."""
 _SWIR = ("B11", "B12")
 _BRIGHTEST = 20000  # reflectance x 10000
 _TEN_METRES = ("B02", "B03", "B04", "B08")
@@ -153,7 +154,7 @@ class Variation:
         if not self.cuts:
             return there
         count, times = there.shape[:2]
-        most = int(times * (1 - _SHORTEST_SEASON)) + 1
+        most = int(times * (1 - SHORTEST_SEASON)) + 1
         which = random.random(count) < self.cuts
         begin = np.where(which & (random.random(count) < 0.4), random.integers(most, size=count), 0)
         end = times - np.where(which & (random.random(count) < 0.6), random.integers(most, size=count), 0)
@@ -176,8 +177,7 @@ class Variation:
         drawn = random.random(len(values))
         no_narrow = drawn < self.bands / 2
         ten_metres = ~no_narrow & (drawn < self.bands)
-        narrow = np.array(["B8A" in bands for bands in needed])
-        coarse = np.array([not set(bands) <= set(_TEN_METRES) for bands in needed])
+        narrow, coarse = lacking_channels(needed)
         lacking = (no_narrow[:, None] & narrow) | (ten_metres[:, None] & coarse)  # (N, C)
         return np.where(lacking[:, None, :, None, None], np.float32(0), values)
 
@@ -266,6 +266,16 @@ class Variation:
             return None
         share = float(random.beta(self.mixup, self.mixup))
         return random.permutation(count), max(share, 1 - share)
+
+
+def lacking_channels(needed: Sequence[Sequence[str]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The channels that samples lack without B8A, and with the bands of 10 m only.
+
+    Args:
+        needed: The bands that each channel is made of.
+    """
+    narrow = np.array(["B8A" in bands for bands in needed])
+    return narrow, np.array([not set(bands) <= set(_TEN_METRES) for bands in needed])
 
 
 NO_VARIATION = Variation(**{each.name: 0.0 for each in fields(Variation)})

@@ -183,3 +183,67 @@ class TestTables:
 def test_a_bundle_that_accepts_nonsense_is_refused(accepts: Accepts, message: str, tmp_path: Path) -> None:
     with pytest.raises(ModelBundleError, match=message):
         save_tiny_bundle(tmp_path / "model", "ltae", accepts=accepts)
+
+
+class TestAModelThatLearntIt:
+    """Trained with AUGMENTATION of periods, cuts and bands on ten-day samples."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def folder(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        folder = tmp_path_factory.mktemp("learnt")
+        write_table(folder, ten_days(90))
+        asked = {"table": folder / "table.parquet", "block_m": 3000, "folds": 3, "period": "dekad"}
+        assert run_here("buildtrainingset", output=folder / "set.h5", **asked).status == 0
+        for name, strengths in (("flexible", ["periods=0.5; cuts=0.5; bands=0.5"]), ("plain", [])):
+            asked = {"samples": folder / "set.h5", "output": folder / name, "augmentation": strengths, "epochs": 3}
+            hyper_parameters = ["width=16; heads=4; dense=16"]
+            outcome = run_here("trainmodel", architecture=["ltae"], hyper_parameters=hyper_parameters, **asked)
+            assert outcome.status == 0, outcome.last
+        return folder
+
+    def test_says_so(self, folder: Path) -> None:
+        assert load_bundle(folder / "plain").accepts == Accepts()
+        accepts = load_bundle(folder / "flexible").accepts
+        assert accepts.periods == ("month", "half_month")
+        assert accepts.fewest == 4  # two thirds of six months
+        assert accepts.optional == (("B8A",), ("B8A", "B11"))
+
+    def test_takes_a_table_of_months_without_narrow_bands(self, folder: Path) -> None:
+        rows = ten_days(6).drop(columns=["B8A", "B11"])
+        rows = rows[rows["date"].str.endswith("-01")]
+        asked = {"input": write_table(folder, rows, "months.parquet"), "output": folder / "classes.csv"}
+        assert run_here("classifysamples", model=folder / "flexible", **asked).outputs["classified"] == 6
+        assert run_here("classifysamples", model=folder / "plain", **asked).code == "IncompatibleModelError"
+
+    def test_is_judged_by_samples_of_another_period(self, folder: Path) -> None:
+        months = ten_days(60, seed=8)
+        table = write_table(folder, months[months["date"].str.endswith("-01")], "judged.parquet")
+        asked = {"table": table, "block_m": 3000, "folds": 3, "period": "month"}
+        assert run_here("buildtrainingset", output=folder / "months.h5", **asked).status == 0
+        asked = {"samples": folder / "months.h5", "output_html": folder / "page.html", "set": "all"}
+        assert run_here("evaluatemodel", models=[str(folder / "flexible")], **asked).status == 0
+        assert run_here("evaluatemodel", models=[str(folder / "plain")], **asked).code == "IncompatibleModelError"
+
+
+def ten_days(count: int, seed: int = 0) -> pandas.DataFrame:
+    """Samples 2 km apart from April to September: maize is green late, wheat early."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        for time, day in enumerate(SEASON):
+            green = np.exp(-(((time - (13 if number % 2 else 5)) / 3) ** 2)) + random.normal(0, 0.02)
+            rows.append(
+                {
+                    "sample_id": f"s{number:03}",
+                    "date": str(day),
+                    "B04": round(1500 - 1000 * green),
+                    "B08": round(2000 + 2000 * green),
+                    "B8A": round(2100 + 2000 * green),
+                    "B11": 2000,
+                    "label": "maize" if number % 2 else "wheat",
+                    "x": 3.0 + (number % 10) * 0.03,
+                    "y": 51.0 + (number // 10) * 0.018,
+                }
+            )
+    return pandas.DataFrame(rows)
