@@ -62,7 +62,7 @@ _ALIKE: Mapping[str, Any] = {
 PLAN = Plan(
     "canada-2017-pixel",
     "Crops of Canada 2017",
-    (Recipe("tempcnn", epochs=60, **_ALIKE), Recipe("ltae", epochs=60, **_ALIKE)),
+    (Recipe("tempcnn", epochs=60, **_ALIKE), Recipe("ltae", epochs=60, learning_rate=5e-3, **_ALIKE)),
 )
 
 

@@ -83,12 +83,12 @@ class CrossValidated:
 
     def train(self, seeds: Sequence[int]) -> None:
         """Trains what has not been trained yet, seed by seed."""
-        for fold in self.folds:
-            self._trees(fold)
         for seed in seeds:
             for fold in self.folds:
                 for recipe in self._plan.recipes:
                     self._member(seeded(recipe, seed), fold)
+            for fold in self.folds:
+                self._trees(fold)
 
     def there(self) -> tuple[int, ...]:
         """Seeds all of whose members are trained."""
@@ -164,7 +164,8 @@ class CrossValidated:
         }
 
     def _path(self, recipe: Recipe, fold: int) -> Path:
-        told = json.dumps(recipe.as_json(), sort_keys=True, default=str)
+        # A setting that recipes get later on, and that this one does not use, makes it no other recipe.
+        told = json.dumps(_unlike(recipe.as_json(), Recipe(recipe.architecture).as_json()), sort_keys=True, default=str)
         mark = hashlib.sha256(told.encode()).hexdigest()[:8]
         return self._folder / f"{recipe.architecture}-{mark}-seed{recipe.seed}-fold{fold}.npz"
 
@@ -219,6 +220,15 @@ class Trained:
     logits: Floats
     training: Indices
     counts: NDArray[np.int64]
+
+
+def _unlike(settings: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that are not the usual ones, those within settings included."""
+    return {
+        name: _unlike(value, usual[name]) if isinstance(value, Mapping) and usual.get(name) else value
+        for name, value in settings.items()
+        if value != usual.get(name)
+    }
 
 
 def seeded(recipe: Recipe, seed: int) -> Recipe:

@@ -1,0 +1,164 @@
+"""Plans of bundles: training sets of `.npz` files, cross-validation that leaks nothing and goes on, honest scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cropmap_core.inference.bundles import load_bundle
+from cropmap_core.learning.bundling import write_bundle
+from cropmap_core.learning.calibration import find_temperature
+from cropmap_core.learning.recipes import LAST, Recipe
+from cropmap_core.learning.variation import Variation
+from cropmap_core.samples.classes import name_classes
+from cropmap_core.samples.files import SampleFile
+from scripts.bundle_plans import cross_validation
+from scripts.bundle_plans.cross_validation import CrossValidated, Plan, Task, make_final, seeded
+from scripts.bundle_plans.series import DETAILS, write_set
+
+CROPS = ("maize", "wheat", "other")
+COUNT, TIMES = 120, 6
+PLAN = Plan(
+    "tiny",
+    "Tiny",
+    (
+        Recipe("tempcnn", {"hidden": (8, 8), "dense": 16}, epochs=4, learning_rate=0.02, keep=LAST, details=DETAILS),
+        Recipe("ltae", {"width": 32, "heads": 2}, epochs=4, learning_rate=0.02, keep=LAST),
+    ),
+    seeds=(0, 1),
+)
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes, green at other times, in three folds."""
+    folder = tmp_path_factory.mktemp("set")
+    random = np.random.default_rng(0)
+    y = np.arange(COUNT) % 3
+    green = np.exp(-((np.arange(TIMES) - 1.5 * y[:, None]) ** 2)) + random.normal(0, 0.05, (COUNT, TIMES))
+    data = np.stack([1500 - 1000 * green, 2000 + 2000 * green], axis=2)
+    np.savez(
+        folder / "here.npz",
+        X=data.clip(0, 65535).astype(np.uint16),
+        valid=random.random((COUNT, TIMES)) < 0.9,
+        y=y,
+        bands=np.array(["B04", "B08"]),
+        dates=np.array([f"2021-{month:02}-01" for month in range(3, 9)]),
+        lonlat=np.full((COUNT, 2), 3.0, np.float32),
+        fold=(np.arange(COUNT) // 3 % 3).astype(np.uint8),
+    )
+
+    def names(arrays: Any) -> Any:
+        return np.array(CROPS)[arrays["y"]]
+
+    write_set([folder / "here.npz"], names, names, name_classes(CROPS), "month", folder / "set.h5")
+    return folder / "set.h5"
+
+
+def test_a_training_set_is_what_the_file_holds(samples: Path) -> None:
+    with np.load(samples.parent / "here.npz") as file, SampleFile(samples) as written:
+        batch = written.read(np.arange(COUNT))
+        np.testing.assert_array_equal(batch.data[..., 0, 0], file["X"])
+        np.testing.assert_array_equal(batch.valid[..., 0, 0], file["valid"])
+        np.testing.assert_array_equal(batch.label[:, 0, 0], file["y"] + 1)
+        np.testing.assert_array_equal(written.column("fold"), file["fold"])
+        assert (written.layout.period, written.layout.days) == ("month", (0, 31, 61, 92, 122, 153))
+        assert written.column(DETAILS)[:3].tolist() == list(CROPS)
+
+
+@pytest.fixture(scope="module")
+def trained(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("work")
+    with pytest.MonkeyPatch.context() as patch, SampleFile(samples) as file:
+        patch.setattr(cross_validation, "XGBOOST_TREES", 5)
+        CrossValidated(file, PLAN, folder).train([0])
+    return folder
+
+
+class TestCrossValidation:
+    def test_goes_on_where_it_was(self, samples: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def nothing(*arguments: Any) -> None:
+            raise AssertionError("it trains again")
+
+        monkeypatch.setattr(cross_validation, "fit_member", nothing)
+        with SampleFile(samples) as file:
+            found = CrossValidated(file, PLAN, trained)
+            found.train([0])
+            assert found.there() == (0,)
+            with pytest.raises(AssertionError):
+                found.train([1])
+
+    def test_tells_crops_apart(self, samples: Path, trained: Path) -> None:
+        with SampleFile(samples) as file:
+            found = CrossValidated(file, PLAN, trained)
+            task = Task("all", np.arange(COUNT), (0, 1, 2), 2)
+            assert found.judge(found.ensemble(PLAN.recipes), task)["macro_f1"] > 0.9
+            assert found.judge(found.of_trees(), task)["macro_f1"] > 0.9
+
+    def test_calibrates_a_fold_by_the_others(self, samples: Path, trained: Path) -> None:
+        with SampleFile(samples) as file:
+            found = CrossValidated(file, PLAN, trained)
+            logits = np.random.default_rng(0).normal(size=(COUNT, 3)).astype(np.float32)
+            before = found.calibrated(logits)
+            here = file.column("fold") == 1
+            found.truth[here] = 0
+            after = found.calibrated(logits)
+        np.testing.assert_array_equal(before[here], after[here])
+        assert not np.array_equal(before[~here], after[~here])
+
+    def test_makes_a_bundle_of_all_folds(self, samples: Path, trained: Path, tmp_path: Path) -> None:
+        with SampleFile(samples) as file:
+            found = CrossValidated(file, PLAN, trained)
+            made, judged = make_final(file, PLAN, found, [0])
+            write_bundle(file, made, judged, tmp_path / "tiny", PLAN.title)
+            expected = find_temperature(found.logits(PLAN.recipes[0]), found.truth)
+        bundle = load_bundle(tmp_path / "tiny")
+        assert bundle.architecture == "ensemble"
+        assert len(made.training) == COUNT
+        assert made.members[0].temperature == pytest.approx(expected)
+        assert bundle.hyper_parameters["members"][0]["temperature"] == pytest.approx(expected)
+        assert judged.pooled.confusion.sum() == COUNT
+
+
+class TestJudgement:
+    def test_counts_classes_of_elsewhere_as_others(self, samples: Path, trained: Path) -> None:
+        with SampleFile(samples) as file:
+            found = CrossValidated(file, PLAN, trained)
+        found.truth = np.array([0, 1, 2, 2])
+        found._fold = np.zeros(4, np.int64)
+        logits = np.log(np.array([[0.8, 0.1, 0.1], [0.1, 0.5, 0.4], [0.1, 0.8, 0.1], [0.6, 0.2, 0.2]]))
+        found_here = found.judge(logits, Task("maize alone", np.arange(4), (0, 2), 2))
+        assert found_here["oa"] == 0.75
+        assert found_here["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
+        confident = np.array([0.8, 0.9, 0.9, 0.6]) - np.array([1, 1, 1, 0])
+        in_bins = abs(confident[0]) + abs(confident[1:3].sum()) + abs(confident[3])
+        assert found_here["ece"] == pytest.approx(in_bins / 4)
+
+    def test_without_others_to_be_taken_for_one_is_wrong(self, samples: Path, trained: Path) -> None:
+        with SampleFile(samples) as file:
+            found = CrossValidated(file, PLAN, trained)
+        found.truth = np.array([0, 1, 2, 2])
+        found._fold = np.zeros(4, np.int64)
+        logits = np.log(np.array([[0.8, 0.1, 0.1], [0.8, 0.1, 0.1], [0.1, 0.1, 0.8], [0.1, 0.8, 0.1]]))
+        judged = found.judge(logits, Task("two", np.arange(4), (0, 2)))
+        assert judged["samples"] == 3
+        assert judged["oa"] == pytest.approx(2 / 3)
+        assert judged["macro_f1"] == pytest.approx((1 + 2 / 3) / 2)
+
+    def test_of_some_folds_looks_at_no_other(self, samples: Path, trained: Path) -> None:
+        with SampleFile(samples) as file:
+            found = CrossValidated(file, PLAN, trained)
+            judged = found.judge(found.of_trees(), Task("all", np.arange(COUNT), (0, 1, 2), 2), [0, 2])
+            of_fold = np.bincount(file.column("fold"))
+        assert judged["samples"] == of_fold[0] + of_fold[2] < COUNT
+
+
+def test_a_recipe_is_known_by_what_is_unusual_in_it() -> None:
+    usual = Recipe("ltae").as_json()
+    asked = Recipe("ltae", {"width": 64}, variation=Variation(haze=0.3), seed=2).as_json()
+    found = cross_validation._unlike(asked, usual)
+    assert found == {"hyper_parameters": {"width": 64}, "variation": {"haze": 0.3}, "seed": 2}
+    assert seeded(Recipe("ltae", seed=1), 2).seed == 3
