@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from scipy.special import softmax
 
 import models
@@ -177,10 +178,8 @@ class CrossValidated:
         feed, member = fit_member(self._file, recipe, self._fold != fold, self._fold == fold)
         index = np.flatnonzero(self._fold == fold)
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(
-            {"state": member.network.state_dict(), "mean": feed.mean, "std": feed.std, "recipe": recipe.as_json()},
-            path.with_suffix(".pt"),
-        )
+        scaling = {"mean": torch.from_numpy(feed.mean), "std": torch.from_numpy(feed.std)}
+        save_file({**member.network.state_dict(), **scaling}, path.with_suffix(".safetensors"))
         part = path.with_suffix(".part.npz")
         np.savez(part, index=index, logits=member.logits)
         part.rename(path)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,19 @@ BRIGHTEST = 20000
 DETAILS = "detail"
 """Column of the finer labels."""
 Tasks = Mapping[str, tuple[Task, Sequence[int] | None]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Series of one origin."""
+
+    name: str
+    arrays: Mapping[str, NDArray[Any]]
+    """`X` (N, T, C) reflectance x 10000, `valid` (N, T), `lonlat` (N, 2), `fold` (N,), `dates` (T,) of its season."""
+    names: NDArray[np.str_]
+    """The class of each sample."""
+    details: NDArray[np.str_]
+    """The finer label of each sample."""
 
 
 def write_set(
@@ -41,24 +56,39 @@ def write_set(
         period: The compositing period.
         path: The training set.
     """
-    values = {each.name: each.value for each in classes}
-    files = []
+    found = []
     for source in sources:
         with np.load(source) as file:
-            files.append(dict(file))
-    days = [date.fromisoformat(str(day)) for day in files[0]["dates"]]
-    layout = Layout("pixel", tuple(map(str, files[0]["bands"])), period, tuple((day - days[0]).days for day in days))
-    total = sum(len(arrays["y"]) for arrays in files)
-    found = [details(arrays) for arrays in files]
-    longest = max(each.astype("S").dtype.itemsize for each in found)
-    folds = np.concatenate([arrays["fold"] for arrays in files]).astype(np.int8)
+            arrays = dict(file)
+        found.append(Source(source.stem, arrays, names(arrays), details(arrays)))
+    write_sources(found, tuple(map(str, found[0].arrays["bands"])), classes, period, path)
+
+
+def write_sources(
+    sources: Sequence[Source], bands: tuple[str, ...], classes: tuple[CropClass, ...], period: str, path: Path
+) -> None:
+    """Writes series of the same bands, on the same days of whatever year, as one training set.
+
+    Args:
+        sources: The series.
+        bands: Names of their bands.
+        classes: The classes.
+        period: The compositing period.
+        path: The training set.
+    """
+    values = {each.name: each.value for each in classes}
+    days = [date.fromisoformat(str(day)) for day in sources[0].arrays["dates"]]
+    layout = Layout("pixel", bands, period, tuple((day - days[0]).days for day in days))
+    total = sum(len(source.names) for source in sources)
+    longest = max(source.details.astype("S").dtype.itemsize for source in sources)
+    folds = np.concatenate([source.arrays["fold"] for source in sources]).astype(np.int8)
     numbers = sorted(map(int, np.unique(folds)))
     path.parent.mkdir(parents=True, exist_ok=True)
     with create_sample_file(path, total, layout, classes, {"files": [source.name for source in sources]}) as writer:
-        for source, arrays, detail in zip(sources, files, found, strict=True):
-            count = len(arrays["y"])
-            label = np.array([values[str(name)] for name in names(arrays)], np.int16)
-            epoch = (days[0] - date(1970, 1, 1)).days
+        for source in sources:
+            arrays, count = source.arrays, len(source.names)
+            label = np.array([values[str(name)] for name in source.names], np.int16)
+            epoch = (date.fromisoformat(str(arrays["dates"][0])) - date(1970, 1, 1)).days
             some = Samples(
                 data=arrays["X"].clip(0, BRIGHTEST).astype(np.int16)[..., None, None],
                 valid=arrays["valid"][..., None, None],
@@ -67,11 +97,11 @@ def write_set(
                 parcel=np.full(count, NO_PARCEL, np.int64),
                 lon=arrays["lonlat"][:, 0].astype(np.float64),
                 lat=arrays["lonlat"][:, 1].astype(np.float64),
-                sample_id=np.char.add(f"{source.stem}-", np.arange(count).astype(f"U{len(str(total))}")).astype("U40"),
+                sample_id=np.char.add(f"{source.name}-", np.arange(count).astype(f"U{len(str(total))}")).astype("U40"),
                 zone=np.full(count, "", "U1"),
                 tile=np.full(count, "", "U1"),
-                source=np.full(count, source.stem, "U40"),
-                columns={DETAILS: detail.astype(f"U{longest}")},
+                source=np.full(count, source.name, "U40"),
+                columns={DETAILS: source.details.astype(f"U{longest}")},
             )
             writer.append({name: _same_width(values_, longest) for name, values_ in some.arrays().items()})
         roles = {"train": numbers[1:], "validation": numbers[:1], "test": []}

@@ -1,0 +1,217 @@
+"""`europe-pixel`: groups of crops in western Europe by monthly Sentinel-2 composites of a calendar year.
+
+Run as `python -m scripts.bundle_plans.europe DATA WORK [--bundle FOLDER]`; DATA is the folder of the shared data. The
+series are those of ESA WorldCereal's tables (France 2022 and 2023, Flanders 2021), the parcels of `flanders_2018`, and
+Canada 2017. Fold 0 is all of `flanders_2018`; in the other folds whole cells of H3 stay together. Labels are parcel
+declarations, in Canada a ground survey.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+from numpy.typing import NDArray
+
+from cropmap_core.classes import CropClass
+from cropmap_core.learning.recipes import LAST, Recipe
+from cropmap_core.learning.variation import Variation
+from cropmap_core.samples.classes import colour_of
+from cropmap_core.samples.files import SampleFile
+from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES
+from cropmap_core.timeseries.compositing import composite
+from scripts.bundle_plans.cross_validation import Plan, Task
+from scripts.bundle_plans.series import DETAILS, Source, Tasks, run, write_sources
+from scripts.train_bundles import read_site
+
+NAMES = (
+    "Maize",
+    "Winter cereal",
+    "Spring cereal",
+    "Rapeseed",
+    "Sunflower",
+    "Potato",
+    "Beet",
+    "Grass",
+    "Legume",
+    "Other",
+)
+CLASSES = tuple(CropClass(value, name, colour_of(value)) for value, name in enumerate(NAMES, start=1))
+BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12")
+"""B8A is in none of the tables."""
+FOLDS = 5
+OF_FLANDERS_2018 = 0
+PIXELS_A_PARCEL = 40
+NODATA = 65535
+
+EWOC = {
+    "Maize": (r"110106.*",),
+    "Winter cereal": (r"11010100(11|01|21)", "1101010040", r"11010200(11|01)", r"110103001\d", "1101040011",
+                      r"11010500(11|01)"),
+    "Spring cereal": (r"11010100(12|22)", "1101020012", "1101040012", "1101050002"),
+    "Rapeseed": (r"110600003\d",),
+    "Sunflower": ("1106000010",),
+    "Potato": (r"110700001\d",),
+    "Beet": (r"110700003\d",),
+    "Grass": (r"2001.*", r"2000.*", r"2501.*", r"1111050.*"),
+    "Legume": (r"1105.*", "1106000020", r"1111020.*"),
+}  # fmt: skip
+"""Patterns of `ewoc_code` of each group; what matches none is `Other`, and `UNKNOWN` is left out."""
+UNKNOWN = (r"10.*", r"00.*", r"1101000000", r"1114.*")
+LEGACY = {
+    1200: "Maize",
+    1110: "Winter cereal",
+    1510: "Winter cereal",
+    1610: "Winter cereal",
+    1120: "Spring cereal",
+    1520: "Spring cereal",
+    1700: "Spring cereal",
+    4350: "Rapeseed",
+    4380: "Sunflower",
+    5100: "Potato",
+    8100: "Beet",
+    9120: "Grass",
+    4100: "Legume",
+    7100: "Legume",
+    7200: "Legume",
+    7700: "Legume",
+    7900: "Legume",
+    7920: "Legume",
+}
+"""Group of the older WorldCereal codes; any other is `Other`, but for those below."""
+LEGACY_UNKNOWN = (0, 1000, 1100, 1500, 1900, 9310, 9320)
+
+_ALIKE: Mapping[str, Any] = {
+    "batch_size": 64,
+    "variation": Variation(haze=0.3, wander=0.3, cuts=0.2, bands=0.15),
+    "patience": 0,
+    "keep": LAST,
+    "details": DETAILS,
+    "precision": "bfloat16",
+    "balance": "sampling",
+}
+PLAN = Plan(
+    "europe-pixel",
+    "Groups of crops in western Europe",
+    (Recipe("tempcnn", epochs=60, **_ALIKE), Recipe("ltae", epochs=60, learning_rate=5e-3, **_ALIKE)),
+)
+
+
+def prepare(data: Path, path: Path) -> None:
+    """Writes the training set."""
+    tables = data / "pixels" / "worldcereal" / "worldcereal-classification"
+    sources = [
+        _flanders_2018(data / "flanders_2018"),
+        _table(tables / "2021_BEL_LPIS-Flanders" / "data_0.parquet", 2021),
+        _table(tables / "month" / "2022_FRA_LPIS_POLY_110.geoparquet", 2022),
+        _table(tables / "dekad" / "2023_FRA_LPIS_POLY_110.geoparquet", 2023),
+        _canada(data / "pixels" / "canada_2017" / "train.npz"),
+    ]
+    write_sources(sources, BANDS, CLASSES, "month", path)
+
+
+def tasks(file: SampleFile) -> Tasks:
+    """The square of Flanders by models that have not seen it, and the tables of Europe."""
+    source = file.column("source")
+    everything = tuple(range(len(NAMES)))
+    there = np.unique(file.column("label").reshape(-1)[source == "flanders_2018"])
+    of_square = tuple(NAMES.index(each.name) for each in file.classes if each.value in there)
+    european = np.flatnonzero((source != "canada_2017") & (source != "flanders_2018"))
+    return {
+        "flanders_2018": (Task("flanders_2018", np.flatnonzero(source == "flanders_2018"), of_square), None),
+        "tables of Europe": (Task("tables of Europe", european, everything, NAMES.index("Other")), None),
+    }
+
+
+def group_of_ewoc(codes: pandas.Series) -> pandas.Series:
+    """Group of each `ewoc_code`, empty where it says too little."""
+    text = codes.astype("int64").astype(str).str.zfill(10)
+    group = pandas.Series("Other", codes.index)
+    for name, patterns in EWOC.items():
+        group[text.str.fullmatch("|".join(patterns))] = name
+    group[text.str.fullmatch("|".join(UNKNOWN))] = ""
+    return group
+
+
+def _table(path: Path, year: int) -> Source:
+    """Monthly medians of a calendar year of one of WorldCereal's long tables."""
+    rows = pandas.read_parquet(path)
+    columns = [f"S2-L2A-{band}" for band in BANDS]
+    rows["timestamp"] = pandas.to_datetime(rows["timestamp"])
+    rows = rows[rows["timestamp"].dt.year == year]
+    ids = rows.drop_duplicates("sample_id").set_index("sample_id").sort_index()
+    group = group_of_ewoc(ids["ewoc_code"])
+    ids, group = ids[group != ""], group[group != ""]
+    values = rows[columns].astype("float64").where(rows[columns] != NODATA)
+    keep = rows["sample_id"].isin(ids.index) & values.notna().all(axis=1) & (values > 0).all(axis=1)
+    medians = values[keep].groupby([rows["sample_id"][keep], rows["timestamp"][keep].dt.month]).median()
+    data = np.zeros((len(ids), 12, len(BANDS)), np.uint16)
+    valid = np.zeros((len(ids), 12), bool)
+    place = ids.index.get_indexer(medians.index.get_level_values(0))
+    month = medians.index.get_level_values(1).to_numpy() - 1
+    data[place, month], valid[place, month] = np.rint(medians.to_numpy()), True
+    seen = valid.any(axis=1)
+    arrays = {
+        "X": data[seen],
+        "valid": valid[seen],
+        "lonlat": ids[["lon", "lat"]].to_numpy(np.float64)[seen],
+        "fold": np.array([_fold(cell) for cell in ids["h3_l3_cell"]])[seen],
+        "dates": _months(year),
+    }
+    details = np.asarray(ids["ewoc_code"].astype("int64").astype(str).to_numpy("U10"))[seen]
+    return Source(path.stem.split(".")[0], arrays, np.asarray(group.to_numpy("U16"))[seen], details)
+
+
+def _canada(path: Path) -> Source:
+    with np.load(path) as file:
+        arrays = dict(file)
+    code = arrays["y"].astype(int)
+    known = ~np.isin(code, LEGACY_UNKNOWN)
+    kept = {name: arrays[name][known] for name in ("X", "valid", "lonlat")}
+    kept["fold"] = np.array([_fold(cell) for cell in arrays["h3_l3_cell"][known]])
+    kept["dates"] = arrays["dates"]
+    names = np.array([LEGACY.get(each, "Other") for each in code[known]])
+    return Source("canada_2017", kept, names, np.char.add("CA", code[known].astype("U5")))
+
+
+def _flanders_2018(folder: Path) -> Source:
+    """Some pixels of each parcel, as monthly composites without filled gaps."""
+    site = read_site(folder)
+    months = composite(site.stack, "month", date(2018, 1, 1), date(2018, 12, 31), DEFAULT_KEEP_CLASSES)
+    block = months.read(months.grid.window())
+    chosen = [months.bands.index(band) for band in BANDS]
+    random = np.random.default_rng(0)
+    pixels = []
+    for parcel in site.parcels:
+        inside = np.argwhere((site.labelled.parcels == parcel) & (site.labelled.classes >= 0))
+        pixels.append(inside[np.sort(random.permutation(len(inside))[:PIXELS_A_PARCEL])])
+    row, col = np.concatenate(pixels).T
+    legacy = np.array([1200, 2130, 5100, 7900, 9120])[site.labelled.classes[row, col]]
+    lon, lat = months.grid.centre_degrees
+    arrays = {
+        "X": block.data[:, chosen][:, :, row, col].transpose(2, 0, 1).clip(0),
+        "valid": block.valid[:, row, col].T,
+        "lonlat": np.tile([lon, lat], (len(row), 1)),
+        "fold": np.full(len(row), OF_FLANDERS_2018),
+        "dates": _months(2018),
+    }
+    names = np.array([LEGACY.get(int(each), "Other") for each in legacy])
+    return Source("flanders_2018", arrays, names, np.char.add("BE", legacy.astype("U5")))
+
+
+def _months(year: int) -> NDArray[np.str_]:
+    return np.array([f"{year}-{month:02}-01" for month in range(1, 13)])
+
+
+def _fold(cell: object) -> int:
+    """A fold other than that of `flanders_2018`, the same for all of a cell."""
+    return 1 + int(hashlib.blake2b(str(cell).encode()).hexdigest(), 16) % (FOLDS - 1)
+
+
+if __name__ == "__main__":
+    run(PLAN, prepare, tasks)
