@@ -90,7 +90,7 @@ class CNN3D(Network):
         return logits
 
     def embed(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
-        if self.training:
+        if self.training or torch.compiler.is_exporting():
             return self._embed(x, dates, valid)
         at_once = max(1, PIXELS_AT_ONCE.get(x.device.type, 2**14) // valid[0].numel())
         chunks = [slice(start, start + at_once) for start in range(0, len(x), at_once)]

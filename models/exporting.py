@@ -6,8 +6,8 @@ or not, all dates are stepped over, and no chunks bound the memory. The answer i
 
 - A dense network that sees each pixel alone (`receptive_radius` 0: tempcnn, rnn, atlstm, transformer, ltae, hybrid,
   tree_ensemble, and ensembles and feature_trees of such) becomes its series head: any number of series goes.
-- Any other (hybrid_cnn, convlstm, and ensembles and feature_trees of such) becomes its whole forward: any number of
-  samples goes, their height and width are fixed.
+- Any other (those that look around, those of patches, and ensembles and feature_trees of such) becomes its whole
+  forward: any number of samples goes, their height and width are fixed.
 
 The number of dates is always fixed: fewer are handed in as dates that are valid nowhere, which are no dates (but for
 trees on series, which were grown on one number of dates anyway). In training mode nothing is exported: batch

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from models.network import Network, require_fraction, require_integers
@@ -82,8 +83,12 @@ class LRCN(Network):
         embeddings, seen = encode_dates(
             self._encode, self.image_embedding, x, dates, valid, self.date_harmonics, together=self.training
         )
-        embedding = x.new_zeros(len(x), self.recurrence.states)
         ever = seen.any(dim=1)
+        if torch.compiler.is_exporting():  # all patches, observed or not: which ones are is not known yet
+            seen = torch.cat([seen[:, :1] | ~ever.unsqueeze(1), seen[:, 1:]], dim=1)  # a series has one date at least
+            ends = self.recurrence.ends(self.recurrence(embeddings, seen), seen)  # (B, hidden)
+            return torch.where(ever.unsqueeze(1), ends, 0.0)
+        embedding = x.new_zeros(len(x), self.recurrence.states)
         if ever.any():
             states = self.recurrence(embeddings[ever], seen[ever])  # (N, T', hidden)
             embedding[ever] = self.recurrence.ends(states, seen[ever]).to(embedding.dtype)

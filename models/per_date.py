@@ -70,11 +70,12 @@ def observed_dates(x: Tensor, dates: Tensor, valid: Tensor) -> tuple[Tensor, Ten
         The same for as many dates as the patch with most of them has; nothing is valid behind a patch's last.
     """
     seen = valid.flatten(2).any(dim=2)  # (B, T)
-    if seen.all():
+    exporting = torch.compiler.is_exporting()  # then shapes and branches must not depend on values
+    if not exporting and seen.all():
         return x, dates, valid
-    longest = max(1, int(seen.sum(dim=1).max()))
+    longest = seen.shape[1] if exporting else max(1, int(seen.sum(dim=1).max()))
     order = torch.argsort(~seen, dim=1, stable=True)[:, :longest]
-    sample = torch.arange(len(x), device=x.device).unsqueeze(1)
+    sample = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
     return x[sample, order], dates[sample, order], valid[sample, order]
 
 
@@ -105,6 +106,10 @@ def encode_dates(
     """
     x, dates, valid = observed_dates(x, dates, valid)
     seen = valid.flatten(2).any(dim=2)  # (B, T')
+    if torch.compiler.is_exporting():  # all images, observed or not: which ones are is not known yet
+        image = images(x, dates, valid, date_harmonics).flatten(0, 1)  # (B * T', C', H, W)
+        found = encode(image, valid.flatten(0, 1)).unflatten(0, seen.shape)  # (B, T', embedding)
+        return torch.where(seen.unsqueeze(-1), found, 0.0), seen
     embeddings = x.new_zeros(*seen.shape, embedding)
     sample, date = seen.nonzero(as_tuple=True)
     at_once = max(1, PIXELS_AT_ONCE.get(x.device.type, 2**14) // valid.shape[2:].numel())

@@ -141,9 +141,9 @@ class UTAE(Network):
         edges = (0, -x.shape[-1] % self.stride, 0, -x.shape[-2] % self.stride)
         x, valid = functional.pad(x, edges), functional.pad(valid, edges)  # False beyond the edge
         there = valid.flatten(2).any(dim=2)  # (B, T)
-        if not there.any():
+        if not torch.compiler.is_exporting() and not there.any():
             there = torch.ones_like(there)
-        levels = self.unet.descend(x[there], valid[there])  # of the N dates that are there
+        levels = self.unet.descend(_those_there(x, there), _those_there(valid, there))
         features, observed = (_dated(part, there) for part in levels.pop())
         times, width = features.shape[1:3]
 
@@ -165,9 +165,19 @@ class UTAE(Network):
         return merged[::-1], shares
 
 
+def _all(there: Tensor) -> bool:
+    """Whether all dates are there; in export all are taken, for which ones are is not known yet."""
+    return torch.compiler.is_exporting() or bool(there.all())
+
+
+def _those_there(images: Tensor, there: Tensor) -> Tensor:
+    """The N dates that are there: (B, T, ...) to (N, ...)."""
+    return images.flatten(0, 1) if _all(there) else images[there]
+
+
 def _dated(features: Tensor, there: Tensor) -> Tensor:
     """Those of N dates at their places, zero at dates that are not there: (N, ...) to (B, T, ...)."""
-    if there.all():
+    if _all(there):
         return features.view(*there.shape, *features.shape[1:])
     result = features.new_zeros(*there.shape, *features.shape[1:])
     result[there] = features

@@ -20,7 +20,8 @@ from cropmap_core.inference.seasons import season_of
 from cropmap_core.timeseries.formulas import INDICES
 from cropmap_core.timeseries.temperatures import Temperatures
 
-PATCHES_AT_ONCE = 1024
+PATCH_PIXELS_AT_ONCE = 1024 * 5 * 5
+"""Pixels of patches seen together; at least one patch."""
 _PIXELS_AT_ONCE = 2**16
 _COMMON_YEAR = 2017
 
@@ -222,10 +223,11 @@ class Predictor:
         rows, cols = range(0, height, cell), range(0, width, cell)
         first = self.halo + cell // 2 - patch // 2
         corners = [(first + row, first + col) for row in rows for col in cols]
+        at_once = max(1, PATCH_PIXELS_AT_ONCE // patch**2)
         found = []
-        for start in range(0, len(corners), PATCHES_AT_ONCE):
+        for start in range(0, len(corners), at_once):
             progress(start / len(corners))
-            some = corners[start : start + PATCHES_AT_ONCE]
+            some = corners[start : start + at_once]
             patches = np.stack([values[:, :, row : row + patch, col : col + patch] for row, col in some])
             masks = np.stack([valid[:, row : row + patch, col : col + patch] for row, col in some])
             found.append(self._forward(patches, masks, days))

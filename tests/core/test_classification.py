@@ -145,7 +145,7 @@ def test_patches_in_batches_are_the_patches_at_once(
     convlstm_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once = mapped(composites(), convlstm_bundle, tmp_path)
-    monkeypatch.setattr("cropmap_core.inference.predictor.PATCHES_AT_ONCE", 3)
+    monkeypatch.setattr("cropmap_core.inference.predictor.PATCH_PIXELS_AT_ONCE", 3 * 5 * 5)
     np.testing.assert_array_equal(mapped(composites(), convlstm_bundle, tmp_path)[0], at_once[0])
 
 

@@ -35,7 +35,7 @@ SMALL = {
     "ltae": {"width": 16, "heads": 4, "keys": 3, "dense": 12},
     "resnet": {"widths": (6, 8, 8, 10)},
     "densenet": {"layers": (2, 1, 2), "growth": 4, "first_width": 8},
-    "efficientnet": {"stages": 3},
+    "efficientnet": {"stages": 2, "width": 0.25},
     "lrcn": {"widths": (6, 8), "hidden": 10},
     "cnn3d": {"widths": (6, 8)},
     "hybrid": {
@@ -52,8 +52,8 @@ WITH_DATE_CHANNELS = tuple(
 )
 SETS_OF_DATED_OBSERVATIONS = ("transformer", "ltae")
 ATTENTIVE = tuple(name for name in SMALL if issubclass(models.ARCHITECTURES[name.split()[0]][1], AttentiveNetwork))
-LEAST_STEPS = {"efficientnet": 80}
-"""Its loss is small after 10 steps; the running statistics of its many batch norms follow in some 60 more."""
+LEAST_STEPS = {"efficientnet": 60}
+"""Its loss is small after 10 steps; the running statistics of its many batch norms follow in some 40 more."""
 SEES_PIXELS_ALONE = ("tempcnn", "rnn", "atlstm", "transformer", "ltae", "hybrid")
 
 

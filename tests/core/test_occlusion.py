@@ -18,7 +18,7 @@ from tests.core.made_of_networks import (
     hierarchical,
     made_of_networks,
 )
-from tests.core.test_networks import CHANNELS, CLASSES, SMALL, network, season, with_holes
+from tests.core.test_networks import CHANNELS, CLASSES, LEAST_STEPS, SMALL, network, season, with_holes
 
 ALL = (*SMALL, *MADE_OF_NETWORKS)
 TIMES, TELLING_DATE, TELLING_CHANNEL, BLIND_CHANNEL = 6, 2, 1, 0
@@ -77,12 +77,12 @@ def taught(name: str) -> Network:
         return assemble_feature_trees("tempcnn", encoder, trees)
     there = (hierarchical() if name == "hierarchical" else network(name, dropout=0.0)).train()
     optimiser = torch.optim.Adam(there.parameters(), lr=1e-2)
-    for _ in range(150):
+    for step in range(150):
         loss = functional.cross_entropy(there(*example).flatten(1), target)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        if loss < 0.05:
+        if loss < 0.05 and step >= LEAST_STEPS.get(name, 0):
             break
     return there.eval()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,25 @@ def test_a_temperature_softens_but_does_not_change_the_class(tmp_path: Path) -> 
     np.testing.assert_array_equal(one.argmax(axis=1), other.argmax(axis=1))
     expected = torch.softmax(torch.from_numpy(one).log() / 3, dim=1)
     np.testing.assert_allclose(other, expected.numpy(), atol=1e-5)
+
+
+def count_patches(seen: list[int], values: NDArray[np.float32], valid: NDArray[np.bool_], days: object) -> torch.Tensor:
+    """Stands for a network's answer."""
+    seen.append(len(values))
+    return torch.zeros(len(values), 3)
+
+
+def test_the_larger_patches_are_the_fewer_are_seen_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for patch, most in ((5, 1024), (65, 6)):
+        bundle = save_tiny_bundle(tmp_path / str(patch), "convlstm", hyper_parameters={"patch_size": patch})
+        predictor = Predictor(bundle)
+        seen: list[int] = []
+        monkeypatch.setattr(predictor, "_forward", partial(count_patches, seen))
+        edge = 3 * 33 + 2 * predictor.halo
+        values = np.zeros((1, len(CHANNELS), edge, edge), np.float32)
+        predictor.of_window(values, np.ones((1, edge, edge), bool), np.zeros(1, np.float32))
+        assert sum(seen) == 33 * 33
+        assert seen[0] == max(seen) == most
 
 
 def test_a_missing_band_is_named(hybrid_bundle: Bundle) -> None:
