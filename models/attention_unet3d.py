@@ -3,7 +3,8 @@
 MONAI's network (Cardoso et al. 2022), whose coarser levels halve space and keep the dates. What it does that we do not:
 its normalisations take every voxel of a patch for data, and those behind the gates are of each patch alone (instance
 normalisation), so that a cloud, the edge of the raster and the size of a block would move every pixel. Each is batch
-normalisation of the observed voxels here, and zero at all others.
+normalisation of the observed voxels here, and zero at all others. And a kernel over time meets the observations of each
+pixel, moved to the front: beside a cloud those of neighbours are of other dates, as the date channels tell.
 
 References:
     Oktay et al. (2018), Attention U-Net: Learning Where to Look for the Pancreas, MIDL.
@@ -13,13 +14,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from monai.networks.nets.attentionunet import AttentionUnet
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.network import Network, require_fraction, require_integers
 from models.observed_monai import observing, see_observed_only
-from models.per_date import image_channels, images, observed_dates
+from models.per_date import image_channels, images
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,30 @@ class AttentionUNet3D(Network):
 
     def embed(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        x, dates, valid = observed_dates(x, dates, valid)
         edges = (0, -width % self.stride, 0, -height % self.stride)
         x, valid = functional.pad(x, edges), functional.pad(valid, edges)  # False beyond the edge
+        series, valid = _observed_first(images(x, dates, valid, self.date_harmonics), valid)
         with observing(valid):
-            features = self.unet(images(x, dates, valid, self.date_harmonics).transpose(1, 2))  # (B, D, T, H', W')
+            features = self.unet(series.transpose(1, 2))  # (B, D, T, H', W')
         where = valid.unsqueeze(1).to(x.dtype)  # (B, 1, T, H', W')
         mean: Tensor = (features * where).sum(dim=2) / where.sum(dim=2).clamp(min=1)
         return mean[..., :height, :width]
+
+
+def _observed_first(series: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """The observations of each pixel at the front, in the order given, and what is behind them not valid.
+
+    Args:
+        series: Shape (B, T, C, H, W).
+        valid: Shape (B, T, H, W).
+    """
+    exporting = torch.compiler.is_exporting()  # then shapes and branches must not depend on values
+    if not exporting and valid.all():
+        return series, valid
+    longest = valid.shape[1] if exporting else max(1, int(valid.sum(dim=1).max()))
+    order = torch.argsort(~valid, dim=1, stable=True)[:, :longest]  # (B, T', H, W)
+    everywhere = order.unsqueeze(2).expand(-1, -1, series.shape[2], -1, -1)
+    return series.gather(1, everywhere), valid.gather(1, order)
 
 
 def receptive_radius(levels: int) -> int:

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.network import Network, require_fraction, require_integers
+from models.network import Network, require_integers
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,9 @@ class HierarchicalParameters:
     """Its own, but channels and classes."""
     levels: tuple[tuple[int, ...], ...]
     """For each level above the classes, coarsest first, the number of the node that each class belongs to."""
-    dropout: float = 0.0
-    """Share of features dropped before the heads in training."""
 
     def __post_init__(self) -> None:
         require_integers(1, channels=self.channels, classes=self.classes)
-        require_fraction(dropout=self.dropout)
         above = [0] * self.classes
         for nodes in self.levels:
             require_integers(0, levels=tuple(nodes))
@@ -74,7 +71,7 @@ class Hierarchical(Network):
         self.stride, self.receptive_radius = self.network.stride, self.network.receptive_radius
         self.patch_size = self.network.patch_size
         self.network.classify = nn.Identity()  # its weights are the finest head's
-        self.dropout = nn.Dropout(parameters.dropout)
+        self.dropout = getattr(self.network, "dropout", nn.Identity())  # what stood before the layer that is replaced
         features = last.in_features if isinstance(last, nn.Linear) else last.in_channels
         levels = [*(list(nodes) for nodes in parameters.levels), list(range(parameters.classes))]
         self.heads = nn.ModuleList(nn.Linear(features, max(nodes) + 1) for nodes in levels)

@@ -55,7 +55,8 @@ class Network(nn.Module, ABC):
 
         Args:
             x: Normalised channels, float32, shape (B, T, C, H, W); any value, NaN too, where not valid.
-            dates: Days since the season's start, float32, shape (B, T), in order of time.
+            dates: Days since the season's start, float32, shape (B, T), in order of time; any value where a date is
+                valid nowhere.
             valid: True where observed, bool, shape (B, T, H, W).
 
         Returns:
@@ -64,8 +65,7 @@ class Network(nn.Module, ABC):
         Raises:
             ValueError: The shapes do not belong together, or `valid` is not boolean.
         """
-        self._check(x, dates, valid)
-        return self.logits(x.masked_fill(~valid.unsqueeze(2), 0.0), dates, valid)
+        return self.logits(*self._masked(x, dates, valid))
 
     def features(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
         """The embedding that the last layer classifies.
@@ -81,8 +81,13 @@ class Network(nn.Module, ABC):
         Raises:
             ValueError: The shapes do not belong together, or `valid` is not boolean.
         """
+        return self.embed(*self._masked(x, dates, valid))
+
+    def _masked(self, x: Tensor, dates: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same, checked, with zeros for values that are not valid and for days of dates that are valid nowhere."""
         self._check(x, dates, valid)
-        return self.embed(x.masked_fill(~valid.unsqueeze(2), 0.0), dates, valid)
+        nowhere = ~valid.flatten(2).any(dim=2)  # (B, T)
+        return x.masked_fill(~valid.unsqueeze(2), 0.0), dates.masked_fill(nowhere, 0.0), valid
 
     def _check(self, x: Tensor, dates: Tensor, valid: Tensor) -> None:
         if x.ndim != 5 or x.shape[2] != self.channels:

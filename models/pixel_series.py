@@ -178,14 +178,13 @@ class AttentiveNetwork(PixelNetwork):
         Raises:
             ValueError: The shapes do not belong together, or `valid` is not boolean.
         """
-        self._check(x, dates, valid)
+        x, dates, valid = self._masked(x, dates, valid)
         batch, times, _, height, width = x.shape
 
         def weights(series: PixelSeries) -> Tensor:
             return series.at_their_dates(self.attend(series)[1], times).flatten(1)
 
         unseen = torch.zeros(self.heads * times, device=x.device)
-        x = x.masked_fill(~valid.unsqueeze(2), 0.0)
         image = pixel_image(weights, unseen, x, dates, valid, together=self.training)
         return image.reshape(batch, self.heads, times, height, width)
 

@@ -89,4 +89,10 @@ def build(architecture: str, /, **hyper_parameters: Any) -> Network:
         wrong = [f"unknown: {', '.join(unknown)}"] * bool(unknown) + [f"missing: {', '.join(missing)}"] * bool(missing)
         raise ValueError(f"hyper-parameters of {architecture} {'; '.join(wrong)}. It takes {', '.join(valid)}")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in hyper_parameters.items()}
+    for name, value in values.items():
+        of_several = str(valid[name].type).startswith("tuple")
+        if of_several != isinstance(value, tuple):
+            raise ValueError(
+                f"{name} of {architecture} is {value!r}; expected {'a list' if of_several else 'one value'}"
+            )
     return network(parameters(**values))

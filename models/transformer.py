@@ -21,6 +21,8 @@ from torch.nn import functional
 from models.network import day_positions, require_fraction, require_integers
 from models.pixel_series import PixelNetwork, PixelSeries
 
+_SERIES_AT_ONCE = 2**15  # attention kernels of graphics cards count series by 16 bits
+
 
 @dataclass(frozen=True)
 class TransformerParameters:
@@ -70,6 +72,9 @@ class EncoderLayer(nn.Module):
         return attended + forward
 
     def _attend(self, features: Tensor, valid: Tensor) -> Tensor:
+        if len(features) > _SERIES_AT_ONCE and not torch.compiler.is_exporting():
+            lots = zip(torch.split(features, _SERIES_AT_ONCE), torch.split(valid, _SERIES_AT_ONCE), strict=True)
+            return torch.cat([self._attend(some, of_some) for some, of_some in lots])
         count, times, width = features.shape
         split = self.queries_keys_values(features).view(count, times, 3, self.heads, -1)
         queries, keys, values = split.permute(2, 0, 3, 1, 4)  # each (N, heads, T, width / heads)

@@ -131,9 +131,8 @@ class UTAE(Network):
         Raises:
             ValueError: The shapes do not belong together, or `valid` is not boolean.
         """
-        self._check(x, dates, valid)
         height, width = x.shape[-2:]
-        _, weights = self._merge(x.masked_fill(~valid.unsqueeze(2), 0.0), dates, valid)
+        _, weights = self._merge(*self._masked(x, dates, valid))
         return weights[..., :height, :width]
 
     def _merge(self, x: Tensor, dates: Tensor, valid: Tensor) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:

@@ -135,6 +135,12 @@ class TestHeads:
         made.train()(*season(batch=2, height=5, width=5)).square().sum().backward()
         assert all(weight.grad is not None for weight in made.parameters())
 
+    def test_drops_features_as_the_network_did(self) -> None:
+        told = {"architecture": "convrnn", "hyper_parameters": {"hidden": [8], "dropout": 0.5}}
+        made = models.build("hierarchical", channels=3, classes=4, **told, levels=[[0, 0, 0, 1]]).train()
+        inputs = season(height=3, width=3)
+        assert not torch.equal(made(*inputs), made(*inputs))
+
     def test_a_tree_with_two_ways_to_a_class_is_refused(self) -> None:
         with pytest.raises(ValueError, match="several nodes above"):
             models.build(

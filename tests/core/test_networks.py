@@ -405,3 +405,29 @@ def test_arguments_that_do_not_belong_together_are_refused(any_network: Network)
     ):
         with pytest.raises(ValueError, match=message):
             any_network(*arguments)
+
+
+@torch.no_grad()
+def test_days_of_a_date_that_is_valid_nowhere_never_matter(any_network: Network) -> None:
+    x, dates, valid = with_holes()
+    valid[:, 2] = False
+    strange = dates.clone()
+    strange[:, 2] = float("nan")
+    assert torch.equal(any_network(x, strange, valid), any_network(x, dates, valid))
+
+
+@torch.no_grad()
+def test_half_precision_says_much_the_same(any_network: Network) -> None:
+    season_with_holes = with_holes()
+    expected = any_network(*season_with_holes)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = any_network(*season_with_holes).float()
+    assert (found - expected).abs().max() < 0.1 * expected.std()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings"), [("tempcnn", {"hidden": 16}), ("ltae", {"heads": (4,)}), ("rnn", {"layers": [2]})]
+)
+def test_one_value_is_no_list_and_a_list_no_value(architecture: str, settings: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="expected a"):
+        build(architecture, channels=3, classes=2, **settings)

@@ -327,3 +327,22 @@ def test_attention_unet3d_has_no_normalisation_that_takes_clouds_for_data() -> N
     norms = [module for module in network("attention_unet3d").modules() if isinstance(module, kinds)]
     assert len(norms) == 2 * 3 + 2 * (3 + 1 + 1)  # a pair per level; gate, transposed and merging convolution
     assert all(isinstance(norm, ImageNorm) for norm in norms)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["hybrid_cnn", "utae", "attention_unet3d", "convrnn"])
+def test_a_date_that_is_seen_in_one_corner_only_does_not_move_the_rest(name: str) -> None:
+    """The edge of a swath: most blocks have a date less than the whole."""
+    made = network(name)
+    x, dates, valid = season(times=4, height=48, width=4 * made.stride)
+    valid[:, 2, :36] = False
+    whole = made(x, dates, valid)
+    size, halo = 4 * made.stride, made.halo
+    beyond = (halo, halo, halo, halo + size)
+    x, valid = functional.pad(x, beyond), functional.pad(valid, beyond)
+    for row in range(0, 48, size):
+        rows = slice(row, row + size + 2 * halo)
+        block = made(x[..., rows, :], dates, valid[..., rows, :])
+        here = whole[..., row : row + size, :]
+        found = block[..., halo : halo + here.shape[-2], halo : halo + here.shape[-1]]
+        torch.testing.assert_close(found, here, rtol=0, atol=2e-5)
