@@ -108,7 +108,7 @@ def encode_dates(
     seen = valid.flatten(2).any(dim=2)  # (B, T')
     if torch.compiler.is_exporting():  # all images, observed or not: which ones are is not known yet
         image = images(x, dates, valid, date_harmonics).flatten(0, 1)  # (B * T', C', H, W)
-        found = encode(image, valid.flatten(0, 1)).unflatten(0, seen.shape)  # (B, T', embedding)
+        found = encode(image, valid.flatten(0, 1)).view(*seen.shape, -1)  # (B, T', embedding)
         return torch.where(seen.unsqueeze(-1), found, 0.0), seen
     embeddings = x.new_zeros(*seen.shape, embedding)
     sample, date = seen.nonzero(as_tuple=True)

@@ -13,7 +13,7 @@ from cropmap_core.learning.trees import fit_trees
 from models.feature_trees import FeatureTrees
 from models.network import Network
 from models.tree_ensemble import TreeEnsemble
-from tests.core.test_networks import CHANNELS, CLASSES, SMALL, network, season
+from tests.core.test_networks import CHANNELS, CLASSES, as_member, network, season
 
 MADE_OF_NETWORKS = ("ensemble", "hierarchical", "tree_ensemble", "feature_trees")
 TIMES = 6
@@ -37,7 +37,7 @@ def ensemble(combine: str, architectures: tuple[str, ...] = ("tempcnn", "rnn")) 
 
 def ensemble_of(members: Mapping[str, Network], combine: str) -> Network:
     """Of networks of `SMALL`, by architecture."""
-    told = [{"architecture": name, "hyper_parameters": SMALL[name], "temperature": 1.5} for name in members]
+    told = [{**as_member(name), "temperature": 1.5} for name in members]
     made = models.build("ensemble", channels=CHANNELS, classes=CLASSES, members=told, combine=combine)
     state = made.state_dict()
     for number, member in enumerate(members.values()):
@@ -52,7 +52,7 @@ def hierarchical(architecture: str = "tempcnn") -> Network:
     """Two groups of two classes."""
     torch.manual_seed(5)
     levels = [[number // 2 for number in range(CLASSES)]]
-    told = {"architecture": architecture, "hyper_parameters": SMALL[architecture], "levels": levels}
+    told = {**as_member(architecture), "levels": levels}
     made = models.build("hierarchical", channels=CHANNELS, classes=CLASSES, **told)
     with torch.no_grad():
         made.train()(*season(batch=2))
@@ -77,8 +77,7 @@ def feature_trees(encoder: str = "tempcnn") -> FeatureTrees:
 
 def assemble_feature_trees(architecture: str, encoding: Network, trees: TreeEnsemble) -> FeatureTrees:
     """A network of `SMALL`, and trees on its embedding."""
-    own = {"architecture": architecture, "hyper_parameters": SMALL[architecture]}
-    return FeatureTrees.of(own, encoding, trees)
+    return FeatureTrees.of(as_member(architecture), encoding, trees)
 
 
 def _samples(width: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

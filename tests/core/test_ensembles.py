@@ -20,14 +20,9 @@ from models.ensemble import LEAST_PROBABILITY
 from tests.core.made_of_networks import ensemble, ensemble_of
 from tests.core.sample_tables import long_table, write_table
 from tests.core.seam import Outcome, run_here
-from tests.core.test_networks import CHANNELS, CLASSES, SMALL, network, season, with_holes
+from tests.core.test_networks import CHANNELS, CLASSES, DENSE, SMALL, as_member, network, season, with_holes
 
-DENSE = tuple(
-    name
-    for name, settings in SMALL.items()
-    if models.describe(name, channels=CHANNELS, classes=CLASSES, **settings).kind == "dense"
-)
-TOLD = {"architecture": "tempcnn", "hyper_parameters": SMALL["tempcnn"], "temperature": 1.0}
+TOLD = {**as_member("tempcnn"), "temperature": 1.0}
 
 
 def probabilities(network: Any, example: tuple[Tensor, Tensor, Tensor]) -> Tensor:

@@ -28,8 +28,10 @@ from tests.core.series_in_memory import SeriesInMemory
 from tests.core.test_networks import (
     CHANNELS,
     CLASSES,
+    DENSE,
     SEES_PIXELS_ALONE,
     SMALL,
+    as_member,
     assert_same,
     network,
     season,
@@ -37,7 +39,6 @@ from tests.core.test_networks import (
 )
 
 SIZES = {"channels": CHANNELS, "classes": CLASSES}
-DENSE = tuple(name for name in SMALL if models.describe(name, **SIZES, **SMALL[name]).kind == "dense")
 SMALL_ENCODER = "features_from=tempcnn; hidden=8,8; dense=16; heads=2; trees=20"
 
 
@@ -57,8 +58,7 @@ class TestAHybrid:
     @torch.no_grad()
     @pytest.mark.parametrize("name", SEES_PIXELS_ALONE)
     def test_takes_any_architecture_that_sees_pixels_alone(self, name: str) -> None:
-        member = {"architecture": name, "hyper_parameters": SMALL[name]}
-        made = models.build("hybrid", **SIZES, members=[member, "ltae"]).eval()
+        made = models.build("hybrid", **SIZES, members=[as_member(name), "ltae"]).eval()
         x, dates, valid = with_holes()
         logits = made(x, dates, valid)
         assert made.classify.in_features == made.members[0].embedding + made.members[1].embedding

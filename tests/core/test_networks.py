@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -46,7 +47,19 @@ SMALL = {
     },
 }
 """An architecture, with a word behind it where there is another configuration of it."""
+
+
+def as_member(name: str) -> dict[str, Any]:
+    """A network of `SMALL` as networks that are made of others are told of it."""
+    return {"architecture": name.split()[0], "hyper_parameters": SMALL[name]}
+
+
 ARCHITECTURES = tuple(SMALL)
+DENSE = tuple(
+    name
+    for name in SMALL
+    if models.describe(name.split()[0], channels=CHANNELS, classes=CLASSES, **SMALL[name]).kind == "dense"
+)
 WITH_DATE_CHANNELS = tuple(
     name for name in SMALL if "date_harmonics" in {f.name for f in fields(models.ARCHITECTURES[name.split()[0]][0])}
 )
