@@ -42,7 +42,8 @@ class Hierarchy:
     def at(self, of_classes: NDArray[_Number], level: int) -> NDArray[_Number]:
         """Sums over a level's nodes, shape (N, ...), of what the classes have, shape (K, ...)."""
         nodes = np.zeros((len(self.names[level]), *of_classes.shape[1:]), of_classes.dtype)
-        np.add.at(nodes, list(self.levels[level]), of_classes)
+        for node, own in zip(self.levels[level], of_classes, strict=True):
+            nodes[node] += own
         return nodes
 
     def stops(self) -> tuple[CropClass, ...]:
@@ -54,7 +55,8 @@ class Hierarchy:
             JobError: There are no values left.
         """
         groups = self._groups()
-        undecided = CropClass(self._free_value(len(groups)), UNDECIDED, _UNDECIDED_COLOR, "No level is sure enough")
+        name = _unlike(UNDECIDED, [each.name for each in (*self.classes, *groups.values())])
+        undecided = CropClass(self._free_value(len(groups)), name, _UNDECIDED_COLOR, "No level is sure enough")
         return (*groups.values(), undecided)
 
     def decide(self, probability: Floats, sure_from: float) -> tuple[NDArray[np.uint8], Floats]:
@@ -95,7 +97,8 @@ class Hierarchy:
                 if len(members) > 1 and members not in found:  # a family may be all of its group
                     color = _mean_color([self.classes[each].color for each in members])
                     above = tuple(self.names[up][self.levels[up][members[0]]] for up in reversed(range(level)))
-                    found[members] = CropClass(self._free_value(len(found)), name, color, parents=above)
+                    own = _unlike(name, [each.name for each in (*self.classes, *found.values())])
+                    found[members] = CropClass(self._free_value(len(found)), own, color, parents=above)
         return found
 
     def _free_value(self, number: int) -> int:
@@ -134,6 +137,13 @@ def hierarchy_of(classes: Sequence[CropClass]) -> Hierarchy:
                 "Give it one, or two names, in the legend.",
             )
     return Hierarchy(tuple(classes), tuple(levels), tuple(names))
+
+
+def _unlike(name: str, taken: Sequence[str]) -> str:
+    """A name that no other class has: maps, tables and styles know classes by name too."""
+    while name in taken:
+        name += " (group)"
+    return name
 
 
 def _path(crop: CropClass) -> tuple[str, ...]:

@@ -93,6 +93,6 @@ def build(architecture: str, /, **hyper_parameters: Any) -> Network:
         of_several = str(valid[name].type).startswith("tuple")
         if of_several != isinstance(value, tuple):
             raise ValueError(
-                f"{name} of {architecture} is {value!r}; expected {'a list' if of_several else 'one value'}"
+                f"{name} of {architecture} is {value!r}; expected {'a list' if of_several else 'a single value'}"
             )
     return network(parameters(**values))

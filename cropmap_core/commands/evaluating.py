@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 
-from cropmap_core.commands.temperatures import model_temperatures
+from cropmap_core.commands.using import model_temperatures
 from cropmap_core.commands.writing import Result, job_outputs
 from cropmap_core.errors import JobError
 from cropmap_core.evaluation.caveats import warnings_of
@@ -65,7 +65,7 @@ def evaluatemodel(
     numbers = output_json or output_html.with_suffix(".json")
     bundles = _load(models)
     with job_outputs(job) as outputs, SampleFile(samples) as file:
-        outputs.protect([samples])
+        outputs.protect([path for path in (samples, temperatures) if path is not None])
         page, table = outputs.stage(output_html), outputs.stage(numbers)
         layer = None if output_errors is None else outputs.stage(output_errors)
         job.progress(0.0, f"Judging {', '.join(each.id for each in bundles)}")

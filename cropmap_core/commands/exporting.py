@@ -11,16 +11,18 @@ import torch
 
 from cropmap_core.commands.writing import Result, job_outputs
 from cropmap_core.errors import IncompatibleModelError, JobError
+from cropmap_core.inference.bundle_types import THERMAL
 from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.seasons import season_of
 from cropmap_core.jobs import Job
+from cropmap_core.timeseries.temperatures import BASE_C, CAP_C, DEGREE_DAYS_A_DAY
 from models.exporting import NotExportableError, export_program, sees_pixels_alone
 from models.network import Network
 
 DESCRIPTION = "cropmap.json"
 """What the program's inputs and outputs are, within its file."""
 _SUFFIX = ".pt2"
-_COMMON_YEAR = 2001
+_COMMON_YEAR = 2017
 
 
 def exportmodel(job: Job, *, model: str, output: Path, size: int = 64) -> Result:
@@ -73,5 +75,16 @@ def describe(bundle: Bundle, network: Network, edge: int) -> dict[str, Any]:
         "classes": [{"value": each.value, "name": each.name} for each in bundle.classes],
         "period": bundle.period,
         "first_days": list(bundle.first_days),
-        "days": [float(day) for day in bundle.season_days(season_of(bundle.first_days, _COMMON_YEAR))],
+        "positions": bundle.positions,
+        **_days(bundle),
     }
+
+
+def _days(bundle: Bundle) -> dict[str, Any]:
+    """The days to hand in, or how they are to be counted."""
+    if bundle.positions == THERMAL:
+        return {
+            "thermal_days": "degree-days since the season's start "
+            f"(daily mean, {BASE_C:g} to {CAP_C:g} degrees Celsius) by {DEGREE_DAYS_A_DAY:g}"
+        }
+    return {"days": [float(day) for day in bundle.season_days(season_of(bundle.first_days, _COMMON_YEAR))]}

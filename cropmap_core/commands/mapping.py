@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from cropmap_core.classes import CropClass
-from cropmap_core.commands.temperatures import model_temperatures
+from cropmap_core.commands.using import model_temperatures, warn_of_missing
 from cropmap_core.commands.writing import Result, job_outputs, tell_unseen
 from cropmap_core.errors import GridMismatchError, JobError
 from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.classification import ClassMap, check_sure_from, choose_device, legend_of, write_class_map
-from cropmap_core.inference.fit import Composites, check_fits
+from cropmap_core.inference.fit import Composites, check_fits, present_channels
 from cropmap_core.io.grid import Grid
 from cropmap_core.io.outputs import Outputs, write_text
 from cropmap_core.jobs import Job
@@ -222,6 +222,8 @@ def _classify(
     span: tuple[float, float],
 ) -> ClassMap:
     device = choose_device(device_name)
+    there = (*series.bands, *computable_indices(series, bundle.channels))
+    warn_of_missing(job, bundle, present_channels(bundle, there))
     job.progress(span[0], f"Classifying with {bundle.id} on {device.type}")
     return write_class_map(
         series, bundle, device, classes, confidence, provenance, job.part(*span), how.temperatures, how.sure_from

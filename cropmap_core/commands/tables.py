@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas
 import pyarrow
 
-from cropmap_core.commands.temperatures import model_temperatures
+from cropmap_core.commands.using import model_temperatures, warn_of_missing
 from cropmap_core.commands.writing import Result, job_folder, job_outputs
-from cropmap_core.inference.bundles import load_bundle
+from cropmap_core.inference.bundles import Bundle, load_bundle
+from cropmap_core.inference.channels import Mask
 from cropmap_core.inference.classification import check_sure_from, choose_device, legend_of
-from cropmap_core.inference.predictor import Predictor
+from cropmap_core.inference.fit import fewest_dates, present_channels
+from cropmap_core.inference.predictor import Predictor, computable_of
 from cropmap_core.inference.table_classes import (
     Counts,
     SampleClasses,
@@ -64,6 +66,8 @@ def classifysamples(
     bundle = load_bundle(model)
     seasons, columns = table_seasons(bundle), table_columns(input, bundle)
     predictor = Predictor(bundle, choose_device(device), model_temperatures(job, [bundle], temperatures))
+    bands = tuple(columns.bands)
+    warn_of_missing(job, bundle, present_channels(bundle, bands, computable_of(bundle, bands)))
     if predictor.halo:
         job.warning(
             f"The model {bundle.id} judges a pixel by those around it, which a table does not have: "
@@ -77,7 +81,8 @@ def classifysamples(
             drawers, overview = sort_into_drawers(input, columns, folder, job.part(0.0, _SORTED))
             check_magnitude(input, overview.largest, reflectance)
             job.progress(_SORTED, f"Classifying with {bundle.id} on {predictor.device.type}")
-            reach = reach_of(overview.dates, whole=not bundle.accepts.fewest)
+            reach = reach_of(overview.dates, whole=bundle.accepts.share == 1)
+            _warn_of_part(job, bundle, seasons, reach)
             found: list[SampleClasses] = []
             for number, drawer in enumerate(drawers):
                 start, end = (_SORTED + (_CLASSIFIED - _SORTED) * done / len(drawers) for done in (number, number + 1))
@@ -96,6 +101,17 @@ def classifysamples(
         "classes": _count(table, [crop.name for crop in legend_of(bundle, sure_from)]),
         "device": predictor.device.type,
     }
+
+
+def _warn_of_part(job: Job, bundle: Bundle, seasons: Sequence[Season], reach: Callable[[Season], Mask]) -> None:
+    """Says so where a table reaches over less of the season than the model has learnt to do with."""
+    coarsest = seasons[-1]
+    reached = int(reach(coarsest).sum())
+    if reached < fewest_dates(bundle, coarsest.period or bundle.period):
+        job.warning(
+            f"The table reaches over {reached} of the {len(coarsest.dates)} periods ({coarsest.period}) of the season "
+            f"of {bundle.id}, which is less than the model has learnt to do with: do not rely on the classes."
+        )
 
 
 def _tell(job: Job, counts: Counts, season: Season) -> None:

@@ -18,7 +18,7 @@ from cropmap_core.learning.fitting import Entry, Watch
 from cropmap_core.learning.journal import Journal
 from cropmap_core.learning.made import CrossValidation, Made
 from cropmap_core.learning.making import Maker, members_of
-from cropmap_core.learning.recipes import Recipe, check_architecture, read_settings
+from cropmap_core.learning.recipes import LAST, Recipe, check_architecture, read_settings
 from cropmap_core.learning.variation import NO_VARIATION, Variation, read_variation
 from cropmap_core.samples.building import working_folder
 from cropmap_core.samples.files import SampleFile
@@ -129,8 +129,9 @@ def trainmodel(
     recipes = members_of(recipe, architecture if base is None else (base.architecture,), members)
     told = {name: value for name, value in locals().items() if name in _DECIDING}
     check_free(output)
-    if output.resolve() in samples.resolve().parents:
-        raise JobError(f"{samples} lies in OUTPUT, which is replaced.", "Write the model into a folder of its own.")
+    for path in (samples, *([] if temperatures is None else [temperatures])):
+        if output.resolve() in path.resolve().parents:
+            raise JobError(f"{path} lies in OUTPUT, which is replaced.", "Write the model into a folder of its own.")
     place = choose_device(device)
     with SampleFile(samples) as file:
         period_of(file)
@@ -214,6 +215,10 @@ def _cross_validate(job: Job, maker: Maker, file: SampleFile, folder: Path) -> C
     return judged
 
 
+def _part_of_validation(made: Made) -> str:
+    return "" if all(each.recipe.keep == LAST for each in made.members) else ", which chose it"
+
+
 def _tell(job: Job, made: Made, judged: CrossValidation | None, output: Path, model_id: str) -> Result:
     scores = made.validation
     for each in made.members:
@@ -222,7 +227,7 @@ def _tell(job: Job, made: Made, judged: CrossValidation | None, output: Path, mo
             f"network waited for samples {each.loader_share:.0%} of the time."
         )
     job.log(
-        f"On the validation samples, which chose it{_crossed(made)}: macro F1 {scores.macro_f1:.3f}, OA "
+        f"On the validation samples{_part_of_validation(made)}{_crossed(made)}: macro F1 {scores.macro_f1:.3f}, OA "
         f"{scores.overall_accuracy:.3f}. Temperature {made.temperature:.2f}."
     )
     if (made.counts < 3).any():

@@ -16,6 +16,8 @@ from cropmap_core.learning.seen import STEERED, TRAINED, Seen, fingerprints, rea
 from cropmap_core.samples.places import nearest_m, on_sphere
 
 Progress = Callable[[float], None]
+_SAME_SEASON_DAYS = 183
+_SAME_PLACE_M = 2.0  # places are kept to about a metre
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,10 @@ def find_exposure(selection: Selection, bundles: Sequence[Bundle], progress: Pro
         observed.append(batch.valid.any(axis=(1, 2, 3)))  # those that never were are all alike
     mark, there = np.concatenate(marks), np.concatenate(observed)
     return [
-        _exposure(record, mark, there, selection)
+        _exposure(record, mark, there, selection, bundle)
         if record is not None
         else Exposure(False, int(there.sum()), 0, 0, None)
-        for record in records
+        for record, bundle in zip(records, bundles, strict=True)
     ]
 
 
@@ -85,12 +87,32 @@ def refuse_seen(exposures: Sequence[Exposure], bundles: Sequence[Bundle], path: 
             )
 
 
-def _exposure(seen: Seen, mark: NDArray[np.int64], there: NDArray[np.bool_], selection: Selection) -> Exposure:
-    trained = there & np.isin(mark, seen.fingerprint[seen.role == TRAINED])
-    steered = there & np.isin(mark, seen.fingerprint[seen.role == STEERED]) & ~trained
+def _exposure(
+    seen: Seen, mark: NDArray[np.int64], there: NDArray[np.bool_], selection: Selection, bundle: Bundle
+) -> Exposure:
+    known = {role: np.isin(mark, seen.fingerprint[seen.role == role]) for role in (TRAINED, STEERED)}
+    if selection.file.layout.period != bundle.period:  # its values are others then, and the sample may be the same
+        known = {role: known[role] | _at_places_of(seen, role, selection) for role in known}
+    trained = there & known[TRAINED]
+    steered = there & known[STEERED] & ~trained
     lon, lat = selection.column("lon"), selection.column("lat")
     here = np.isfinite(lon) & np.isfinite(lat) & ~trained & ~steered
-    known = np.isfinite(seen.lonlat).all(axis=1) & (seen.role == TRAINED)
-    metres = nearest_m(on_sphere(lon[here], lat[here]), on_sphere(*seen.lonlat[known].astype(np.float64).T))
+    learnt = np.isfinite(seen.lonlat).all(axis=1) & (seen.role == TRAINED)
+    metres = nearest_m(on_sphere(lon[here], lat[here]), on_sphere(*seen.lonlat[learnt].astype(np.float64).T))
     nearest = float(metres.min()) if len(metres) and np.isfinite(metres).any() else None
     return Exposure(True, int(there.sum()), int(trained.sum()), int(steered.sum()), nearest)
+
+
+def _at_places_of(seen: Seen, role: int, selection: Selection) -> NDArray[np.bool_]:
+    """Which samples lie where seen ones lie, in the same season."""
+    found = np.zeros(len(selection), bool)
+    lon, lat = selection.column("lon"), selection.column("lat")
+    season = selection.column("season").astype(np.int64)
+    of_role = np.isfinite(seen.lonlat).all(axis=1) & (seen.role == role)
+    for first in np.unique(seen.season[of_role]):
+        near = np.flatnonzero(np.isfinite(lon) & np.isfinite(lat) & (np.abs(season - first) < _SAME_SEASON_DAYS))
+        places = seen.lonlat[of_role & (seen.season == first)].astype(np.float64)
+        if len(near):
+            metres = nearest_m(on_sphere(lon[near], lat[near]), on_sphere(*places.T))
+            found[near] |= metres <= _SAME_PLACE_M
+    return found

@@ -36,8 +36,8 @@ class Accepts:
 
     periods: tuple[str, ...] = ()
     """Further compositing periods."""
-    fewest: int = 0
-    """Composites that suffice of its season, whichever they are; 0: it takes all of them."""
+    share: float = 1.0
+    """Of its season that suffices, whichever part it is; 1: it takes all of it."""
     optional: tuple[tuple[str, ...], ...] = ()
     """Channels that may be missing together; they stand as their mean in training then."""
 
@@ -121,7 +121,7 @@ class Bundle:
 
     def season_start(self, dates: Sequence[date]) -> date:
         """The day that positions in the season of some dates are counted from, the first of a month."""
-        return (self.season_of(dates) if self.accepts.fewest else dates)[0].replace(day=1)
+        return (self.season_of(dates) if self.accepts.share < 1 else dates)[0].replace(day=1)
 
     def season_days(self, dates: Sequence[date]) -> NDArray[np.float32]:
         """Days since the season's start, float32, shape (T,)."""

@@ -82,7 +82,8 @@ class Classifier(Predictor):
         there: Sequence[str] | None = None,
     ) -> None:
         super().__init__(bundle, device, temperatures)
-        self._hierarchy, self._sure_from, self._there = hierarchy_of(bundle.classes), sure_from, there
+        self._sure_from, self._there = sure_from, there
+        self._hierarchy = hierarchy_of(bundle.classes) if sure_from else None
 
     def classify(
         self, block: Block, days: NDArray[np.float32], progress: Progress = lambda fraction: None
@@ -103,7 +104,7 @@ class Classifier(Predictor):
         confidence = np.full(observed.shape, NO_CONFIDENCE, dtype=np.uint8)
         if observed.any():
             probability = self.of_window(block.data, block.valid, days, progress, self._there)
-            if self._sure_from:
+            if self._hierarchy is not None:
                 values, sure = self._hierarchy.decide(probability.cpu().numpy(), self._sure_from)
             else:
                 top = probability.max(dim=0)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from cropmap_core.errors import IncompatibleModelError, JobError
+from cropmap_core.errors import IncompatibleModelError
 from cropmap_core.inference.bundle_types import Bundle
-from cropmap_core.inference.seasons import in_words, last_day, nearest_season, same_season
+from cropmap_core.inference.seasons import in_words, last_day, nearest_season, same_season, season_of
 from cropmap_core.timeseries.formulas import INDICES
-from cropmap_core.timeseries.periods import make_periods
+from cropmap_core.timeseries.periods import FIRST_DAYS_OF_MONTH, make_periods
+
+_COMMON_YEAR = 2017
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def check_fits(bundle: Bundle, given: Composites) -> tuple[str, ...]:
             f"The model {bundle.id} takes one composite per {bundle.period}; the time series has no date.",
             f"Make composites with PERIOD={bundle.period} first.",
         )
-    if bundle.accepts.fewest:
+    if bundle.accepts.share < 1:
         _check_part(bundle, given)
     else:
         _check_whole(bundle, given)
@@ -75,7 +80,7 @@ def present_channels(
         IncompatibleModelError: Others are missing than it can do without.
     """
     missing = [name for name in bundle.channels if name not in (*bands, *computable)]
-    if missing and not any(set(missing) <= set(some) for some in bundle.accepts.optional):
+    if missing and set(missing) not in [set(some) for some in bundle.accepts.optional]:
         made = [name for name in missing if name in INDICES]
         remedy = f"Add the index {', '.join(made)} (computeindices). " if made else ""
         read = [name for name in missing if name not in INDICES]
@@ -120,31 +125,39 @@ def _check_whole(bundle: Bundle, given: Composites) -> None:
 
 
 def _check_part(bundle: Bundle, given: Composites) -> None:
-    """Refuses what reaches beyond the model's season, or is too little of it."""
-    season = bundle.season_of(given.dates)
+    """Refuses what reaches beyond the model's season, is too little of it, or is not in order."""
+    period, dates = given.period or "", given.dates
+    season = bundle.season_of(dates)
     last = last_day(bundle.period, season)
-    outside = [day for day in given.dates if not season[0] <= day <= last]
-    if not outside and len(given.dates) >= bundle.accepts.fewest:
+    fewest = fewest_dates(bundle, period)
+    outside = [day for day in dates if not season[0] <= day <= last]
+    in_order = all(earlier < later for earlier, later in itertools.pairwise(dates))
+    if not outside and in_order and len(dates) >= fewest:
         return
-    problem = (
-        f"{given.whose} composites outside of it, {in_words(given.period or '', outside)}"
-        if outside
-        else f"{given.whose} {len(given.dates)} of them"
-    )
+    problem = f"{given.whose} {len(dates)} of them" if in_order else "the dates are not in order"
+    if outside:
+        problem = f"{given.whose} composites outside of it, {in_words(period, outside)}"
     raise IncompatibleModelError(
-        f"The model {bundle.id} takes {bundle.accepts.fewest} composites or more between {season[0]} and {last}; "
+        f"The model {bundle.id} takes {fewest} composites or more (PERIOD={period}) between {season[0]} and {last}; "
         f"{problem}.",
         f"Make composites with START_DATE={season[0]} and END_DATE={last}, or of a part of that season.",
     )
+
+
+def fewest_dates(bundle: Bundle, period: str) -> int:
+    """Composites of a period that suffice of a model's season."""
+    season = season_of(bundle.first_days, _COMMON_YEAR)
+    dates = season
+    if period != bundle.period:
+        dates = make_periods(period, season[0], last_day(bundle.period, season)).first_days
+    return max(1, math.ceil(bundle.accepts.share * len(dates)))
 
 
 def check_accepts(bundle: Bundle) -> str:
     """What is wrong with what a bundle says it accepts; nothing if all is well."""
     accepts = bundle.accepts
     for period in accepts.periods:
-        try:
-            make_periods(period, date(2018, 1, 1), date(2018, 12, 31))
-        except JobError:
+        if period not in FIRST_DAYS_OF_MONTH and not re.fullmatch("days:[1-9][0-9]?", period):
             return f"it accepts the period '{period}', which this CropMap does not know"
     strange = sorted({name for some in accepts.optional for name in some if name not in bundle.channels})
     if strange:

@@ -48,9 +48,8 @@ def nearest_season(first_days: Sequence[str], dates: Sequence[date]) -> tuple[da
 def season_around(first_days: Sequence[str], period: str, dates: Sequence[date]) -> tuple[date, ...]:
     """The season, of whatever year, that most of some dates lie in, the earliest of equals; there must be one."""
     length = season_of(first_days, 2001)[-1].year - 2001
-    seasons = [
-        season_of(first_days, year) for year in range(max(FIRST_YEAR, dates[0].year - length - 1), dates[-1].year + 1)
-    ]
+    first, last = max(FIRST_YEAR, dates[0].year - length - 1), max(FIRST_YEAR, dates[-1].year)
+    seasons = [season_of(first_days, year) for year in range(first, last + 1)]
 
     def inside(season: tuple[date, ...]) -> int:
         last = last_day(period, season)

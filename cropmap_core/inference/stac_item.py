@@ -71,7 +71,7 @@ def item_of_bundle(bundle: Bundle, parameters: int) -> dict[str, Any]:
             "cropmap:positions": bundle.positions,
             "cropmap:accepts": {
                 "periods": list(bundle.accepts.periods),
-                "fewest": bundle.accepts.fewest,
+                "share": bundle.accepts.share,
                 "optional": [list(some) for some in bundle.accepts.optional],
             },
         },
@@ -195,19 +195,12 @@ def bundle_from_item(item: Mapping[str, Any], folder: Path) -> Bundle:
 
 def _accepts(told: Any, path: Path) -> Accepts:
     _require(isinstance(told, dict), path, f"cropmap:accepts is {told!r}")
-    periods, fewest, optional = told.get("periods", []), told.get("fewest", 0), told.get("optional", [])
+    periods, share, optional = told.get("periods", []), told.get("share", 1.0), told.get("optional", [])
     lists = isinstance(optional, list) and all(isinstance(some, list) for some in optional)
     texts = isinstance(periods, list) and all(isinstance(name, str) for name in periods)
-    _require(
-        texts
-        and lists
-        and all(isinstance(name, str) for some in optional for name in some)
-        and type(fewest) is int
-        and fewest >= 0,
-        path,
-        f"cropmap:accepts is {told!r}",
-    )
-    return Accepts(tuple(periods), fewest, tuple(tuple(some) for some in optional))
+    named = lists and all(isinstance(name, str) for some in optional for name in some)
+    _require(texts and named and _is_number(share) and 0 < share <= 1, path, f"cropmap:accepts is {told!r}")
+    return Accepts(tuple(periods), float(share), tuple(tuple(some) for some in optional))
 
 
 def _classes(output: Mapping[str, Any], path: Path) -> tuple[CropClass, ...]:

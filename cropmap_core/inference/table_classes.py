@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,7 @@ def classify_rows(
             within = np.broadcast_to(reached, (len(part), len(reached)))
             found = predictor.probabilities(data[part], valid[part], bands, days, within)
             probability[part] = found[:, :, 0, 0]
-        seen[taken], dates_seen[taken] = observed[taken].sum(axis=1), reached.sum()
+        seen[taken], dates_seen[taken] = observed[taken].sum(axis=1), len(season.dates)
         left &= ~taken
     counts = Counts(
         rows=len(rows),
@@ -256,7 +256,7 @@ def class_table(
     order = np.argsort(ids, kind="stable")
     probability = np.concatenate([each.probability for each in found])[order]
     unseen = np.isnan(probability).any(axis=1)
-    hierarchy = hierarchy_of(classes)
+    hierarchy = hierarchy_of(classes if sure_from else [replace(each, parents=()) for each in classes])
     codes, sure = hierarchy.decide(np.nan_to_num(probability.T), sure_from)
     names = {each.value: each.name for each in (*classes, *(hierarchy.stops() if sure_from else ()))}
     columns = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,17 +14,17 @@ from cropmap_core import __version__
 from cropmap_core.errors import TrainingError
 from cropmap_core.inference.bundle_types import Accepts
 from cropmap_core.inference.bundles import Bundle, check_free, save_bundle
-from cropmap_core.inference.seasons import last_day
 from cropmap_core.io.outputs import write_text
 from cropmap_core.learning.describing import describe_architectures
 from cropmap_core.learning.feeding import Feed, bands_of
 from cropmap_core.learning.made import CrossValidation, Made
+from cropmap_core.learning.recipes import LAST
 from cropmap_core.learning.seen import collect_seen, write_seen
 from cropmap_core.learning.signatures import make_signatures
 from cropmap_core.learning.stacking import Stacking
 from cropmap_core.learning.variation import SHORTEST_SEASON, lacking_channels
 from cropmap_core.samples.files import SampleFile
-from cropmap_core.timeseries.periods import FIRST_DAYS_OF_MONTH, make_periods
+from cropmap_core.timeseries.periods import FIRST_DAYS_OF_MONTH
 
 TRAINING = "training.json"
 _SIGNATURE_SERIES = 100_000
@@ -56,9 +55,8 @@ Least distance between training and validation: {distance}.
 |---|---|---|
 {accuracy}
 
-The validation samples chose the epoch and the temperature, so their figures are a little too good. What counts is what
-`evaluatemodel` says of the test samples, which this model has not seen. Labels are declarations, surveys or maps:
-agreement with them is what is measured.
+{fairness} What counts is what `evaluatemodel` says of samples that this model has not seen. Labels are declarations,
+surveys or maps: agreement with them is what is measured.
 
 ## Limits
 It knows the classes above and no others: whatever else grows is given one of them. It was trained on the seasons
@@ -126,7 +124,7 @@ def _describe(file: SampleFile, made: Made, judged: CrossValidation | None, fold
         "end_datetime": f"{file.layout.dates(seasons[-1])[-1]}T00:00:00Z",
         "cropmap:training_data": [{"name": source, "license": "not stated"} for source in sources],
         "cropmap:accuracy": {
-            "method": "validation samples, which chose the epoch and the temperature"
+            "method": _judged_by(made)
             + ("; the members' weights were cross-fitted on them" if made.stacking is not None else ""),
             "macro_f1": round(made.validation.macro_f1, 4),
             "overall_accuracy": round(made.validation.overall_accuracy, 4),
@@ -172,12 +170,10 @@ def _accepts(file: SampleFile, made: Made) -> Accepts:
     of_months = list(FIRST_DAYS_OF_MONTH)  # the longest first
     longer = of_months[: of_months.index(period)] if period in of_months else []
     periods = tuple(longer) if all(each.periods for each in varied) else ()
-    dates = file.layout.dates(_in_common_year(_seasons(file, made)[0]))
-    longest = make_periods(periods[0], dates[0], last_day(period, dates)).first_days if periods else dates
-    fewest = math.ceil(SHORTEST_SEASON * len(longest)) if all(each.cuts for each in varied) else 0
+    share = SHORTEST_SEASON if all(each.cuts for each in varied) else 1.0
     lacking = lacking_channels([bands_of(name) for name in made.channels]) if all(each.bands for each in varied) else ()
     optional = (tuple(np.array(made.channels)[some].tolist()) for some in lacking)
-    return Accepts(periods, fewest, tuple(some for some in optional if 0 < len(some) < len(made.channels)))
+    return Accepts(periods, share, tuple(some for some in optional if 0 < len(some) < len(made.channels)))
 
 
 def _in_common_year(day: date) -> date:
@@ -252,7 +248,7 @@ def _signatures(file: SampleFile, made: Made, bundle: Bundle) -> dict[str, Any]:
 def _card(file: SampleFile, made: Made, judged: CrossValidation | None, bundle: Bundle) -> str:
     split: Mapping[str, Any] = file.split or {}
     distance = split.get("leakage", {}).get("min_distance_m", {}).get("train-validation")
-    rows = [("validation samples", made.validation)]
+    rows = [("validation samples", made.validation)] if len(made.steering) else []
     if judged is not None:
         rows.append((f"{len(judged.folds)} folds, each by a model that has not seen it", judged.pooled))
     return _CARD.format(
@@ -275,6 +271,7 @@ def _card(file: SampleFile, made: Made, judged: CrossValidation | None, bundle: 
         training=len(made.training),
         steering=len(made.steering),
         distance="unknown" if distance is None else f"{distance:.0f} m",
+        fairness=_fairness(made),
         accuracy="\n".join(f"| {on} | {s.macro_f1:.3f} | {s.overall_accuracy:.3f} |" for on, s in rows),
         seasons=", ".join(str(day) for day in _seasons(file, made)),
         bbox="unknown bounds" if bundle.bbox == _EVERYWHERE else f"{bundle.bbox} degrees",
@@ -287,3 +284,24 @@ def _card(file: SampleFile, made: Made, judged: CrossValidation | None, bundle: 
         + ("" if made.stacking is None else f"\n- {_in_words(made.stacking)}"),
         temperature=made.temperature,
     )
+
+
+def _chosen(made: Made) -> str:
+    """What the validation samples have had a part in."""
+    last = all(each.recipe.keep == LAST for each in made.members)
+    return "the temperature" if last else "the epoch and the temperature"
+
+
+def _judged_by(made: Made) -> str:
+    if not len(made.steering):
+        return "cross-validation: each sample by members that have not seen its fold"
+    return f"validation samples, which chose {_chosen(made)}"
+
+
+def _fairness(made: Made) -> str:
+    if not len(made.steering):
+        return (
+            "No sample was held out of the weights here: the figures are of members trained alike without the fold that "
+            "they were judged on."
+        )
+    return f"The validation samples chose {_chosen(made)}, so their figures are a little too good."

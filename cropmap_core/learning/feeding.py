@@ -182,11 +182,12 @@ class Feed:
         if variation is not NO_VARIATION:
             data, valid = variation.weather(data, valid, self._file.layout.bands, random)
             data, valid, days = variation.recomposited(data, valid, days, random)
-            valid = variation.mask(valid, random)
+            reached = variation.reached(valid, random)
+            valid = variation.mask(valid & reached, random)
         filled, there = fill_samples(data, valid)
         reflectance = filled.astype(np.float32) * np.float32(REFLECTANCE_SCALE)
         if variation is not NO_VARIATION:
-            there = variation.shortened(there, random)
+            there = there & reached
             reflectance = variation.vary(reflectance, random)
         values, there = compute_channels(reflectance, there, self._file.layout.bands, self.channels)
         if variation is not NO_VARIATION:

@@ -305,7 +305,8 @@ class Fitting:
                 f"The loss is no number {where}.",
                 "Lower LEARNING_RATE, or look for absurd values with summarizesamples.",
             )
-        self._watch.warning(f"The loss is no number {where}: the best epoch until then, {state.best_epoch}, is kept.")
+        kept = "last" if self._recipe.keep == LAST else "best"
+        self._watch.warning(f"The loss is no number {where}: the {kept} epoch until then, {state.best_epoch}, is kept.")
         state.ended = f"the loss was no number {where}"
         self._network.load_state_dict(on_device(state.network, self._device))
         if self._folder is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -94,8 +95,9 @@ class TrainingLoss:
     ) -> None:
         self._smoothing = recipe.label_smoothing
         self._focal_gamma = recipe.focal_gamma if recipe.loss == "focal" else None
-        hierarchy = hierarchy_of(classes)
-        shares = recipe.level_weights or (*[0.0] * (len(hierarchy.levels) - 1), 1.0)
+        alone = [replace(each, parents=()) for each in classes]
+        hierarchy = hierarchy_of(classes if recipe.level_weights else alone)
+        shares = recipe.level_weights or (1.0,)
         if len(shares) != len(hierarchy.levels):
             raise JobError(
                 f"LEVEL_WEIGHTS are {len(shares)}; the classes have {len(hierarchy.levels)} levels.",

@@ -91,7 +91,7 @@ class Maker:
             )
         for recipe in self._recipes:
             self._check_kind(recipe)
-        if temperatures is not None and all(recipe.grows_trees for recipe in self._recipes):
+        if temperatures is not None and all(recipe.by_steps is None for recipe in self._recipes):
             raise JobError("Trees know no dates: TEMPERATURES would not be looked at.", "Leave TEMPERATURES out.")
         if base is not None and (base.positions == THERMAL) != (temperatures is not None):
             remedy = "Give TEMPERATURES." if base.positions == THERMAL else "Leave TEMPERATURES out."

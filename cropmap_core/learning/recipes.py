@@ -95,6 +95,12 @@ class Recipe:
             "Give a number of 0 or more for each level, coarsest first, and more than 0 for the crops.",
         )
         _require(
+            not (self.details and (self.level_weights or (self.grows_trees and self.by_steps is None))),
+            f"DETAILS are {self.details}, and {self.architecture} {'with LEVEL_WEIGHTS ' * bool(self.level_weights)}learns "
+            "none.",
+            "Leave DETAILS out, or choose a single-headed network such as tempcnn or ltae.",
+        )
+        _require(
             not (self.level_weights and self.grows_trees),
             f"{self.architecture} has no heads for LEVEL_WEIGHTS.",
             "Leave them out, or choose a network; groups of crops can be told without them (SURE_FROM).",

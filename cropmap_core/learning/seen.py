@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,8 @@ class Seen:
     """Degrees, NaN where unknown, shape (N, 2)."""
     role: NDArray[np.uint8]
     """`TRAINED` or `STEERED`, shape (N,)."""
+    season: NDArray[np.int32]
+    """First days of their seasons, days since 1970-01-01, shape (N,)."""
 
     def overlap(self, data: NDArray[np.int16], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which samples it has seen, by their very values; shapes as of `fingerprints`."""
@@ -70,8 +72,9 @@ def collect_seen(file: SampleFile, training: NDArray[np.int64], validation: NDAr
         batch = file.read(index[start : start + at_once])
         marks[start : start + len(batch)] = fingerprints(batch.data, batch.valid)
     lonlat = np.stack([file.column("lon")[index], file.column("lat")[index]], axis=1).astype(np.float32)
+    season = file.column("season")[index].astype(np.int32)
     order = np.argsort(marks, kind="stable")
-    return Seen(marks[order], lonlat[order], role[order])
+    return Seen(marks[order], lonlat[order], role[order], season[order])
 
 
 def write_seen(seen: Seen, folder: Path) -> None:
@@ -82,7 +85,7 @@ def write_seen(seen: Seen, folder: Path) -> None:
     """
     path = folder / SEEN
     try:
-        save_file({"fingerprint": seen.fingerprint, "lonlat": seen.lonlat, "role": seen.role}, path)
+        save_file({each.name: getattr(seen, each.name) for each in fields(seen)}, path)
         path.chmod(0o644)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{path} cannot be written: {error}.", "Choose another folder, or make room.") from error
@@ -99,10 +102,10 @@ def read_seen(bundle: Bundle) -> Seen | None:
         return None
     try:
         found = load_file(path)
-        seen = Seen(found["fingerprint"], found["lonlat"], found["role"])
+        seen = Seen(found["fingerprint"], found["lonlat"], found["role"], found["season"])
     except (OSError, SafetensorError, KeyError) as error:
         raise ModelBundleError(f"{path} cannot be read: {error}.", RESTORE) from error
-    if not len(seen.fingerprint) == len(seen.lonlat) == len(seen.role):
+    if len({len(each) for each in (seen.fingerprint, seen.lonlat, seen.role, seen.season)}) > 1:
         raise ModelBundleError(f"{path} contradicts itself: its parts are not of one length.", RESTORE)
     return seen
 

@@ -149,20 +149,28 @@ class Variation:
         starts = days[:, before] + share * (days[:, after] - days[:, before])
         return np.stack(medians, axis=1), np.stack(seen, axis=1), starts.astype(np.float32)
 
-    def shortened(self, there: Mask, random: np.random.Generator) -> Mask:
-        """Seasons that begin later or end earlier, shape (N, T, H, W); a pixel with nothing left there keeps all."""
+    def reached(self, valid: Mask, random: np.random.Generator) -> Mask:
+        """The dates that samples reach over: some seasons begin later or end earlier.
+
+        Args:
+            valid: Where they were observed, shape (N, T, H, W); a pixel with no observation left keeps its season.
+            random: Decides which.
+
+        Returns:
+            Shape (N, T, H, W). What lies beyond is not there, neither to be seen nor to fill gaps from.
+        """
         if not self.cuts:
-            return there
-        count, times = there.shape[:2]
+            return np.ones_like(valid)
+        count, times = valid.shape[:2]
         most = int(times * (1 - SHORTEST_SEASON)) + 1
         which = random.random(count) < self.cuts
         begin = np.where(which & (random.random(count) < 0.4), random.integers(most, size=count), 0)
         end = times - np.where(which & (random.random(count) < 0.6), random.integers(most, size=count), 0)
         place = np.arange(times)
-        kept = there & ((place >= begin[:, None]) & (place < end[:, None]))[:, :, None, None]
-        lost = ~kept.any(axis=1, keepdims=True)
-        shortened: Mask = kept | (there & lost)
-        return shortened
+        kept = ((place >= begin[:, None]) & (place < end[:, None]))[:, :, None, None]
+        lost = ~(valid & kept).any(axis=1, keepdims=True)
+        reached: Mask = kept | lost
+        return reached
 
     def blinded(self, values: Floats, needed: Sequence[Sequence[str]], random: np.random.Generator) -> Floats:
         """Samples that lack bands: normalised channels that are made of them are 0, the mean.

@@ -21,11 +21,13 @@ import pandas
 from numpy.typing import NDArray
 
 from cropmap_core.errors import TemperatureError
+from cropmap_core.timeseries.periods import FIRST_YEAR, LAST_YEAR
 
 BASE_C, CAP_C = 0.0, 30.0
 DEGREE_DAYS_A_DAY = CAP_C - BASE_C
 _COLDEST_C, _WARMEST_C = -90.0, 60.0
 _LONGEST_GAP_DAYS = 5
+_FARTHEST_DEGREES, _KM_A_DEGREE = 2.0, 111.2
 _REMEDY = (
     "Give a CSV with a row per day: date (2021-05-01) and t_mean (degrees Celsius), and lon and lat where it has "
     "several places."
@@ -99,15 +101,23 @@ class Temperatures:
         return np.stack(rows)[which.ravel()] if rows else np.empty((0, 0), np.float32)
 
     def _nearest(self, lon: float, lat: float) -> int:
-        if len(self.days) == 1:
+        if len(self.days) == 1 and (np.isnan(self.lon[0]) or not np.isfinite(lon + lat)):
             return 0
         if not np.isfinite(lon) or not np.isfinite(lat):
             raise TemperatureError(
                 f"{self.path} has {len(self.days)} places, and it is not known where the series is.",
                 "Give temperatures of one place, without lon and lat.",
             )
+        check_degrees(np.array([lon]), np.array([lat]), "The series")
         east = (self.lon - lon + 180) % 360 - 180
-        return int(np.argmin((east * np.cos(np.radians(lat))) ** 2 + (self.lat - lat) ** 2))
+        degrees = np.hypot(east * np.cos(np.radians(lat)), self.lat - lat)
+        if degrees.min() > _FARTHEST_DEGREES:
+            raise TemperatureError(
+                f"The nearest place of {self.path} to {lon:.2f}, {lat:.2f} is "
+                f"{degrees.min() * _KM_A_DEGREE:.0f} km away.",
+                "Give temperatures of where the series is, or of one place without lon and lat.",
+            )
+        return int(np.argmin(degrees))
 
     def _on(self, place: int, wanted: NDArray[np.int64]) -> NDArray[np.float64]:
         days, mean = self.days[place], self.mean_c[place]
@@ -127,6 +137,24 @@ class Temperatures:
         return np.asarray(np.interp(wanted, days, mean))
 
 
+def _separator(path: Path) -> str:
+    """What parts the cells: a semicolon where the first line has more of them than commas."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        first = file.readline()
+    return ";" if first.count(";") > first.count(",") else ","
+
+
+def check_degrees(lon: NDArray[np.float64], lat: NDArray[np.float64], whose: str) -> None:
+    """Refuses what are no degrees; NaN is unknown.
+
+    Raises:
+        TemperatureError: They are metres, or swapped.
+    """
+    known = ~(np.isnan(lon) | np.isnan(lat))
+    if (np.abs(lon[known]) > 180).any() or (np.abs(lat[known]) > 90).any():
+        raise TemperatureError(f"{whose} has places that are no longitudes and latitudes.", "Give them in degrees.")
+
+
 def read_temperatures(path: Path) -> Temperatures:
     """Reads a table of daily mean temperatures.
 
@@ -134,20 +162,26 @@ def read_temperatures(path: Path) -> Temperatures:
         TemperatureError: It cannot be read, lacks a column, or holds what is no temperature.
     """
     try:
-        table = pandas.read_csv(path)
+        table = pandas.read_csv(path, sep=_separator(path))
     except (OSError, ValueError) as error:  # pandas' own errors of parsing are ValueErrors
         raise TemperatureError(f"{path} cannot be read: {error}.", _REMEDY) from error
     table.columns = [str(name).strip().lower() for name in table.columns]
+    twice = sorted({name for name in table.columns if list(table.columns).count(name) > 1})
+    if twice:
+        raise TemperatureError(f"{path} has the column {twice[0]} twice.", "Leave one of them out.")
     missing = [name for name in ("date", "t_mean") if name not in table.columns]
     if missing:
         raise TemperatureError(f"{path} has no column {' and no '.join(missing)}.", _REMEDY)
     if ("lon" in table.columns) != ("lat" in table.columns):
         raise TemperatureError(f"{path} has only one of lon and lat.", _REMEDY)
-    days = pandas.to_datetime(table["date"], format="ISO8601", errors="coerce")
+    days = pandas.to_datetime(table["date"].astype(str), format="ISO8601", errors="coerce", utc=True).dt.tz_localize(
+        None
+    )
     numbers = {
         name: pandas.to_numeric(table[name], errors="coerce") for name in ("t_mean", "lon", "lat") if name in table
     }
-    wrong = days.isna() | np.logical_or.reduce([each.isna() for each in numbers.values()])
+    strange = days.isna() | ~days.dt.year.between(FIRST_YEAR - 1, LAST_YEAR)
+    wrong = strange | np.logical_or.reduce([each.isna() for each in numbers.values()])
     if not len(table) or wrong.any():
         where = f": row {int(np.argmax(wrong)) + 2} has none or no number" if len(table) else ""
         raise TemperatureError(f"{path} does not have a date and a number in every row{where}.", _REMEDY)
@@ -157,19 +191,21 @@ def read_temperatures(path: Path) -> Temperatures:
             f"{path} has temperatures from {celsius.min():g} to {celsius.max():g}.",
             "Give degrees Celsius: 273.15 less than Kelvin.",
         )
+    if "lon" in numbers:
+        check_degrees(numbers["lon"].to_numpy(np.float64), numbers["lat"].to_numpy(np.float64), str(path))
     since = (days.dt.normalize() - pandas.Timestamp(0)).dt.days.to_numpy(np.int64)
-    if "lon" not in numbers:
-        where_to = {(np.nan, np.nan): np.arange(len(table))}
-    else:
+    where_to: dict[tuple[float, float], NDArray[np.int64]] = {(np.nan, np.nan): np.arange(len(table))}
+    if "lon" in numbers:
         grouped = pandas.DataFrame(numbers).groupby(["lon", "lat"]).indices
-        where_to = {(float(lon), float(lat)): rows for (lon, lat), rows in grouped.items()}
-    of_days, of_means = [], []
-    for (lon, lat), rows in where_to.items():
+        where_to = {(float(lon), float(lat)): np.asarray(rows, np.int64) for (lon, lat), rows in grouped.items()}
+    of_days: list[NDArray[np.int64]] = []
+    of_means: list[NDArray[np.float64]] = []
+    for (east, north), rows in where_to.items():
         order = rows[np.argsort(since[rows], kind="stable")]
         twice = np.flatnonzero(np.diff(since[order]) == 0)
         if len(twice):
             day = date(1970, 1, 1) + timedelta(days=int(since[order][twice[0]]))
-            at = "" if np.isnan(lon) else f" at {lon:g}, {lat:g}"
+            at = "" if np.isnan(east) else f" at {east:g}, {north:g}"
             raise TemperatureError(f"{path} has {day} twice{at}.", "Give one row per day and place.")
         of_days.append(since[order])
         of_means.append(celsius[order])

@@ -37,6 +37,7 @@ Floats = NDArray[np.float32]
 XGBOOST_TREES = 300
 _XGBOOST = "xgboost"
 _NOBODY = Watch()
+_NOT_JUDGED = {"validation_loss": np.nan, "validation_macro_f1": np.nan, "validation_oa": np.nan}
 _CPU = torch.device("cpu")
 _AT_ONCE = 2**12  # pixel series
 
@@ -287,9 +288,8 @@ def make_final(
         feed, trained = fit_member(file, recipe, everything, fold == found.folds[0])
         alone = found.logits(recipe)
         scores = Scores(confusion_matrix(found.truth, alone.argmax(axis=1), number))
-        members.append(
-            Member(recipe, trained.network, temperature, trained.history, recipe.epochs, trained.ended, scores, 0.0)
-        )
+        history = tuple({**entry, **_NOT_JUDGED} for entry in trained.history)  # it has seen all that there is
+        members.append(Member(recipe, trained.network, temperature, history, recipe.epochs, trained.ended, scores, 0.0))
         states.update({f"members.{place}.{name}": each for name, each in trained.network.state_dict().items()})
         print(f"{plan.id}: final {recipe.architecture} {time.perf_counter() - started:.0f} s", flush=True)
     settings = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from tests.core.series_in_memory import SeriesInMemory
 from tests.core.tiny_models import save_tiny_bundle
 
 BANDS = ("B04", "B08", "B11")
-ACCEPTS = Accepts(("month", "half_month", "days:10"), 4, (("B11",),))
+ACCEPTS = Accepts(("month", "half_month", "days:10"), 0.6, (("B11",),))
 SEASON = make_periods("dekad", date(2021, 4, 1), date(2021, 9, 30)).first_days
 
 
@@ -58,9 +59,9 @@ def test_is_kept_in_the_bundle(bundle: Bundle) -> None:
     ("period", "start", "end"),
     [
         ("dekad", "2021-04-01", "2021-09-30"),
-        ("dekad", "2023-05-11", "2023-06-30"),
+        ("dekad", "2023-05-11", "2023-08-31"),
         ("month", "2021-04-01", "2021-09-30"),
-        ("half_month", "2020-06-01", "2020-08-31"),
+        ("half_month", "2020-05-01", "2020-08-31"),
         ("days:10", "2021-04-06", "2021-08-20"),
     ],
 )
@@ -72,7 +73,12 @@ def test_parts_of_the_season_and_further_periods_fit(bundle: Bundle, period: str
     ("composites", "message"),
     [
         (given("days:5", "2021-04-01", "2021-09-30"), "one composite per dekad or month or half_month or days:10"),
-        (given("month", "2021-04-01", "2021-06-30"), "takes 4 composites or more between 2021-04-01 and 2021-09-30"),
+        (
+            given("month", "2021-04-01", "2021-06-30"),
+            "takes 4 composites or more .PERIOD=month. between 2021-04-01 and 2021-09-30",
+        ),
+        (given("dekad", "2021-05-01", "2021-06-30"), "takes 11 composites or more .PERIOD=dekad."),
+        (replace(given("dekad", "2021-04-01", "2021-09-30"), dates=SEASON[::-1]), "not in order"),
         (given("month", "2021-03-01", "2021-09-30"), "composites outside of it, 2021-03"),
         (given("month", "2021-04-01", "2021-10-31"), "composites outside of it, 2021-10"),
         (given("dekad", "2021-04-01", "2021-09-30", ("NDVI", "B11")), "needs B04; .* It can do without B11"),
@@ -206,7 +212,7 @@ class TestAModelThatLearntIt:
         assert load_bundle(folder / "plain").accepts == Accepts()
         accepts = load_bundle(folder / "flexible").accepts
         assert accepts.periods == ("month", "half_month")
-        assert accepts.fewest == 4  # two thirds of six months
+        assert accepts.share == pytest.approx(2 / 3)
         assert accepts.optional == (("B8A",), ("B8A", "B11"))
 
     def test_takes_a_table_of_months_without_narrow_bands(self, folder: Path) -> None:
@@ -222,6 +228,13 @@ class TestAModelThatLearntIt:
         asked = {"table": table, "block_m": 3000, "folds": 3, "period": "month"}
         assert run_here("buildtrainingset", output=folder / "months.h5", **asked).status == 0
         asked = {"samples": folder / "months.h5", "output_html": folder / "page.html", "set": "all"}
+        seen = run_here("evaluatemodel", models=[str(folder / "flexible")], **asked)
+        assert seen.code == "SeenSamplesError"  # the same places in the same season
+        months["x"] += 1
+        table = write_table(folder, months[months["date"].str.endswith("-01")], "elsewhere.parquet")
+        built = {"table": table, "block_m": 3000, "folds": 3, "period": "month"}
+        assert run_here("buildtrainingset", output=folder / "elsewhere.h5", **built).status == 0
+        asked["samples"] = folder / "elsewhere.h5"
         assert run_here("evaluatemodel", models=[str(folder / "flexible")], **asked).status == 0
         assert run_here("evaluatemodel", models=[str(folder / "plain")], **asked).code == "IncompatibleModelError"
 

@@ -43,15 +43,15 @@ class TestThermalDays:
 
     def test_are_those_of_the_nearest_place(self, tmp_path: Path) -> None:
         """Across the date line too."""
-        rows = [*daily(date(2021, 3, 1), 31, 30, (179, 10)), *daily(date(2021, 3, 1), 31, 15, (-150, 10))]
+        rows = [*daily(date(2021, 3, 1), 31, 30, (179, 10)), *daily(date(2021, 3, 1), 31, 15, (-177, 10))]
         table = read_temperatures(write(tmp_path, "\n".join(["date,t_mean,lon,lat", *rows])))
         dates = [date(2021, 3, 21)]
-        assert [float(table.thermal_days(MARCH, dates, lon, 12)[0]) for lon in (-178, -160)] == [20, 10]
+        assert [float(table.thermal_days(MARCH, dates, lon, 11)[0]) for lon in (-179.5, -176.5)] == [20, 10]
         of_samples = table.thermal_days_of(
             lambda first: (first, [first, first + timedelta(days=20)]),
             np.full(3, (date(2021, 3, 1) - date(1970, 1, 1)).days, np.int32),
-            np.array([-160.0, -178.0, 170.0]),
-            np.full(3, 12.0),
+            np.array([-176.5, -179.5, 178.0]),
+            np.full(3, 11.0),
         )
         np.testing.assert_allclose(of_samples, [[0, 10], [0, 20], [0, 20]])
 
@@ -86,12 +86,29 @@ class TestThermalDays:
         ("date,t_mean\n", "does not have a date and a number in every row"),
         ("date,t_mean\n2021-03-01,281.5\n", "temperatures from 281.5 to 281.5"),
         ("date,t_mean\n2021-03-01,5\n2021-03-01,6\n", "has 2021-03-01 twice"),
+        ("date,t_mean,T_mean\n2021-03-01,5,6\n", "has the column t_mean twice"),
+        ("date,t_mean\n1500-03-01,5\n", "row 2"),
+        ("date,t_mean,lon,lat\n2021-03-01,5,500000,5600000\n", "no longitudes and latitudes"),
         ("date,t_mean,lon,lat\n2021-03-01,5,3,50\n2021-03-01,6,3,50\n", "twice at 3, 50"),
     ],
 )
 def test_what_is_no_table_of_temperatures_is_refused(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(TemperatureError, match=message):
         read_temperatures(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("day", ["2021-03-01T00:00:00Z", "2021-03-01 00:00:00+00:00", "2021-03-01"])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_days_may_be_times(day: str, separator: str, tmp_path: Path) -> None:
+    rows = [["date", "t_mean"], [day, "30"], ["2021-03-02", "30"]]
+    table = read_temperatures(write(tmp_path, "\n".join(separator.join(row) for row in rows) + "\n"))
+    assert table.thermal_days(MARCH, [date(2021, 3, 2)], np.nan, np.nan)[0] == 1
+
+
+def test_temperatures_from_far_away_are_refused(tmp_path: Path) -> None:
+    table = read_temperatures(write(tmp_path, "\n".join(["date,t_mean,lon,lat", *daily(MARCH, 31, 30, (3, 50))])))
+    with pytest.raises(TemperatureError, match="is 556 km away"):
+        table.thermal_days(MARCH, [date(2021, 3, 21)], 3, 45)
 
 
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:

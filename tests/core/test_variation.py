@@ -34,7 +34,7 @@ def test_nothing_is_varied_without_strength() -> None:
     days = np.zeros((len(data), TIMES), np.float32)
     assert NO_VARIATION.weather(data, valid, BANDS, random)[0] is data
     assert NO_VARIATION.recomposited(data, valid, days, random)[0] is data
-    assert NO_VARIATION.shortened(valid, random) is valid
+    assert NO_VARIATION.reached(valid, random).all()
     values = data.astype(np.float32)
     assert NO_VARIATION.blinded(values, [[band] for band in BANDS], random) is values
     assert random.random() == np.random.default_rng(0).random()
@@ -119,7 +119,7 @@ class TestPeriods:
 
 def test_seasons_lose_dates_at_their_ends_only() -> None:
     valid = np.ones((500, TIMES, 1, 1), bool)
-    kept = only(cuts=1.0).shortened(valid, np.random.default_rng(0))[:, :, 0, 0]
+    kept = only(cuts=1.0).reached(valid, np.random.default_rng(0))[:, :, 0, 0]
     assert ((np.diff(kept.astype(int), axis=1) != 0).sum(axis=1) <= 2).all()
     assert kept[:, TIMES // 3 : -TIMES // 3].all()
     assert not kept[:, 0].all()
@@ -129,7 +129,7 @@ def test_seasons_lose_dates_at_their_ends_only() -> None:
 def test_a_pixel_seen_at_an_end_alone_is_kept() -> None:
     valid = np.zeros((500, TIMES, 1, 1), bool)
     valid[:, -1] = True
-    assert only(cuts=1.0).shortened(valid, np.random.default_rng(0)).any(axis=1).all()
+    assert (valid & only(cuts=1.0).reached(valid, np.random.default_rng(0))).any(axis=1).all()
 
 
 def test_what_lacks_bands_is_the_mean_there() -> None:

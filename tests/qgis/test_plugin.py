@@ -259,6 +259,7 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
     assert training["combine"]["enum"] == vocabulary.COMBINATIONS
     assert training["loss"]["enum"] == vocabulary.LOSSES
     assert training["balance"]["enum"] == vocabulary.BALANCES
+    assert training["keep"]["enum"] == vocabulary.KEPT_EPOCHS
     assert training["precision"]["enum"] == vocabulary.PRECISIONS
     assert training["at_checkpoint"]["enum"] == vocabulary.AT_CHECKPOINT
     assert definitions["classifysamples"]["properties"]["reflectance"]["enum"] == vocabulary.REFLECTANCES

@@ -1,4 +1,4 @@
-"""Temperatures, where models need them."""
+"""What commands that use models share."""
 
 from __future__ import annotations
 
@@ -23,3 +23,13 @@ def model_temperatures(job: Job, bundles: Sequence[Bundle], path: Path | None) -
             f"{', '.join(bundle.id for bundle in bundles)} counts days of the calendar: TEMPERATURES is not looked at."
         )
     return read_temperatures(path)
+
+
+def warn_of_missing(job: Job, bundle: Bundle, there: Sequence[str]) -> None:
+    """Says which of a model's bands are not there."""
+    missing = [name for name in bundle.channels if name not in there]
+    if missing:
+        job.warning(
+            f"{', '.join(missing)} of the model {bundle.id} {'is' if len(missing) == 1 else 'are'} not there: it has "
+            "learnt to do without, and is less sure."
+        )
