@@ -93,8 +93,8 @@ def parcel_table(rows: Sequence[ParcelRow], results: Results, data: Path) -> Ite
     yield f"Held out in turn: the {len(parcels)} parcels of {', '.join(names)}."
     yield ""
     yield (
-        "| flanders_2018 | parameters | s per 100 steps | steps x landscapes | macro F1, one parcel out | OA, one parcel "
-        "out | parcels right | OA on training pixels | pixels/s |"
+        "| flanders_2018 | parameters | s per 100 steps | steps x landscapes | macro F1, one parcel out | "
+        "OA, one parcel out | parcels right | OA on training pixels | pixels/s |"
     )
     yield "|---|---|---|---|---|---|---|---|---|"
     steps = {row.name: f"{row.steps} x {row.landscapes}" for row in rows}
