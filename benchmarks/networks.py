@@ -93,11 +93,11 @@ def parcel_table(rows: Sequence[ParcelRow], results: Results, data: Path) -> Ite
     yield f"Held out in turn: the {len(parcels)} parcels of {', '.join(names)}."
     yield ""
     yield (
-        "| flanders_2018 | parameters | s per 100 steps | steps | macro F1, one parcel out | OA, one parcel out | "
-        "parcels right | OA on training pixels | pixels/s |"
+        "| flanders_2018 | parameters | s per 100 steps | steps x landscapes | macro F1, one parcel out | "
+        "OA, one parcel out | parcels right | OA on training pixels | pixels/s |"
     )
     yield "|---|---|---|---|---|---|---|---|---|"
-    steps = {row.name: str(row.steps) for row in rows}
+    steps = {row.name: f"{row.steps} x {row.landscapes}" for row in rows}
     forests = [network_parcels.forest_row(seed) for seed in FOREST_SEEDS]
     found = network_parcels.found_rows([*forests, *steps], parcels, results)
     scores = {name: Scores(network_parcels.confusion_of(pieces)) for name, pieces in found.items()}
