@@ -79,7 +79,7 @@ PARCEL_ROWS = (
     ParcelRow("cnn3d", "cnn3d"),
     ParcelRow("resnet", "resnet", patches=12),
     ParcelRow("attention_unet3d", "attention_unet3d"),
-    ParcelRow("hybrid_cnn_published", "hybrid_cnn", dict(PUBLISHED), steps=40, why=_SLOW),
+    ParcelRow("hybrid_cnn_published", "hybrid_cnn", dict(PUBLISHED), steps=120),
     ParcelRow("densenet", "densenet", steps=40, patches=12, stride_pixels=3, why=_SLOW),
     ParcelRow("efficientnet", "efficientnet", steps=40, patches=8, stride_pixels=3, why=_SLOW),
 )
