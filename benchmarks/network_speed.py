@@ -27,6 +27,7 @@ from cropmap_core.learning.recipes import Recipe, check_architecture, read_setti
 from cropmap_core.learning.training import train
 from cropmap_core.samples.files import SampleFile
 from cropmap_core.scenes.inventory import DEFAULT_BANDS
+from models.tree_ensemble import TreeEnsemble
 from scripts.train_bundles import CHANNELS, CLASSES, SEED, read_site
 
 PART = "speed"
@@ -122,10 +123,16 @@ def _inference(bundle: Bundle) -> Found:
     valid = np.ones((shape[0], edge, edge), bool)
     days = np.linspace(0, 335, shape[0], dtype=np.float32)
     seconds = _least_seconds(lambda: predictor.of_window(values, valid, days))
+    return {"parameters": _parameters(bundle), "pixels_per_s": EDGE**2 / seconds}
+
+
+def _parameters(bundle: Bundle) -> int:
+    """Weights of networks, and all numbers of trees, which are buffers."""
     network = bundle.network()
-    parameters = sum(each.numel() for each in network.parameters())
-    kept = sum(each.numel() for each in network.state_dict().values())  # trees are all buffers
-    return {"parameters": parameters or kept, "pixels_per_s": EDGE**2 / seconds}
+    trees = [module for module in network.modules() if isinstance(module, TreeEnsemble)]
+    return sum(each.numel() for each in network.parameters()) + sum(
+        buffer.numel() for tree in trees for buffer in tree.buffers()
+    )
 
 
 def _least_seconds(work: Callable[[], object]) -> float:
