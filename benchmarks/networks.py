@@ -97,22 +97,28 @@ def parcel_table(rows: Sequence[ParcelRow], results: Results, data: Path) -> Ite
         "OA, one parcel out | parcels right | OA on training pixels | pixels/s |"
     )
     yield "|---|---|---|---|---|---|---|---|---|"
-    steps = {row.name: f"{row.steps} x {row.landscapes}" for row in rows}
     forests = [network_parcels.forest_row(seed) for seed in FOREST_SEEDS]
-    found = network_parcels.found_rows([*forests, *steps], parcels, results)
+    found = network_parcels.found_rows([*forests, *(row.name for row in rows)], parcels, results)
     scores = {name: Scores(network_parcels.confusion_of(pieces)) for name, pieces in found.items()}
     for name in sorted(found, key=lambda each: -scores[each].macro_f1):
         size, seconds, rate = _speed(results.take(network_speed.PART, name, "parcels"))
         right = sum(piece["right"] for piece in found[name])
         learnt = sum(piece["training_accuracy"] for piece in found[name]) / len(found[name])
         measured = f"{scores[name].macro_f1:.3f}", f"{scores[name].overall_accuracy:.3f}"
-        yield _line(name, size, seconds, steps.get(name, "-"), *measured, str(right), f"{learnt:.3f}", rate)
+        yield _line(name, size, seconds, _steps(found[name]), *measured, str(right), f"{learnt:.3f}", rate)
 
 
 def _speed(timed: Found | None) -> tuple[str, str, str]:
     if timed is None:
         return "-", "-", "-"
     return f"{timed['parameters']:,}", f"{timed['seconds']:.1f}", f"{timed['pixels_per_s']:,.0f}"
+
+
+def _steps(pieces: Sequence[Found]) -> str:
+    """How long the networks of a row were trained, as their results say."""
+    settings = [each["settings"] for each in pieces]
+    told = {f"{each['steps']} x {each['landscapes']}" for each in settings if "steps" in each}
+    return ", ".join(sorted(told)) or "-"
 
 
 def _line(*cells: str) -> str:
