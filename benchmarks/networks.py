@@ -2,7 +2,7 @@
 
     python -m benchmarks.networks pixels     models by pixel, on us_2021, folds 0 and 1 held out
     python -m benchmarks.networks parcels    networks that look around, on flanders_2018, leaving one parcel out
-    python -m benchmarks.networks speed      parameters, training and inference, at a quiet moment
+    python -m benchmarks.networks speed      parameters, training and inference, after pixels
     python -m benchmarks.networks rates      learning rates by pixel, on folds that are never held out
     python -m benchmarks.networks table      what is known so far, as Markdown
 
@@ -74,7 +74,7 @@ def main() -> int:
 
 def pixel_table(rows: Sequence[PixelRow], results: Results) -> Iterator[str]:
     """Rows by pixel, best first."""
-    yield "| us_2021 | parameters | s per epoch | macro F1, both folds | fold 0 | fold 1 | OA, both folds | pixels/s |"
+    yield "| us_2021 | parameters | processor s per epoch | macro F1 | fold 0 | fold 1 | OA | pixels/s |"
     yield "|---|---|---|---|---|---|---|---|"
     found = network_pixels.found_rows(rows, results)
     for name in sorted(found, key=lambda each: -_pooled_folds(found[each]).macro_f1):
@@ -93,7 +93,7 @@ def parcel_table(rows: Sequence[ParcelRow], results: Results, data: Path) -> Ite
     yield f"Held out in turn: the {len(parcels)} parcels of {', '.join(names)}."
     yield ""
     yield (
-        "| flanders_2018 | parameters | s per 100 steps | steps x landscapes | macro F1, one parcel out | "
+        "| flanders_2018 | parameters | processor s per 100 steps | steps x landscapes | macro F1, one parcel out | "
         "OA, one parcel out | parcels right | OA on training pixels | pixels/s |"
     )
     yield "|---|---|---|---|---|---|---|---|---|"
