@@ -92,7 +92,5 @@ def build(architecture: str, /, **hyper_parameters: Any) -> Network:
     for name, value in values.items():
         of_several = str(valid[name].type).startswith("tuple")
         if of_several != isinstance(value, tuple):
-            raise ValueError(
-                f"{name} of {architecture} is {value!r}; expected {'a list' if of_several else 'a single value'}"
-            )
+            raise ValueError(f"{name} is {value!r}; expected {'a list' if of_several else 'a single value'}")
     return network(parameters(**values))

@@ -301,7 +301,7 @@ def _judged_by(made: Made) -> str:
 def _fairness(made: Made) -> str:
     if not len(made.steering):
         return (
-            "No sample was held out of the weights here: the figures are of members trained alike without the fold that "
-            "they were judged on."
+            "No sample was held out of the weights here: the figures are of members trained alike without the fold "
+            "that they were judged on."
         )
     return f"The validation samples chose {_chosen(made)}, so their figures are a little too good."

@@ -96,8 +96,8 @@ class Recipe:
         )
         _require(
             not (self.details and (self.level_weights or (self.grows_trees and self.by_steps is None))),
-            f"DETAILS are {self.details}, and {self.architecture} {'with LEVEL_WEIGHTS ' * bool(self.level_weights)}learns "
-            "none.",
+            f"DETAILS are {self.details}, and {self.architecture} "
+            f"{'with LEVEL_WEIGHTS ' * bool(self.level_weights)}learns none.",
             "Leave DETAILS out, or choose a single-headed network such as tempcnn or ltae.",
         )
         _require(

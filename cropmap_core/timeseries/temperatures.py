@@ -202,9 +202,9 @@ def read_temperatures(path: Path) -> Temperatures:
     of_means: list[NDArray[np.float64]] = []
     for (east, north), rows in where_to.items():
         order = rows[np.argsort(since[rows], kind="stable")]
-        twice = np.flatnonzero(np.diff(since[order]) == 0)
-        if len(twice):
-            day = date(1970, 1, 1) + timedelta(days=int(since[order][twice[0]]))
+        again = np.flatnonzero(np.diff(since[order]) == 0)
+        if len(again):
+            day = date(1970, 1, 1) + timedelta(days=int(since[order][again[0]]))
             at = "" if np.isnan(east) else f" at {east:g}, {north:g}"
             raise TemperatureError(f"{path} has {day} twice{at}.", "Give one row per day and place.")
         of_days.append(since[order])

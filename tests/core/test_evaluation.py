@@ -358,9 +358,10 @@ class TestSeenSamples:
         with SampleFile(path) as file:
             batch = file.read(np.array(index))
             lonlat = np.stack([file.column("lon"), file.column("lat")], axis=1)[index].astype(np.float32)
+            season = file.column("season")[index].astype(np.int32)
         marks = fingerprints(batch.data, batch.valid)
         order = np.argsort(marks)
-        write_seen(Seen(marks[order], lonlat[order], np.array(role, np.uint8)[order]), bundle.folder)
+        write_seen(Seen(marks[order], lonlat[order], np.array(role, np.uint8)[order], season[order]), bundle.folder)
 
     def test_are_refused_with_their_number(self, oracle: Bundle, tmp_path: Path) -> None:
         path = write_set(tmp_path / "s.h5", [MAIZE, GRASS, POTATOES], [MAIZE, GRASS, POTATOES])

@@ -43,6 +43,8 @@ def test_the_job_holds_what_was_chosen(run, fake_worker, bundle, table, tmp_path
         "model": str(bundle),
         "reflectance": "unit",
         "probabilities": False,
+        "sure_from": 0.0,
+        "temperatures": None,
         "device": "auto",
         "output": output,
     }

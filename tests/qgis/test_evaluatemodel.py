@@ -66,6 +66,7 @@ def test_the_job_holds_what_was_chosen(run, fake_worker, bundle, tmp_path):
         "allow_seen": True,
         "group": "zone",
         "seed": 7,
+        "temperatures": None,
         "device": "auto",
         "output_html": page,
         "output_json": str(tmp_path / "r.json"),
