@@ -72,7 +72,7 @@ class EncoderLayer(nn.Module):
         return attended + forward
 
     def _attend(self, features: Tensor, valid: Tensor) -> Tensor:
-        if len(features) > _SERIES_AT_ONCE and not torch.compiler.is_exporting():
+        if not torch.compiler.is_exporting() and len(features) > _SERIES_AT_ONCE:
             lots = zip(torch.split(features, _SERIES_AT_ONCE), torch.split(valid, _SERIES_AT_ONCE), strict=True)
             return torch.cat([self._attend(some, of_some) for some, of_some in lots])
         count, times, width = features.shape
