@@ -44,7 +44,7 @@ PLAN = Plan(
     "us-2021-pixel",
     "Crops of California and Arkansas 2021",
     (
-        # Longer composites cost TempCNN about a point on those of ten days, L-TAE nothing.
+        # Longer composites and cut seasons cost TempCNN nearly a point on whole seasons of ten days: it gets fewer.
         Recipe(
             "tempcnn",
             epochs=20,
