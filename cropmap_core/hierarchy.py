@@ -7,7 +7,7 @@ is said at another.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -137,6 +137,11 @@ def hierarchy_of(classes: Sequence[CropClass]) -> Hierarchy:
                 "Give it one, or two names, in the legend.",
             )
     return Hierarchy(tuple(classes), tuple(levels), tuple(names))
+
+
+def flat_hierarchy(classes: Sequence[CropClass]) -> Hierarchy:
+    """The classes alone, whatever they belong to."""
+    return hierarchy_of([replace(each, parents=()) for each in classes])
 
 
 def _unlike(name: str, taken: Sequence[str]) -> str:

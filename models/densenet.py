@@ -87,12 +87,4 @@ class DenseNet(ImageNetwork):
             encoder.set_submodule("features.pool0", nn.Identity())
         embedding = encoder.get_parameter("class_layers.out.weight").shape[1]
         encoder.set_submodule("class_layers.out", nn.Identity())
-        super().__init__(
-            parameters.channels,
-            parameters.classes,
-            parameters.patch_size,
-            parameters.date_harmonics,
-            parameters.dropout,
-            encoder,
-            embedding,
-        )
+        super().__init__(parameters, encoder, embedding)

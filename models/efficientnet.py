@@ -99,12 +99,4 @@ class EfficientNet(ImageNetwork):
             if isinstance(layer, nn.Conv2d) and layer.groups > 1:
                 # As in the original: each kernel of a depthwise convolution has one input. MONAI counts all channels.
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        super().__init__(
-            parameters.channels,
-            parameters.classes,
-            parameters.patch_size,
-            parameters.date_harmonics,
-            parameters.dropout,
-            encoder,
-            embedding,
-        )
+        super().__init__(parameters, encoder, embedding)

@@ -127,6 +127,8 @@ def export_program(
         warnings.filterwarnings("ignore", message=".*_flat_weights")  # LSTMs list their weights twice: they are one
         try:
             return export(module.eval(), example, dynamic_shapes=(any_number, any_number, any_number))
+        except MemoryError:
+            raise
         except Exception as error:  # torch raises many kinds, none of them documented
             first, _, _ = str(error).strip().partition("\n")
             raise NotExportableError(first or type(error).__name__) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -123,17 +124,32 @@ def encode_dates(
     return embeddings, seen
 
 
+class ImageParameters(Protocol):
+    """Hyper-parameters that all networks of images have."""
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def classes(self) -> int: ...
+
+    @property
+    def patch_size(self) -> int: ...
+
+    @property
+    def date_harmonics(self) -> int: ...
+
+    @property
+    def dropout(self) -> float: ...
+
+
 class ImageNetwork(Network):
     """A patch network that encodes the image of each date alone and averages the embeddings over the observed dates.
 
     The order of the dates is lost but for the date channels. A patch that was never observed has an embedding of zeros.
 
     Args:
-        channels: Bands and indices per date.
-        classes: Crop classes.
-        patch_size: Height and width of the patch in pixels.
-        date_harmonics: Frequencies of the date channels.
-        dropout: Share of averaged features dropped in training.
+        parameters: Those of the network.
         encoder: One of MONAI's, untrained, of images of `image_channels`; it ends in global pooling, which becomes the
             mean over observed pixels.
         embedding: Channels that it gives.
@@ -141,26 +157,17 @@ class ImageNetwork(Network):
 
     kind = "patch"
 
-    def __init__(
-        self,
-        channels: int,
-        classes: int,
-        patch_size: int,
-        date_harmonics: int,
-        dropout: float,
-        encoder: nn.Module,
-        embedding: int,
-    ) -> None:
+    def __init__(self, parameters: ImageParameters, encoder: nn.Module, embedding: int) -> None:
         super().__init__()
-        self.channels = channels
-        self.classes = classes
-        self.patch_size = patch_size
-        self.date_harmonics = date_harmonics
+        self.channels = parameters.channels
+        self.classes = parameters.classes
+        self.patch_size = parameters.patch_size
+        self.date_harmonics = parameters.date_harmonics
         self.embedding = embedding
         see_observed_only(encoder)
         self.encoder = encoder
-        self.dropout = nn.Dropout(dropout)
-        self.classify = nn.Linear(embedding, classes)
+        self.dropout = nn.Dropout(parameters.dropout)
+        self.classify = nn.Linear(embedding, parameters.classes)
 
     def logits(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
         logits: Tensor = self.classify(self.dropout(self.embed(x, dates, valid)))

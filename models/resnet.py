@@ -81,12 +81,4 @@ class ResNet(ImageNetwork):
             feed_forward=False,
             bias_downsample=False,
         )
-        super().__init__(
-            parameters.channels,
-            parameters.classes,
-            parameters.patch_size,
-            parameters.date_harmonics,
-            parameters.dropout,
-            encoder,
-            parameters.widths[-1] * EXPANSION[parameters.block],
-        )
+        super().__init__(parameters, encoder, parameters.widths[-1] * EXPANSION[parameters.block])

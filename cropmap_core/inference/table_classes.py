@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cropmap_core.classes import CropClass
 from cropmap_core.errors import IncompatibleModelError, JobError
-from cropmap_core.hierarchy import hierarchy_of
+from cropmap_core.hierarchy import flat_hierarchy, hierarchy_of
 from cropmap_core.inference.bundle_types import THERMAL
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.channels import Mask
@@ -256,7 +256,7 @@ def class_table(
     order = np.argsort(ids, kind="stable")
     probability = np.concatenate([each.probability for each in found])[order]
     unseen = np.isnan(probability).any(axis=1)
-    hierarchy = hierarchy_of(classes if sure_from else [replace(each, parents=()) for each in classes])
+    hierarchy = hierarchy_of(classes) if sure_from else flat_hierarchy(classes)
     codes, sure = hierarchy.decide(np.nan_to_num(probability.T), sure_from)
     names = {each.value: each.name for each in (*classes, *(hierarchy.stops() if sure_from else ()))}
     columns = {

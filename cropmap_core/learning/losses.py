@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch.nn import functional
 
 from cropmap_core.classes import CropClass
 from cropmap_core.errors import JobError
-from cropmap_core.hierarchy import hierarchy_of
+from cropmap_core.hierarchy import flat_hierarchy, hierarchy_of
 from cropmap_core.learning.feeding import NO_TARGET
 from cropmap_core.learning.recipes import Recipe
 
@@ -95,8 +94,7 @@ class TrainingLoss:
     ) -> None:
         self._smoothing = recipe.label_smoothing
         self._focal_gamma = recipe.focal_gamma if recipe.loss == "focal" else None
-        alone = [replace(each, parents=()) for each in classes]
-        hierarchy = hierarchy_of(classes if recipe.level_weights else alone)
+        hierarchy = hierarchy_of(classes) if recipe.level_weights else flat_hierarchy(classes)
         shares = recipe.level_weights or (1.0,)
         if len(shares) != len(hierarchy.levels):
             raise JobError(
