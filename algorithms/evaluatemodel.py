@@ -123,5 +123,5 @@ class EvaluateModel(CropMapAlgorithm):
         return {"OUTPUT_HTML": page, "OUTPUT_JSON": numbers, **({"OUTPUT_ERRORS": layer} if layer else {})}
 
     def _models(self, values):
-        others = [model_cards.resolve(model) for model in values.texts("OTHER_MODELS")]
-        return [values.model(), *others]
+        models = [values.text("MODEL"), *values.texts("OTHER_MODELS")]
+        return [model_cards.resolve(model, fold_models=True) for model in models]
