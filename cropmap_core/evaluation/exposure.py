@@ -37,6 +37,8 @@ class Exposure:
     """Least distance to a sample that it has learnt from, that one of the selection that was not seen has."""
     judge: NDArray[np.int64]
     """Which of the fold models judges each sample of the selection, shape (S,)."""
+    known: NDArray[np.bool_]
+    """Which samples that model has seen, shape (S,)."""
 
     @property
     def seen(self) -> int:
@@ -58,9 +60,9 @@ def find_exposure(selection: Selection, models: Sequence[FoldModels], progress: 
         ModelBundleError: A model's record is damaged.
     """
     records = [[read_seen(bundle) for bundle in each.folds] for each in models]
-    nobody = np.zeros(len(selection), np.int64)
+    nobody = np.zeros(len(selection), np.int64), np.zeros(len(selection), bool)
     if all(record is None for of_folds in records for record in of_folds):
-        return [Exposure(False, len(selection), 0, 0, None, nobody) for _ in models]
+        return [Exposure(False, len(selection), 0, 0, None, *nobody) for _ in models]
     marks: list[NDArray[np.int64]] = []
     observed = []
     for batch, _ in selection.batches():
@@ -72,7 +74,7 @@ def find_exposure(selection: Selection, models: Sequence[FoldModels], progress: 
     for each, of_folds in zip(models, records, strict=True):
         known = [record for record in of_folds if record is not None]
         if len(known) < len(of_folds):
-            found.append(Exposure(False, int(there.sum()), 0, 0, None, nobody))
+            found.append(Exposure(False, int(there.sum()), 0, 0, None, *nobody))
         else:
             found.append(_exposure(known, mark, there, selection, each.bundle))
     return found
@@ -115,6 +117,7 @@ def _exposure(
         int(by_judge[1].sum()),
         min((metres for metres in nearest if metres is not None), default=None),
         judge,
+        by_judge[0] | by_judge[1],
     )
 
 
