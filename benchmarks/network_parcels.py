@@ -19,18 +19,16 @@ from numpy.typing import NDArray
 from benchmarks.network_results import Found, Results
 from benchmarks.network_rows import FOREST, ParcelRow
 from cropmap_core.learning.training import Recipe
-from scripts.train_bundles import (
-    CLASSES,
+from scripts.bundle_plans.flanders_2018 import (
     FOREST_SEEDS,
     SMALL_FIELDS,
     Plan,
-    Site,
     forest_without,
     judge,
     map_without,
     one_thread,
-    read_site,
 )
+from scripts.bundle_plans.flanders_site import CLASSES, Site, read_site
 
 PART = "flanders_2018"
 LEAST_PARCELS = 2

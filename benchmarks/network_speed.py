@@ -28,7 +28,7 @@ from cropmap_core.learning.training import train
 from cropmap_core.samples.files import SampleFile
 from cropmap_core.scenes.inventory import DEFAULT_BANDS
 from models.tree_ensemble import TreeEnsemble
-from scripts.train_bundles import CHANNELS, CLASSES, SEED, read_site
+from scripts.bundle_plans.flanders_site import CHANNELS, CLASSES, SEED, read_site
 
 PART = "speed"
 THREADS = 1

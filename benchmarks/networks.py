@@ -24,7 +24,9 @@ from benchmarks import network_parcels, network_pixels, network_speed
 from benchmarks.network_results import Found, Results, pooled
 from benchmarks.network_rows import FOREST, PARCEL_ROWS, PIXEL_ROWS, ParcelRow, PixelRow
 from cropmap_core.learning.scores import Scores
-from scripts.train_bundles import CLASSES, FOREST_SEEDS, ROOT, read_site
+from scripts.bundle_plans.flanders_2018 import FOREST_SEEDS
+from scripts.bundle_plans.flanders_site import CLASSES, read_site
+from scripts.train_bundles import ROOT
 
 EPOCHS = 15
 RATES = (0.001, 0.002, 0.005)

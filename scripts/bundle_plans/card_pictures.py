@@ -70,9 +70,10 @@ def draw_early(models: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def draw_signatures(bundle: Bundle, path: Path) -> None:
-    """Median and quartiles of the training samples' NDVI, and of the short-wave infrared, through the season."""
+    """Of the training samples the NDVI through the season, and median and quartiles of the short-wave infrared."""
     quartiles = read_quartiles(bundle)
-    days = [date(2017, int(text[:2]), int(text[3:])) for text in bundle.first_days]
+    days = [date(2017, int(text[:2]), min(28, int(text[3:]))) for text in bundle.first_days]
+    other = "B11" if "B11" in bundle.channels else bundle.channels[-1]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(6.4, 4.6), layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True)
@@ -80,10 +81,10 @@ def draw_signatures(bundle: Bundle, path: Path) -> None:
             of_class = quartiles[crop.name]
             red, infrared = of_class["B04"][:, 1], of_class["B08"][:, 1]
             above.plot(days, (infrared - red) / (infrared + red), color=crop.color, linewidth=1.4, label=crop.name)
-            below.plot(days, of_class["B11"][:, 1], color=crop.color, linewidth=1.4)
-            below.fill_between(days, *of_class["B11"][:, [0, 2]].T, color=crop.color, alpha=0.12, linewidth=0)
+            below.plot(days, of_class[other][:, 1], color=crop.color, linewidth=1.4)
+            below.fill_between(days, *of_class[other][:, [0, 2]].T, color=crop.color, alpha=0.12, linewidth=0)
         above.set(ylabel="NDVI of median reflectance")
-        below.set(ylabel="B11, median and quartiles")
+        below.set(ylabel=f"{other}, median and quartiles")
         figure.legend(loc="outside right upper", fontsize=7)
         _months(below)
         _write(figure, path)

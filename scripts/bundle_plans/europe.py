@@ -26,8 +26,8 @@ from cropmap_core.samples.files import SampleFile
 from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES
 from cropmap_core.timeseries.compositing import composite
 from scripts.bundle_plans.cross_validation import Plan, Task
+from scripts.bundle_plans.flanders_site import read_site
 from scripts.bundle_plans.series import DETAILS, Source, Tasks, run, write_sources
-from scripts.train_bundles import read_site
 
 NAMES = (
     "Maize",

@@ -6,6 +6,7 @@ members that have not seen it, calibrated on the other folds, and one of XGBoost
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import models
-from cropmap_core.learning.bundling import write_bundle
+from cropmap_core.inference.bundle_types import ITEM
+from cropmap_core.learning.bundling import TRAINING, write_bundle
 from cropmap_core.learning.feeding import Feed, Indices
 from cropmap_core.learning.made import Made, Member
 from cropmap_core.learning.recipes import Recipe
@@ -22,6 +24,8 @@ from cropmap_core.learning.scores import Scores, confusion_matrix
 from cropmap_core.samples.files import SampleFile
 from scripts.bundle_plans.cross_validation import XGBOOST, CrossValidated, Plan, averaged, seeded
 
+FOLDS = "folds"
+"""Folder of a plan's work folder that the bundles of fold models go to."""
 _KEPT = "trained without the fold"
 Floats = NDArray[np.float32]
 
@@ -50,6 +54,27 @@ def write_fold_bundles(
         title = f"{plan.title}, XGBoost without fold {fold}"
         write_bundle(file, made, None, trees / f"{trees.name}-fold{fold}", title)
     return networks, trees
+
+
+def made_of(folder: Path, plan: Plan, seeds: Sequence[int]) -> bool:
+    """Whether a folder holds a bundle whose members are those of a plan as it is now."""
+    path = folder / TRAINING
+    if not path.is_file():
+        return False
+    told = json.loads(path.read_text(encoding="utf-8"))
+    wanted = [seeded(recipe, seed).as_json() for seed in seeds for recipe in plan.recipes]
+    found = [each["recipe"] for each in told["members"] or [told]]
+    return bool(found == json.loads(json.dumps(wanted)))
+
+
+def folds_there(folder: Path, plan: Plan, folds: Sequence[int], seeds: Sequence[int]) -> bool:
+    """Whether the fold models of a plan as it is now, and those of XGBoost, stand as bundles in a folder."""
+    trees = f"{plan.id}-{XGBOOST}"
+    return all(
+        made_of(folder / plan.id / f"{plan.id}-fold{fold}", plan, seeds)
+        and (folder / trees / f"{trees}-fold{fold}" / ITEM).is_file()
+        for fold in folds
+    )
 
 
 def _network(file: SampleFile, found: CrossValidated, recipes: Sequence[Recipe], fold: int) -> Made:

@@ -224,13 +224,13 @@ def _ask(
     return said
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Accuracy on altered input.")
     parser.add_argument("samples", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("models", nargs="+", help="ids or folders, as evaluatemodel takes them")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     with SampleFile(asked.samples) as file:
         found = judge(file, [load_models(model) for model in asked.models])
     write_text(asked.output, json.dumps(found, indent=2) + "\n")

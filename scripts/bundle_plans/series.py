@@ -17,6 +17,7 @@ from cropmap_core.learning.bundling import write_bundle
 from cropmap_core.samples.files import NO_PARCEL, Layout, SampleFile
 from cropmap_core.samples.writer import Samples, create_sample_file
 from scripts.bundle_plans.cross_validation import CrossValidated, Plan, Task, make_final, tell
+from scripts.bundle_plans.fold_bundles import FOLDS, folds_there, made_of, write_fold_bundles
 
 BRIGHTEST = 20000
 """Digital numbers above are taken for it."""
@@ -142,5 +143,9 @@ def run(
             found.train(asked.seeds)
         tell(found, plan, tasks(file), folder / "scores.json")
         if asked.bundle:
-            made, judged = make_final(file, plan, found, found.there())
-            write_bundle(file, made, judged, asked.bundle, plan.title)
+            seeds = found.there()
+            if not folds_there(folder / FOLDS, plan, found.folds, seeds):
+                write_fold_bundles(file, plan, found, seeds, folder / FOLDS)
+            if not made_of(asked.bundle, plan, seeds):
+                made, judged = make_final(file, plan, found, seeds)
+                write_bundle(file, made, judged, asked.bundle, plan.title)

@@ -14,55 +14,22 @@ from cropmap_core.evaluation.fold_models import load_models
 from cropmap_core.inference.bundles import load_bundle
 from cropmap_core.learning.bundling import write_bundle
 from cropmap_core.learning.calibration import find_temperature
-from cropmap_core.learning.recipes import LAST, Recipe
+from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.scores import confusion_matrix
 from cropmap_core.learning.seen import read_seen
 from cropmap_core.learning.variation import Variation
-from cropmap_core.samples.classes import name_classes
 from cropmap_core.samples.files import SampleFile
 from scripts.bundle_plans import cross_validation
 from scripts.bundle_plans.costs import costs_of_log, read_costs
-from scripts.bundle_plans.cross_validation import CrossValidated, Plan, Task, make_final, seeded
+from scripts.bundle_plans.cross_validation import CrossValidated, Task, make_final, seeded
 from scripts.bundle_plans.fold_bundles import write_fold_bundles
-from scripts.bundle_plans.series import DETAILS, write_set
-
-CROPS = ("maize", "wheat", "other")
-COUNT, TIMES = 120, 6
-PLAN = Plan(
-    "tiny",
-    "Tiny",
-    (
-        Recipe("tempcnn", {"hidden": (8, 8), "dense": 16}, epochs=4, learning_rate=0.02, keep=LAST, details=DETAILS),
-        Recipe("ltae", {"width": 32, "heads": 2}, epochs=4, learning_rate=0.02, keep=LAST),
-    ),
-    seeds=(0, 1),
-)
+from scripts.bundle_plans.series import DETAILS
+from tests.core.tiny_plan import COUNT, CROPS, PLAN, write_samples
 
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes, green at other times, in three folds."""
-    folder = tmp_path_factory.mktemp("set")
-    random = np.random.default_rng(0)
-    y = np.arange(COUNT) % 3
-    green = np.exp(-((np.arange(TIMES) - 1.5 * y[:, None]) ** 2)) + random.normal(0, 0.05, (COUNT, TIMES))
-    data = np.stack([1500 - 1000 * green, 2000 + 2000 * green], axis=2)
-    np.savez(
-        folder / "here.npz",
-        X=data.clip(0, 65535).astype(np.uint16),
-        valid=random.random((COUNT, TIMES)) < 0.9,
-        y=y,
-        bands=np.array(["B04", "B08"]),
-        dates=np.array([f"2021-{month:02}-01" for month in range(3, 9)]),
-        lonlat=np.full((COUNT, 2), 3.0, np.float32),
-        fold=(np.arange(COUNT) // 3 % 3).astype(np.uint8),
-    )
-
-    def names(arrays: Any) -> Any:
-        return np.array(CROPS)[arrays["y"]]
-
-    write_set([folder / "here.npz"], names, names, name_classes(CROPS), "month", folder / "set.h5")
-    return folder / "set.h5"
+    return write_samples(tmp_path_factory.mktemp("set"))
 
 
 def test_a_training_set_is_what_the_file_holds(samples: Path) -> None:

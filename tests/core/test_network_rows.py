@@ -13,7 +13,7 @@ from benchmarks.network_rows import PARCEL_ROWS, PIXEL_ROWS
 from cropmap_core.learning.augmentation import Labelled
 from cropmap_core.learning.recipes import TREES, check_architecture, offered_architectures, read_settings
 from cropmap_core.learning.scores import Scores
-from scripts.train_bundles import Site
+from scripts.bundle_plans.flanders_site import Site
 
 
 def test_every_architecture_has_a_row_of_settings_that_it_takes() -> None:
