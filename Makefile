@@ -74,7 +74,7 @@ compat:
 	@scripts/setup dev
 	@scripts/compat
 
-## make train-bundles  trains the bundled models again from CROPMAP_DATA (default ../shared/data)
+## make train-bundles  trains, judges and describes the bundled models from CROPMAP_DATA; a better one stays unless FORCE=1: hours
 train-bundles:
 	@scripts/setup worker
 	@$(PYTHON) -m scripts.train_bundles

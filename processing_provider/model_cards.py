@@ -92,7 +92,11 @@ def _read(folder: str) -> ModelCard:
 
 
 def _accuracy(measured: dict) -> str:
-    """How well the model did on parcels that it had not seen, in a few words."""
+    """How well the model did on what it had not seen, in a few words."""
+    if "macro_f1" in measured and "overall_accuracy" in measured:
+        on = f" on {measured['task']}" if "task" in measured else ""
+        right = f"macro F1 {measured['macro_f1']:.3f}, {100 * measured['overall_accuracy']:.1f} % right{on}"
+        return f"{right} ({measured['method']})" if "method" in measured else right
     if not measured.get("parcels"):
         return ""
     return f"{measured['parcels_right']} of {measured['parcels']} parcels right ({measured['method']})"

@@ -31,6 +31,19 @@ def test_cards_are_listed_by_id_and_a_damaged_one_says_so(bundled):
     assert "cannot be read" in cards["broken"].description
 
 
+def test_accuracy_of_pixels_says_on_what(bundled):
+    accuracy = {
+        "method": "fold models",
+        "task": "120 samples of 3 classes",
+        "macro_f1": 0.9512,
+        "overall_accuracy": 0.97,
+    }
+    card = {"properties": {"title": "Maize 2018", "cropmap:accuracy": accuracy}}
+    (bundled / "maize-2018" / "item.json").write_text(json.dumps(card))
+    told = {card.id: card.accuracy for card in model_cards.bundled_models()}
+    assert told["maize-2018"] == "macro F1 0.951, 97.0 % right on 120 samples of 3 classes (fold models)"
+
+
 def test_an_id_stays_an_id_and_a_folder_becomes_absolute(bundled, monkeypatch):
     monkeypatch.chdir(bundled.parent)
 
