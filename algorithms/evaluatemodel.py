@@ -25,6 +25,7 @@ class EvaluateModel(CropMapAlgorithm):
     ID = "evaluatemodel"
     TITLE = "Evaluate model"
     GROUP = "train"
+    FOLD_MODELS = True
     HELP = (
         "Judges a model by samples that it has not seen, alone or side by side with others, on one page that opens in "
         "any browser: accuracy, F1 of each class with confidence intervals, confusion, calibration, learning curves, "
@@ -123,5 +124,5 @@ class EvaluateModel(CropMapAlgorithm):
         return {"OUTPUT_HTML": page, "OUTPUT_JSON": numbers, **({"OUTPUT_ERRORS": layer} if layer else {})}
 
     def _models(self, values):
-        others = [model_cards.resolve(model) for model in values.texts("OTHER_MODELS")]
-        return [values.model(), *others]
+        others = [model_cards.resolve(model, self.FOLD_MODELS) for model in values.texts("OTHER_MODELS")]
+        return [values.model(fold_models=self.FOLD_MODELS), *others]

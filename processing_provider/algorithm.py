@@ -35,6 +35,8 @@ class CropMapAlgorithm(QgsProcessingAlgorithm):
     ID = ""
     TITLE = ""
     GROUP = ""
+    FOLD_MODELS = False
+    """Whether MODEL may be a folder of fold models."""
     HELP = ""
     TAGS: tuple[str, ...] = ()
 
@@ -155,7 +157,7 @@ class CropMapAlgorithm(QgsProcessingAlgorithm):
             written[target] = output.name()
         for definition in self.parameterDefinitions():
             if definition.name() == "MODEL":
-                values.model()
+                values.model(fold_models=self.FOLD_MODELS)
             overwritten = values.sources(definition) & written.keys()
             for target in overwritten:
                 return f"{written[target]} would overwrite {definition.name()} ({target}): give another file."

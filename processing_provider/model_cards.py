@@ -38,11 +38,19 @@ def is_bundle(folder: str) -> bool:
     return os.path.isfile(os.path.join(folder, CARD))
 
 
-def resolve(model: str) -> str:
+def is_fold_models(folder: str) -> bool:
+    """Tell whether a folder holds the bundles of fold models, which go by its name."""
+    begin = os.path.basename(folder) + "-fold"
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return any(name.startswith(begin) and is_bundle(os.path.join(folder, name)) for name in names)
+
+
+def resolve(model: str, fold_models: bool = False) -> str:
     """What a job takes for the model that a user named.
 
     Args:
         model: A bundled model's id, or the folder of a bundle, absolute or relative to the working folder.
+        fold_models: Whether a folder of fold models will do.
 
     Returns:
         The id, or the absolute folder.
@@ -56,7 +64,7 @@ def resolve(model: str) -> str:
     folder = os.path.abspath(os.path.expanduser(model))
     if os.path.basename(folder) == CARD:
         folder = os.path.dirname(folder)
-    if is_bundle(folder):
+    if is_bundle(folder) or (fold_models and is_fold_models(folder)):
         return folder
     known = ", ".join(card.id for card in bundled_models()) or "none in this edition"
     raise JobFailed(

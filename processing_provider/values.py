@@ -205,13 +205,13 @@ class Values:
             )
         return os.path.abspath(path)
 
-    def model(self, name: str = "MODEL") -> str:
-        """A model as a job's parameter.
+    def model(self, name: str = "MODEL", fold_models: bool = False) -> str:
+        """A model as a job's parameter; a folder of fold models where they will do.
 
         Raises:
             JobFailed: It is unknown (ModelBundleError).
         """
-        return model_cards.resolve(self.text(name))
+        return model_cards.resolve(self.text(name), fold_models)
 
     def texts(self, name: str) -> list[str]:
         """Texts separated by commas, semicolons or line breaks."""

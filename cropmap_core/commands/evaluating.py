@@ -15,9 +15,9 @@ from cropmap_core.errors import JobError
 from cropmap_core.evaluation.caveats import warnings_of
 from cropmap_core.evaluation.document import as_json
 from cropmap_core.evaluation.evaluating import Asked, evaluate
+from cropmap_core.evaluation.fold_models import FoldModels, load_models
 from cropmap_core.evaluation.report import render
 from cropmap_core.evaluation.results import Evaluation, ModelResult
-from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.classification import choose_device
 from cropmap_core.io.outputs import write_text
 from cropmap_core.jobs import Job
@@ -46,7 +46,7 @@ def evaluatemodel(
     """Judges models by samples that they have not seen, alone or side by side, and writes a report.
 
     Args:
-        models: Ids of bundled models, or folders of model bundles.
+        models: Ids of bundled models, folders of model bundles, or folders of the bundles of fold models.
         samples: Training set, .h5.
         output_html: Report to write, HTML.
         output_json: All its numbers, JSON; beside the report under its name if not given.
@@ -63,14 +63,15 @@ def evaluatemodel(
     if output_errors is not None:
         check_layer_name(output_errors)
     numbers = output_json or output_html.with_suffix(".json")
-    bundles = _load(models)
+    judged = _load(models)
+    bundles = [each.bundle for each in judged]
     with job_outputs(job) as outputs, SampleFile(samples) as file:
         outputs.protect([path for path in (samples, temperatures) if path is not None])
         page, table = outputs.stage(output_html), outputs.stage(numbers)
         layer = None if output_errors is None else outputs.stage(output_errors)
         job.progress(0.0, f"Judging {', '.join(each.id for each in bundles)}")
         asked = Asked(set, allow_seen, group, seed, model_temperatures(job, bundles, temperatures))
-        evaluation = evaluate(file, bundles, choose_device(device), asked, job.part(0.0, _DRAWING))
+        evaluation = evaluate(file, judged, choose_device(device), asked, job.part(0.0, _DRAWING))
         job.progress(_DRAWING, "Drawing")
         write_text(table, as_json(evaluation))
         write_text(page, render(evaluation))
@@ -88,18 +89,19 @@ def evaluatemodel(
     }
 
 
-def _load(models: Sequence[str]) -> list[Bundle]:
-    """The bundles, each under a name of its own."""
+def _load(models: Sequence[str]) -> list[FoldModels]:
+    """The models, each under a name of its own."""
     if not models:
         raise JobError("MODELS is empty.", "Give the id or folder of at least one model.")
-    bundles: list[Bundle] = []
+    found: list[FoldModels] = []
     for model in models:
-        bundle = load_bundle(model)
-        if bundle.folder.resolve() in [each.folder.resolve() for each in bundles]:
+        loaded = load_models(model)
+        bundle, others = loaded.bundle, [each.bundle for each in found]
+        if bundle.folder.resolve() in [each.folder.resolve() for each in others]:
             raise JobError(f"MODELS holds {model} twice.", "Give each model once.")
-        alike = sum(each.folder.name == bundle.folder.name or each.id == bundle.id for each in bundles)
-        bundles.append(replace(bundle, id=f"{bundle.id} ({alike + 1})") if alike else bundle)
-    return bundles
+        alike = sum(each.folder.name == bundle.folder.name or each.id == bundle.id for each in others)
+        found.append(replace(loaded, bundle=replace(bundle, id=f"{bundle.id} ({alike + 1})")) if alike else loaded)
+    return found
 
 
 def _tell(job: Job, evaluation: Evaluation) -> None:
@@ -145,4 +147,5 @@ def _summary(model: ModelResult) -> dict[str, float | str | int | None]:
         "macro_f1": round(scores.macro_f1, 4),
         "parcel_overall_accuracy": None if model.parcels is None else round(model.parcels.scores.overall_accuracy, 4),
         "seen": model.exposure.seen,
+        "fold_models": len(model.folds) or None,
     }

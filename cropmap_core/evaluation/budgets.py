@@ -32,7 +32,7 @@ class Budgets:
 
 
 def judge_budgets(selection: Selection, panel: Panel, dates: Sequence[int], seed: int, progress: Progress) -> Budgets:
-    """Predicts from the first dates of the season alone: later ones count as not observed when gaps are filled.
+    """Predicts from the first dates of the season alone: later ones count as not observed.
 
     A pixel that was not observed by then has no class yet, which is an error.
 
@@ -55,7 +55,7 @@ def judge_budgets(selection: Selection, panel: Panel, dates: Sequence[int], seed
             valid = batch.valid.copy()
             valid[:, known:] = False
             part = np.full(len(pixels.truth), position)
-            for tally, found in zip(tallies, panel.predict(replace(batch, valid=valid), pixels), strict=True):
+            for tally, found in zip(tallies, panel.predict(replace(batch, valid=valid), pixels, known), strict=True):
                 predicted = np.where(np.isfinite(found).all(axis=1), found.argmax(axis=1), -1)
                 tally.add(part, pixels.truth, predicted)
         done += len(batch)

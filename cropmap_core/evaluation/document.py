@@ -80,6 +80,7 @@ def _model(model: ModelResult, evaluation: Evaluation) -> Document:
             "validated": exposure.steered,
             "nearest_training_sample_m": exposure.nearest_m,
         },
+        "fold_models": model.folds or None,
         "classes_not_known": model.unknown,
         "classes_without_samples": model.unasked,
         "pixels": _level(model.pixels, evaluation.names),

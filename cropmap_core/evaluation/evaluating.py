@@ -14,7 +14,8 @@ from cropmap_core.errors import SamplesError
 from cropmap_core.evaluation.bootstrap import Draws, draw_scores
 from cropmap_core.evaluation.budgets import budget_dates, judge_budgets
 from cropmap_core.evaluation.comparing import Comparison, McNemar, difference
-from cropmap_core.evaluation.exposure import find_exposure, refuse_seen
+from cropmap_core.evaluation.exposure import Exposure, find_exposure, refuse_seen
+from cropmap_core.evaluation.fold_models import FoldModels, as_models
 from cropmap_core.evaluation.judging import Judgement, Panel, judge
 from cropmap_core.evaluation.legends import CommonLegend, common_legend
 from cropmap_core.evaluation.partitions import Partition, find_groups, find_regions, find_sizes
@@ -59,13 +60,13 @@ class _AtParcels:
 
 
 def evaluate(
-    file: SampleFile, bundles: Sequence[Bundle], device: torch.device, asked: Asked, progress: Progress
+    file: SampleFile, models: Sequence[Bundle | FoldModels], device: torch.device, asked: Asked, progress: Progress
 ) -> Evaluation:
     """Judges models by a set of samples.
 
     Args:
         file: The training set.
-        bundles: The models; their ids differ.
+        models: The models, whose ids differ; fold models count as one.
         device: Where they run.
         asked: What is judged, and how.
         progress: Called with the share that is done; may raise to stop.
@@ -76,16 +77,23 @@ def evaluate(
         IncompatibleModelError: A model takes other dates or bands, or knows none of the classes.
         JobError: A set or group is asked for that there is not.
     """
+    judged_models = [as_models(each) for each in models]
+    bundles = [each.bundle for each in judged_models]
     legend = common_legend(file.classes, bundles, file.path)
     selection = select(file, asked.which, legend.of_value, len(legend.classes))
     _check(selection, bundles, legend)
-    exposures = find_exposure(selection, bundles, lambda fraction: progress(_SEARCHED * fraction))
+    exposures = find_exposure(selection, judged_models, lambda fraction: progress(_SEARCHED * fraction))
     if not asked.allow_seen:
-        refuse_seen(exposures, bundles, file.path, asked.which)
+        refuse_seen(exposures, judged_models, file.path, asked.which)
     groups, parts = find_groups(selection, asked.group), find_regions(selection)
     sizes = find_sizes(selection)
     parts += [sizes] if sizes is not None else []
-    panel = Panel(tuple(Predictor(bundle, device, asked.temperatures) for bundle in bundles), legend, file)
+    panel = Panel(
+        tuple(tuple(Predictor(bundle, device, asked.temperatures) for bundle in each.folds) for each in judged_models),
+        tuple(_by_sample_of_file(each.judge, selection) for each in exposures),
+        legend,
+        file,
+    )
     judgement = judge(selection, panel, groups, parts, _part(progress, _SEARCHED, _PREDICTED))
     if not judgement.models[0].confusion.sum():
         raise SamplesError(
@@ -111,6 +119,7 @@ def evaluate(
             _named(legend, (support == 0) & legend.known_by(at)),
             read_json(bundle.folder / TRAINING) if (bundle.folder / TRAINING).is_file() else None,
             judged.wrong.table(selection, legend.names, bundle.id),
+            _judged_by(judged_models[at], exposures[at]),
         )
         for at, (bundle, judged) in enumerate(zip(bundles, judgement.models, strict=True))
     )
@@ -137,6 +146,18 @@ def evaluate(
         comparisons=_compare(results, judgement, draws, parcels),
         allow_seen=asked.allow_seen,
     )
+
+
+def _by_sample_of_file(judge: NDArray[np.int64], selection: Selection) -> NDArray[np.int64]:
+    of_file = np.zeros(len(selection.file), np.int64)
+    of_file[selection.index] = judge
+    return of_file
+
+
+def _judged_by(model: FoldModels, exposure: Exposure) -> dict[str, int]:
+    """How many samples each of several fold models has judged."""
+    counts = np.bincount(exposure.judge, minlength=len(model.folds))
+    return {fold.id: int(count) for fold, count in zip(model.folds, counts, strict=True)} if len(counts) > 1 else {}
 
 
 def _part(progress: Progress, start: float, end: float) -> Progress:

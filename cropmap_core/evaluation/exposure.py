@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropmap_core.errors import SeenSamplesError
+from cropmap_core.evaluation.fold_models import FoldModels
 from cropmap_core.evaluation.selection import Selection
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.learning.seen import STEERED, TRAINED, Seen, fingerprints, read_seen
@@ -34,6 +35,10 @@ class Exposure:
     """Of them, those that chose its best epoch or its temperature, and that it has not learnt from."""
     nearest_m: float | None
     """Least distance to a sample that it has learnt from, that one of the selection that was not seen has."""
+    judge: NDArray[np.int64]
+    """Which of the fold models judges each sample of the selection, shape (S,)."""
+    known: NDArray[np.bool_]
+    """Which samples that model has seen, shape (S,)."""
 
     @property
     def seen(self) -> int:
@@ -41,20 +46,23 @@ class Exposure:
         return self.trained + self.steered
 
 
-def find_exposure(selection: Selection, bundles: Sequence[Bundle], progress: Progress) -> list[Exposure]:
+def find_exposure(selection: Selection, models: Sequence[FoldModels], progress: Progress) -> list[Exposure]:
     """Looks for the samples of a selection among those that models have seen.
+
+    Of fold models each sample is judged by the first that has not seen it.
 
     Args:
         selection: The samples.
-        bundles: The models.
+        models: The models.
         progress: Called with the share that is done; may raise to stop.
 
     Raises:
         ModelBundleError: A model's record is damaged.
     """
-    records = [read_seen(bundle) for bundle in bundles]
-    if all(record is None for record in records):
-        return [Exposure(False, len(selection), 0, 0, None) for _ in bundles]
+    records = [[read_seen(bundle) for bundle in each.folds] for each in models]
+    nobody = np.zeros(len(selection), np.int64), np.zeros(len(selection), bool)
+    if all(record is None for of_folds in records for record in of_folds):
+        return [Exposure(False, len(selection), 0, 0, None, *nobody) for _ in models]
     marks: list[NDArray[np.int64]] = []
     observed = []
     for batch, _ in selection.batches():
@@ -62,45 +70,74 @@ def find_exposure(selection: Selection, bundles: Sequence[Bundle], progress: Pro
         marks.append(fingerprints(batch.data, batch.valid))
         observed.append(batch.valid.any(axis=(1, 2, 3)))  # those that never were are all alike
     mark, there = np.concatenate(marks), np.concatenate(observed)
-    return [
-        _exposure(record, mark, there, selection, bundle)
-        if record is not None
-        else Exposure(False, int(there.sum()), 0, 0, None)
-        for record, bundle in zip(records, bundles, strict=True)
-    ]
+    found = []
+    for each, of_folds in zip(models, records, strict=True):
+        known = [record for record in of_folds if record is not None]
+        if len(known) < len(of_folds):
+            found.append(Exposure(False, int(there.sum()), 0, 0, None, *nobody))
+        else:
+            found.append(_exposure(known, mark, there, selection, each.bundle))
+    return found
 
 
-def refuse_seen(exposures: Sequence[Exposure], bundles: Sequence[Bundle], path: Path, which: str) -> None:
+def refuse_seen(exposures: Sequence[Exposure], models: Sequence[FoldModels], path: Path, which: str) -> None:
     """Refuses samples that a model has seen.
 
     Raises:
         SeenSamplesError: A model has; the message names it, and says of how many.
     """
-    for exposure, bundle in zip(exposures, bundles, strict=True):
+    for exposure, model in zip(exposures, models, strict=True):
         if exposure.seen:
             raise SeenSamplesError(
-                f"The model {bundle.id} has seen {exposure.seen} of the {exposure.asked} samples of the set {which} of "
-                f"{path}: it has learnt from {exposure.trained}, and {exposure.steered} chose its best epoch and "
-                "temperature. It would be judged by what it knows by heart.",
+                f"The model {model.bundle.id} has seen {exposure.seen} of the {exposure.asked} samples of the set "
+                f"{which} of {path}: it has learnt from {exposure.trained}, and {exposure.steered} chose its best "
+                "epoch and temperature. It would be judged by what it knows by heart.",
                 "Give the set test of the file that it was trained with, or samples from elsewhere. ALLOW_SEEN "
                 "judges it all the same, and every report says so.",
             )
 
 
 def _exposure(
-    seen: Seen, mark: NDArray[np.int64], there: NDArray[np.bool_], selection: Selection, bundle: Bundle
+    records: Sequence[Seen], mark: NDArray[np.int64], there: NDArray[np.bool_], selection: Selection, bundle: Bundle
 ) -> Exposure:
-    known = {role: np.isin(mark, seen.fingerprint[seen.role == role]) for role in (TRAINED, STEERED)}
+    known = [_known(one, mark, selection, bundle) for one in records]
+    trained = there & np.stack([each[0] for each in known])  # (models, S)
+    steered = there & ~trained & np.stack([each[1] for each in known])
+    judge = (trained | steered).argmin(axis=0)  # the first that has not seen it, or the first if all have
+    sample = np.arange(len(mark))
+    by_judge = trained[judge, sample], steered[judge, sample]
+    nearest = [
+        _nearest_m(one, selection, (judge == number) & ~by_judge[0] & ~by_judge[1])
+        for number, one in enumerate(records)
+    ]
+    return Exposure(
+        True,
+        int(there.sum()),
+        int(by_judge[0].sum()),
+        int(by_judge[1].sum()),
+        min((metres for metres in nearest if metres is not None), default=None),
+        judge,
+        by_judge[0] | by_judge[1],
+    )
+
+
+def _known(
+    seen: Seen, mark: NDArray[np.int64], selection: Selection, bundle: Bundle
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which samples a model has learnt from, and which it was steered by."""
+    trained, steered = (np.isin(mark, seen.fingerprint[seen.role == role]) for role in (TRAINED, STEERED))
     if selection.file.layout.period != bundle.period:  # its values are others then, and the sample may be the same
-        known = {role: known[role] | _at_places_of(seen, role, selection) for role in known}
-    trained = there & known[TRAINED]
-    steered = there & known[STEERED] & ~trained
+        return trained | _at_places_of(seen, TRAINED, selection), steered | _at_places_of(seen, STEERED, selection)
+    return trained, steered
+
+
+def _nearest_m(seen: Seen, selection: Selection, chosen: NDArray[np.bool_]) -> float | None:
+    """Least distance of chosen samples to those that a model has learnt from."""
     lon, lat = selection.column("lon"), selection.column("lat")
-    here = np.isfinite(lon) & np.isfinite(lat) & ~trained & ~steered
+    here = chosen & np.isfinite(lon) & np.isfinite(lat)
     learnt = np.isfinite(seen.lonlat).all(axis=1) & (seen.role == TRAINED)
     metres = nearest_m(on_sphere(lon[here], lat[here]), on_sphere(*seen.lonlat[learnt].astype(np.float64).T))
-    nearest = float(metres.min()) if len(metres) and np.isfinite(metres).any() else None
-    return Exposure(True, int(there.sum()), int(trained.sum()), int(steered.sum()), nearest)
+    return float(metres.min()) if len(metres) and np.isfinite(metres).any() else None
 
 
 def _at_places_of(seen: Seen, role: int, selection: Selection) -> NDArray[np.bool_]:

@@ -28,26 +28,50 @@ Floats = NDArray[np.float32]
 class Panel:
     """Models that are judged together."""
 
-    predictors: tuple[Predictor, ...]
+    predictors: tuple[tuple[Predictor, ...], ...]
+    """Of each model; of fold models those of all folds."""
+    judges: tuple[NDArray[np.int64], ...]
+    """Of each model, which of its predictors is asked about each sample of the file, shape (N,)."""
     legend: CommonLegend
     file: SampleFile
     """The samples."""
 
-    def predict(self, batch: Batch, pixels: Pixels) -> list[Floats]:
+    def predict(self, batch: Batch, pixels: Pixels, known: int | None = None) -> list[Floats]:
         """What each model says of labelled pixels.
+
+        Args:
+            batch: Samples; of dates that are not known yet nothing is observed.
+            pixels: Those that are asked about.
+            known: How many dates are known. A model that takes a part of its season is given no other; to any other
+                model the season is filled up from what is known.
 
         Returns:
             Probabilities of the common legend's classes, 0 of those that the model does not know, NaN where nothing
             was observed, each of shape (P, K).
         """
         found = []
-        for predictor, positions in zip(self.predictors, self.legend.of_model, strict=True):
-            days = predictor.days_of_samples(self.file.layout.dates, batch.season, *self._places[:, batch.index])
-            known = pixels.of(predictor.probabilities(batch.data, batch.valid, self.file.layout.bands, days))
+        for predictors, judges, positions in zip(self.predictors, self.judges, self.legend.of_model, strict=True):
+            judge = judges[batch.index]
+            shape = (len(batch), len(positions), *batch.label.shape[1:])
+            said = np.empty(shape, np.float32)  # (N, K, H, W)
+            for number in np.unique(judge):
+                some = np.flatnonzero(judge == number)
+                said[some] = self._ask(predictors[number], batch, some, known)
+            known = pixels.of(said)
             probabilities = np.zeros((len(known), len(self.legend.classes)), np.float32)
             probabilities[:, positions] = known
             found.append(probabilities)
         return found
+
+    def _ask(self, predictor: Predictor, batch: Batch, some: Integers, known: int | None) -> Floats:
+        days = predictor.days_of_samples(
+            self.file.layout.dates, batch.season[some], *self._places[:, batch.index[some]]
+        )
+        asked = batch.data[some], batch.valid[some], self.file.layout.bands, days
+        if known is None or predictor.bundle.accepts.share == 1:
+            return predictor.probabilities(*asked)
+        times = batch.valid.shape[1]
+        return predictor.probabilities(*asked, np.broadcast_to(np.arange(times) < known, (len(some), times)))
 
     @cached_property
     def _places(self) -> NDArray[np.float64]:

@@ -71,6 +71,8 @@ class ModelResult:
     """Its training.json."""
     wrong: pandas.DataFrame
     """Its errors by sample, the most confident first."""
+    folds: Mapping[str, int]
+    """Of fold models, how many samples each has judged; empty for a single model."""
 
 
 @dataclass(frozen=True)

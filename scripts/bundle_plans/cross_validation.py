@@ -11,14 +11,15 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 
 import models
@@ -32,10 +33,12 @@ from cropmap_core.learning.scores import Scores, confusion_matrix, expected_cali
 from cropmap_core.learning.trees import fit_trees
 from cropmap_core.samples.files import SampleFile
 from models.network import Network
+from models.tree_ensemble import TreeEnsemble, TreeEnsembleParameters
+from scripts.bundle_plans.costs import measured
 
 Floats = NDArray[np.float32]
 XGBOOST_TREES = 300
-_XGBOOST = "xgboost"
+XGBOOST = "xgboost"
 _NOBODY = Watch()
 _NOT_JUDGED = {"validation_loss": np.nan, "validation_macro_f1": np.nan, "validation_oa": np.nan}
 _CPU = torch.device("cpu")
@@ -83,6 +86,11 @@ class CrossValidated:
         place = {each.value: position for position, each in enumerate(file.classes)}
         self.truth = np.array([place[int(value)] for value in file.column("label").reshape(-1)])
 
+    @property
+    def folder(self) -> Path:
+        """Where logits, weights and what they cost are kept."""
+        return self._folder
+
     def train(self, seeds: Sequence[int]) -> None:
         """Trains what has not been trained yet, seed by seed."""
         for seed in seeds:
@@ -112,7 +120,7 @@ class CrossValidated:
         """The same of XGBoost."""
         found = np.empty((len(self._file), len(self._file.classes)), np.float32)
         for fold in self.folds:
-            with np.load(self._folder / f"{_XGBOOST}-fold{fold}.npz") as kept:
+            with np.load(self._path_of_trees(fold)) as kept:
                 found[kept["index"]] = kept["logits"]
         return found
 
@@ -131,14 +139,38 @@ class CrossValidated:
         calibrated: Floats = self.calibrated(mean)
         return calibrated
 
-    def temperatures(self, members: Sequence[Recipe]) -> tuple[tuple[float, ...], float]:
-        """Those of members and of their ensemble for samples of no fold: found on all folds."""
-        each = tuple(find_temperature(self.logits(member), self.truth) for member in members)
-        parts = [
-            softmax(self.logits(one) / temperature, axis=1) for one, temperature in zip(members, each, strict=True)
-        ]
+    def temperatures(self, members: Sequence[Recipe], without: int | None = None) -> tuple[tuple[float, ...], float]:
+        """Those of members and of their ensemble, found on all folds, or on all but the one that is judged."""
+        known = self._fold != without
+        told = [self.logits(member)[known] for member in members]
+        each = tuple(find_temperature(logits, self.truth[known]) for logits in told)
+        parts = [softmax(logits / temperature, axis=1) for logits, temperature in zip(told, each, strict=True)]
         mean = np.log(np.clip(np.mean(parts, axis=0), 1e-7, None)).astype(np.float32)
-        return each, find_temperature(mean, self.truth)
+        return each, find_temperature(mean, self.truth[known])
+
+    def temperature_of_trees(self, without: int) -> float:
+        """That of XGBoost, found on all folds but one."""
+        known = self._fold != without
+        return find_temperature(self.of_trees()[known], self.truth[known])
+
+    def kept(self, recipe: Recipe, fold: int) -> tuple[dict[str, torch.Tensor], Floats, Floats]:
+        """Weights of a member that has not seen a fold, and mean and standard deviation of its channels."""
+        return _scaled(self._path(recipe, fold).with_suffix(".safetensors"))
+
+    def kept_trees(self, fold: int) -> tuple[TreeEnsemble, Floats, Floats]:
+        """The same of XGBoost, as a network."""
+        path = self._path_of_trees(fold).with_suffix(".safetensors")
+        with safe_open(path, framework="pt") as told:
+            sizes = json.loads(told.metadata()["sizes"])
+        weights, mean, std = _scaled(path)
+        network = TreeEnsemble(TreeEnsembleParameters(**sizes))
+        network.load_state_dict(weights)
+        return network, mean, std
+
+    def held_out(self, fold: int) -> NDArray[np.bool_]:
+        """Which samples are of a fold, shape (N,)."""
+        here: NDArray[np.bool_] = self._fold == fold
+        return here
 
     def judge(self, logits: Floats, task: Task, folds: Sequence[int] | None = None) -> dict[str, float]:
         """Macro F1, overall accuracy and calibration error of a task, pooled over folds."""
@@ -171,12 +203,16 @@ class CrossValidated:
         mark = hashlib.sha256(told.encode()).hexdigest()[:8]
         return self._folder / f"{recipe.architecture}-{mark}-seed{recipe.seed}-fold{fold}.npz"
 
+    def _path_of_trees(self, fold: int) -> Path:
+        return self._folder / f"{XGBOOST}-fold{fold}.npz"
+
     def _member(self, recipe: Recipe, fold: int) -> None:
         path = self._path(recipe, fold)
         if path.exists():
             return
         started = time.perf_counter()
-        feed, member = fit_member(self._file, recipe, self._fold != fold, self._fold == fold)
+        with measured(self._folder, f"{recipe.architecture}, seed {recipe.seed}, fold {fold}"):
+            feed, member = fit_member(self._file, recipe, self._fold != fold, self._fold == fold)
         index = np.flatnonzero(self._fold == fold)
         path.parent.mkdir(parents=True, exist_ok=True)
         scaling = {"mean": torch.from_numpy(feed.mean), "std": torch.from_numpy(feed.std)}
@@ -191,18 +227,22 @@ class CrossValidated:
         )
 
     def _trees(self, fold: int) -> None:
-        path = self._folder / f"{_XGBOOST}-fold{fold}.npz"
-        if path.exists():
+        path = self._path_of_trees(fold)
+        if path.exists() and path.with_suffix(".safetensors").exists():
             return
         feed = Feed(self._file, self._file.layout.bands, self._file.classes, by_pixel=True)
         training, held_out = np.flatnonzero(self._fold != fold), np.flatnonzero(self._fold == fold)
         feed.normalise_by(training)
         features, target = _series(feed, training)
-        network = fit_trees(
-            _XGBOOST, features, target, len(feed.classes), len(feed.channels), trees=XGBOOST_TREES, seed=0
-        )
+        with measured(self._folder, f"{XGBOOST}, fold {fold}"):
+            network = fit_trees(
+                XGBOOST, features, target, len(feed.classes), len(feed.channels), trees=XGBOOST_TREES, seed=0
+            )
         logits = _logits_of_trees(network, _series(feed, held_out)[0], len(feed.channels))
+        scaling = {"mean": torch.from_numpy(feed.mean), "std": torch.from_numpy(feed.std)}
+        told = {"sizes": json.dumps(asdict(network.sizes))}
         path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({**network.state_dict(), **scaling}, path.with_suffix(".safetensors"), told)
         part = path.with_suffix(".part.npz")
         np.savez(part, index=held_out, logits=logits)
         part.rename(path)
@@ -282,33 +322,20 @@ def make_final(
         for each in found.folds
     )
     judged = CrossValidation(found.folds, by_fold, Scores(np.sum([each.confusion for each in by_fold], axis=0)))
-    members, states = [], {}
-    for place, (recipe, temperature) in enumerate(zip(recipes, temperatures, strict=True)):
+    members = []
+    for recipe, temperature in zip(recipes, temperatures, strict=True):
         started = time.perf_counter()
-        feed, trained = fit_member(file, recipe, everything, fold == found.folds[0])
+        with measured(found.folder, f"{recipe.architecture}, seed {recipe.seed}, all folds"):
+            feed, trained = fit_member(file, recipe, everything, fold == found.folds[0])
         alone = found.logits(recipe)
         scores = Scores(confusion_matrix(found.truth, alone.argmax(axis=1), number))
         history = tuple({**entry, **_NOT_JUDGED} for entry in trained.history)  # it has seen all that there is
         members.append(Member(recipe, trained.network, temperature, history, recipe.epochs, trained.ended, scores, 0.0))
-        states.update({f"members.{place}.{name}": each for name, each in trained.network.state_dict().items()})
         print(f"{plan.id}: final {recipe.architecture} {time.perf_counter() - started:.0f} s", flush=True)
-    settings = {
-        "members": [
-            {
-                "architecture": each.architecture,
-                "hyper_parameters": each.hyper_parameters,
-                "temperature": each.temperature,
-            }
-            for each in members
-        ],
-        "channels": len(feed.channels),
-        "classes": number,
-    }
-    network = models.build("ensemble", **settings)
-    network.load_state_dict(states)
+    network, settings = averaged(members, len(feed.channels), number)
     made = Made(
         tuple(members),
-        network.eval(),
+        network,
         "ensemble",
         settings,
         of_all,
@@ -322,6 +349,28 @@ def make_final(
         trained.counts,
     )
     return made, judged
+
+
+def averaged(members: Sequence[Member], channels: int, classes: int) -> tuple[Network, dict[str, Any]]:
+    """The ensemble of trained members, and its hyper-parameters."""
+    settings = {
+        "members": [
+            {
+                "architecture": each.architecture,
+                "hyper_parameters": each.hyper_parameters,
+                "temperature": each.temperature,
+            }
+            for each in members
+        ],
+        "channels": channels,
+        "classes": classes,
+    }
+    network = models.build("ensemble", **settings)
+    states = [each.network.state_dict().items() for each in members]
+    network.load_state_dict(
+        {f"members.{place}.{name}": each for place, state in enumerate(states) for name, each in state}
+    )
+    return network.eval(), settings
 
 
 def tell(found: CrossValidated, plan: Plan, tasks: Mapping[str, tuple[Task, Sequence[int] | None]], path: Path) -> None:
@@ -346,6 +395,12 @@ def tell(found: CrossValidated, plan: Plan, tasks: Mapping[str, tuple[Task, Sequ
             print(f"{name:28} {row:16} {scores['macro_f1']:.4f} / {scores['oa']:.4f}, ECE {scores['ece']:.4f}")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(told, indent=2) + "\n")
+
+
+def _scaled(path: Path) -> tuple[dict[str, torch.Tensor], Floats, Floats]:
+    weights = load_file(path)
+    mean, std = (weights.pop(name).numpy() for name in ("mean", "std"))
+    return weights, mean, std
 
 
 def _series(feed: Feed, index: Indices) -> tuple[Floats, NDArray[np.int64]]:

@@ -7,16 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from cropmap_core.evaluation.evaluating import Asked, evaluate
+from cropmap_core.evaluation.fold_models import load_models
 from cropmap_core.inference.bundles import load_bundle
 from cropmap_core.learning.bundling import write_bundle
 from cropmap_core.learning.calibration import find_temperature
 from cropmap_core.learning.recipes import LAST, Recipe
+from cropmap_core.learning.scores import confusion_matrix
+from cropmap_core.learning.seen import read_seen
 from cropmap_core.learning.variation import Variation
 from cropmap_core.samples.classes import name_classes
 from cropmap_core.samples.files import SampleFile
 from scripts.bundle_plans import cross_validation
+from scripts.bundle_plans.costs import costs_of_log, read_costs
 from scripts.bundle_plans.cross_validation import CrossValidated, Plan, Task, make_final, seeded
+from scripts.bundle_plans.fold_bundles import write_fold_bundles
 from scripts.bundle_plans.series import DETAILS, write_set
 
 CROPS = ("maize", "wheat", "other")
@@ -121,6 +128,70 @@ class TestCrossValidation:
         assert made.members[0].temperature == pytest.approx(expected)
         assert bundle.hyper_parameters["members"][0]["temperature"] == pytest.approx(expected)
         assert judged.pooled.confusion.sum() == COUNT
+
+
+@pytest.fixture(scope="module")
+def fold_models(samples: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("folds")
+    with SampleFile(samples) as file:
+        return write_fold_bundles(file, PLAN, CrossValidated(file, PLAN, trained), [0], folder)
+
+
+class TestFoldBundles:
+    def test_have_seen_all_folds_but_one(self, samples: Path, fold_models: tuple[Path, Path]) -> None:
+        with SampleFile(samples) as file:
+            batch, fold = file.read(np.arange(COUNT)), file.column("fold")
+        for folder in fold_models:
+            for number in range(3):
+                seen = read_seen(load_bundle(folder / f"{folder.name}-fold{number}"))
+                assert seen is not None
+                np.testing.assert_array_equal(seen.overlap(batch.data, batch.valid), fold != number)
+
+    def test_are_judged_as_cross_validation_judges(
+        self, samples: Path, trained: Path, fold_models: tuple[Path, Path]
+    ) -> None:
+        """Never observed samples aside, of which there are none."""
+        device = torch.device("cpu")
+        with SampleFile(samples) as file:
+            found = CrossValidated(file, PLAN, trained)
+            models = [load_models(folder) for folder in fold_models]
+            judged = evaluate(file, models, device, Asked("all"), lambda fraction: None).models
+            for one, logits in zip(judged, (found.ensemble(PLAN.recipes), found.of_trees()), strict=True):
+                expected = confusion_matrix(found.truth, logits.argmax(axis=1), 3)
+                np.testing.assert_array_equal(one.pixels.scores.confusion, expected)
+                assert (one.exposure.recorded, one.exposure.seen) == (True, 0)
+            assert [one.bundle.id for one in judged] == ["tiny", "tiny-xgboost"]
+
+    def test_are_calibrated_without_the_fold(
+        self, samples: Path, trained: Path, fold_models: tuple[Path, Path]
+    ) -> None:
+        """Whatever is true of the fold, its model is the same."""
+        with SampleFile(samples) as file:
+            found = CrossValidated(file, PLAN, trained)
+            found.truth[found.held_out(1)] = 0
+            (_, members), trees = found.temperatures(PLAN.recipes, without=1), found.temperature_of_trees(without=1)
+            assert found.temperatures(PLAN.recipes, without=2)[1] != pytest.approx(
+                load_bundle(fold_models[0] / "tiny-fold2").temperature
+            )
+        assert load_bundle(fold_models[0] / "tiny-fold1").temperature == pytest.approx(members)
+        assert load_bundle(fold_models[1] / "tiny-xgboost-fold1").temperature == pytest.approx(trees)
+
+
+class TestCosts:
+    def test_are_written_down_for_every_training(self, trained: Path) -> None:
+        found = {each.what: each for each in read_costs(trained)}
+        assert len(found) >= 3 * 3
+        assert found["tempcnn, seed 0, fold 2"].core_seconds > 0
+        assert found["xgboost, fold 1"].seconds > 0
+
+    def test_are_read_of_the_lines_of_a_log(self, tmp_path: Path) -> None:
+        log = tmp_path / "log"
+        lines = ["x-y: tempcnn, seed 0, fold 1: macro F1 0.9512, 431 s", "x-y: XGBoost, fold 1", "x-y: final ltae 60 s"]
+        log.write_text("\n".join(lines))
+        found = costs_of_log(log, threads=2)
+        assert [each.what for each in found] == ["tempcnn, seed 0, fold 1", "ltae, all folds"]
+        assert [each.core_seconds for each in found] == [862, 120]
+        assert found[1].watt_hours == pytest.approx(120 * 10 / 3600)
 
 
 class TestJudgement:

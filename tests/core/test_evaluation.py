@@ -23,6 +23,7 @@ from cropmap_core.evaluation.comparing import McNemar
 from cropmap_core.evaluation.evaluating import Asked, evaluate
 from cropmap_core.evaluation.results import Evaluation
 from cropmap_core.evaluation.tallies import Tally, macro_f1, overall_accuracy
+from cropmap_core.inference.bundle_types import Accepts
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.learning.scores import Scores, confusion_matrix
 from cropmap_core.learning.seen import Seen, fingerprints, write_seen
@@ -175,6 +176,22 @@ class TestDates:
         found = judge(write_set(tmp_path / "s.h5", [MAIZE, GRASS], [MAIZE, GRASS], valid=valid), oracle)
         assert overall_accuracy(found.models[0].budgets.counts).tolist() == [0, 0, 1, 1, 1]
         assert macro_f1(found.models[0].budgets.counts).tolist() == [0, 0, 1, 1, 1]
+
+    def test_after_the_last_known_are_not_there_for_a_model_of_parts(
+        self, oracle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is asked about whole seasons without `within`, and about cut ones with it."""
+        asked = []
+
+        class Listens(Oracle):
+            def probabilities(self, *given: Any) -> np.ndarray:
+                asked.append(given[4][0].tolist() if len(given) > 4 else None)
+                return super().probabilities(*given[:4])
+
+        monkeypatch.setattr(evaluating, "Predictor", Listens)
+        path = write_set(tmp_path / "s.h5", [MAIZE, GRASS], [MAIZE, GRASS])
+        judge(path, replace(oracle, accepts=Accepts(share=2 / 3)))
+        assert asked == [None, *([date < known for date in range(5)] for known in range(1, 6))]
 
     def test_of_long_series_are_a_dozen(self) -> None:
         assert budget_dates(5) == [1, 2, 3, 4, 5]

@@ -74,6 +74,15 @@ def test_the_job_holds_what_was_chosen(run, fake_worker, bundle, tmp_path):
     }
 
 
+def test_the_folder_of_fold_models_is_a_model_too(run, fake_worker, bundle, tmp_path):
+    fake_worker.plays(["result", {}])
+    shutil.copytree(bundle, tmp_path / "maize" / "maize-fold0")
+    (tmp_path / "s.h5").touch()
+    given = {"MODEL": str(tmp_path / "maize"), "SAMPLES": str(tmp_path / "s.h5")}
+    run("evaluatemodel", {**given, "OUTPUT_HTML": str(tmp_path / "r.html")})
+    assert fake_worker.job["parameters"]["models"] == [str(tmp_path / "maize")]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -1,0 +1,100 @@
+"""Bundles of fold models: what cross-validation has kept, as models that `evaluatemodel` judges.
+
+A bundle is trained on all folds, so that no sample is left to judge it by. For each fold a bundle is made here of all
+members that have not seen it, calibrated on the other folds, and one of XGBoost beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import models
+from cropmap_core.learning.bundling import write_bundle
+from cropmap_core.learning.feeding import Feed, Indices
+from cropmap_core.learning.made import Made, Member
+from cropmap_core.learning.recipes import Recipe
+from cropmap_core.learning.scores import Scores, confusion_matrix
+from cropmap_core.samples.files import SampleFile
+from scripts.bundle_plans.cross_validation import XGBOOST, CrossValidated, Plan, averaged, seeded
+
+_KEPT = "trained without the fold"
+Floats = NDArray[np.float32]
+
+
+def write_fold_bundles(
+    file: SampleFile, plan: Plan, found: CrossValidated, seeds: Sequence[int], folder: Path
+) -> tuple[Path, Path]:
+    """Writes the fold models of a plan and of XGBoost.
+
+    Args:
+        file: The training set.
+        plan: The bundle.
+        found: What was trained.
+        seeds: Those whose members are put together.
+        folder: Where the two folders of bundles go, `ID` and `ID-xgboost`.
+
+    Returns:
+        The two folders, as `evaluatemodel` takes them.
+    """
+    recipes = [seeded(recipe, seed) for seed in seeds for recipe in plan.recipes]
+    networks, trees = folder / plan.id, folder / f"{plan.id}-{XGBOOST}"
+    for fold in found.folds:
+        made = _network(file, found, recipes, fold)
+        write_bundle(file, made, None, networks / f"{networks.name}-fold{fold}", f"{plan.title}, without fold {fold}")
+        made = _trees(file, found, fold)
+        title = f"{plan.title}, XGBoost without fold {fold}"
+        write_bundle(file, made, None, trees / f"{trees.name}-fold{fold}", title)
+    return networks, trees
+
+
+def _network(file: SampleFile, found: CrossValidated, recipes: Sequence[Recipe], fold: int) -> Made:
+    temperatures, of_all = found.temperatures(recipes, without=fold)
+    channels, classes = len(file.layout.bands), len(file.classes)
+    members = []
+    for recipe, temperature in zip(recipes, temperatures, strict=True):
+        weights, mean, std = found.kept(recipe, fold)
+        network = models.build(
+            recipe.architecture, **{**recipe.hyper_parameters, "channels": channels, "classes": classes}
+        )
+        network.load_state_dict(weights)
+        scores = _scores(found, found.logits(recipe), fold)
+        members.append(Member(recipe, network.eval(), temperature, (), recipe.epochs, _KEPT, scores, 0.0))
+    together, settings = averaged(members, channels, classes)
+    scores = _scores(found, found.ensemble(recipes), fold)
+    return Made(
+        tuple(members), together, "ensemble", settings, of_all, scores, file.layout.bands, file.classes,
+        _numbers(mean), _numbers(std), *_taught(file, found, fold),
+    )  # fmt: skip
+
+
+def _trees(file: SampleFile, found: CrossValidated, fold: int) -> Made:
+    network, mean, std = found.kept_trees(fold)
+    temperature = found.temperature_of_trees(without=fold)
+    scores = _scores(found, found.of_trees(), fold)
+    member = Member(Recipe(XGBOOST), network, temperature, (), 1, _KEPT, scores, 0.0)
+    settings = asdict(network.sizes)
+    return Made(
+        (member,), network, "tree_ensemble", settings, temperature, scores, file.layout.bands, file.classes,
+        _numbers(mean), _numbers(std), *_taught(file, found, fold),
+    )  # fmt: skip
+
+
+def _taught(file: SampleFile, found: CrossValidated, fold: int) -> tuple[Indices, Indices, NDArray[np.int64]]:
+    """The samples that a fold model has learnt from, those that it was steered by (none), and labels by class."""
+    feed = Feed(file, file.layout.bands, file.classes, by_pixel=True)
+    training, counts = feed.labelled(np.flatnonzero(~found.held_out(fold)))
+    return training, np.empty(0, np.int64), counts.sum(axis=0)
+
+
+def _scores(found: CrossValidated, logits: Floats, fold: int) -> Scores:
+    here = found.held_out(fold)
+    return Scores(confusion_matrix(found.truth[here], logits[here].argmax(axis=1), logits.shape[1]))
+
+
+def _numbers(values: Floats) -> tuple[float, ...]:
+    return tuple(map(float, values))
