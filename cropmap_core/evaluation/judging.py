@@ -57,9 +57,9 @@ class Panel:
             for number in np.unique(judge):
                 some = np.flatnonzero(judge == number)
                 said[some] = self._ask(predictors[number], batch, some, known)
-            known = pixels.of(said)
-            probabilities = np.zeros((len(known), len(self.legend.classes)), np.float32)
-            probabilities[:, positions] = known
+            of_pixels = pixels.of(said)
+            probabilities = np.zeros((len(of_pixels), len(self.legend.classes)), np.float32)
+            probabilities[:, positions] = of_pixels
             found.append(probabilities)
         return found
 

@@ -57,12 +57,13 @@ class DetailLoss:
         """Of the embeddings that the network has just classified.
 
         Args:
-            samples: Positions in the file of the batch's samples, shape (B,).
+            samples: Positions in the file of the batch's samples, -1 for what is none of them, shape (B,).
             observed: Whether a sample was ever observed, shape (B,): others have no embedding.
         """
         if self._embedded is None:
             raise RuntimeError("the network has classified nothing yet")
-        targets = self._targets[samples].to(observed.device)[observed]
+        targets = torch.where(torch.from_numpy(samples) >= 0, self._targets[samples], NO_TARGET)
+        targets = targets.to(observed.device)[observed]
         logits = self._head(self._embedded).float()
         total = nn.functional.cross_entropy(
             logits, targets, ignore_index=NO_TARGET, label_smoothing=self._smoothing, reduction="sum"

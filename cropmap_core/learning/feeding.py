@@ -19,6 +19,7 @@ from torch import Tensor
 from cropmap_core.classes import CropClass
 from cropmap_core.errors import JobError, MissingBandError
 from cropmap_core.inference.channels import Floats, Mask, compute_channels, fill_samples
+from cropmap_core.learning.mingling import Mingled, mingle, position_of_other, unmingled
 from cropmap_core.learning.variation import NO_VARIATION, Labels, Variation
 from cropmap_core.samples.files import Batch, SampleFile
 from cropmap_core.timeseries.formulas import INDICES
@@ -46,6 +47,8 @@ class Fed:
     """Position of the class, -1 where the loss does not look, shape (B, H, W)."""
     index: Indices
     """Of its samples in the file, shape (B,)."""
+    outlier: Tensor
+    """Which are no sample of their class any more, shape (B,)."""
 
 
 class Feed:
@@ -78,6 +81,7 @@ class Feed:
         self._positions = np.full(2**15, NO_TARGET, np.int64)
         self._positions[[each.value for each in classes]] = np.arange(len(classes))
         self.classes = tuple(classes)
+        self._other = position_of_other(self.classes)
         self.mean = np.zeros(len(channels), np.float32)
         self.std = np.ones(len(channels), np.float32)
         self.waited_s = 0.0
@@ -119,7 +123,7 @@ class Feed:
         count = 0
         total, squares = np.zeros(len(self.channels)), np.zeros(len(self.channels))
         for batch in self._file.batches(np.sort(index), self.samples_of(_READ_AT_ONCE)):
-            values, valid, target, _ = self._prepare(batch, NO_VARIATION, np.random.default_rng(0))
+            values, valid, target, _, _ = self._prepare(batch, NO_VARIATION, np.random.default_rng(0))
             looked_at = valid & (target >= 0)[:, None]
             pixels = values.transpose(0, 1, 3, 4, 2)[looked_at].astype(np.float64)  # (P, C)
             count += len(pixels)
@@ -153,7 +157,7 @@ class Feed:
         order = None if seed is None else int(np.random.SeedSequence(list(seed)).generate_state(1)[0])
         for number, batch in enumerate(self._file.batches(index, size, order)):
             random = np.random.default_rng([*(seed or ()), number])
-            values, valid, target, days = self._prepare(batch, variation, random)
+            values, valid, target, days, outlier = self._prepare(batch, variation, random)
             values -= self.mean[:, None, None]
             values /= self.std[:, None, None]
             np.nan_to_num(values, copy=False)  # where nothing was measured the network does not look
@@ -165,20 +169,25 @@ class Feed:
                 values = np.ascontiguousarray(values[sample, :, :, row, col])[..., None, None]
                 valid = np.ascontiguousarray(valid[sample, :, row, col])[..., None, None]
                 target, positions, days = target[sample, row, col][:, None, None], positions[sample], days[sample]
+                outlier = outlier[sample]
             yield Fed(
                 torch.from_numpy(np.ascontiguousarray(values)),
                 torch.from_numpy(np.ascontiguousarray(days)),
                 torch.from_numpy(np.ascontiguousarray(valid)),
                 torch.from_numpy(np.ascontiguousarray(target)),
                 positions,
+                torch.from_numpy(outlier),
             )
 
     def _prepare(
         self, batch: Batch, variation: Variation, random: np.random.Generator
-    ) -> tuple[Floats, Mask, Labels, Floats]:
-        """Channels, where they may be used, what they are to be taken for (nothing where never observed), and days."""
-        target = self._positions[batch.label]
-        data, valid, days = batch.data, batch.valid, self._days[batch.index]
+    ) -> tuple[Floats, Mask, Labels, Floats, Mask]:
+        """Channels, where they may be used, what they are to be taken for, days, and which samples are outliers.
+
+        What was never observed is to be taken for nothing.
+        """
+        samples = self._mingled(batch, variation, random)
+        data, valid, target, days = samples.data, samples.valid, samples.target, self._days[batch.index]
         if variation is not NO_VARIATION:
             data, valid = variation.weather(data, valid, self._file.layout.bands, random)
             data, valid, days = variation.recomposited(data, valid, days, random)
@@ -192,7 +201,14 @@ class Feed:
         values, there = compute_channels(reflectance, there, self._file.layout.bands, self.channels)
         if variation is not NO_VARIATION:
             values, there, target = variation.place(values, there, target, random)
-        return values, there, np.where(there.any(axis=1), target, NO_TARGET), days
+        return values, there, np.where(there.any(axis=1), target, NO_TARGET), days, samples.outlier
+
+    def _mingled(self, batch: Batch, variation: Variation, random: np.random.Generator) -> Mingled:
+        samples = unmingled(batch.data, batch.valid, self._positions[batch.label])
+        if not (variation.mixed_pixels or variation.outliers) or samples.target.shape[-1] > 1:
+            return samples
+        kin = self._file.column("source")[batch.index]
+        return mingle(samples, kin, self._other, variation.mixed_pixels, variation.outliers, random)
 
 
 def bands_of(channel: str) -> tuple[str, ...]:

@@ -237,16 +237,17 @@ class Fitting:
         if not (target != NO_TARGET).any():
             return None
         x, days, valid, target = (each.to(self._device) for each in (x, days, valid, target))
+        detailed = np.where(batch.outlier.numpy(), NO_TARGET, batch.index)
         mixed = self._recipe.variation.mixed(len(x), random)
         with self._autocast():
             if mixed is None:
-                loss = self._loss_of(self._network(x, days, valid), target, batch.index, valid)
+                loss = self._loss_of(self._network(x, days, valid), target, detailed, valid)
             else:
                 partner, share = torch.from_numpy(mixed[0]).to(self._device), mixed[1]
                 both = valid & valid[partner]
                 logits = self._network(share * x + (1 - share) * x[partner], days, both)
-                loss = share * self._loss_of(logits, target, batch.index, both)
-                loss = loss + (1 - share) * self._loss_of(logits, target[partner], batch.index[mixed[0]], both)
+                loss = share * self._loss_of(logits, target, detailed, both)
+                loss = loss + (1 - share) * self._loss_of(logits, target[partner], detailed[mixed[0]], both)
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.largest_gradient or math.inf)

@@ -60,6 +60,11 @@ class Variation:
     """Share of samples whose season begins later or ends earlier, by up to a third."""
     bands: float = 0.0
     """Share of samples without B8A (half of them), or with the bands of 10 m only."""
+    mixed_pixels: float = 0.0
+    """Share of samples of single pixels that another one of their source covers a part of, as at borders of fields."""
+    outliers: float = 0.0
+    """Share of samples of single pixels that go on as one of another class of their source: no crop that is known. They
+    are taken for the class `Other` or `Others`, where there is one."""
     mixup: float = 0.0
     """Parameter of the beta distribution by which two samples are mixed.
 

@@ -8,6 +8,7 @@ Crops with at least 20 samples go by their names in the file's legend; all else,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +52,23 @@ CLASSES = (
 JUDGED = (9120, 1120, 4100, 1200, 0, 1110, 7920, 1520)
 """Codes that are judged; 0 is `Other`."""
 
+_VARIATION = Variation(haze=0.3, wander=0.3, cuts=0.1, bands=0.15)
 _ALIKE: Mapping[str, Any] = {
     "batch_size": 64,
-    "variation": Variation(haze=0.3, wander=0.3, cuts=0.1, bands=0.15),
     "patience": 0,
     "keep": LAST,
     "details": DETAILS,
     "precision": "bfloat16",
 }
+_L_TAE = Recipe("ltae", epochs=60, learning_rate=5e-3, variation=_VARIATION, **_ALIKE)
 PLAN = Plan(
     "canada-2017-pixel",
     "Crops of Canada 2017",
-    (Recipe("tempcnn", epochs=60, **_ALIKE), Recipe("ltae", epochs=60, learning_rate=5e-3, **_ALIKE)),
+    (
+        Recipe("tempcnn", epochs=60, variation=_VARIATION, **_ALIKE),
+        _L_TAE,
+        replace(_L_TAE, variation=replace(_VARIATION, mixed_pixels=0.2, outliers=0.03), seed=100),
+    ),
 )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -86,19 +87,24 @@ LEGACY = {
 """Group of the older WorldCereal codes; any other is `Other`, but for those below."""
 LEGACY_UNKNOWN = (0, 1000, 1100, 1500, 1900, 9310, 9320)
 
+_VARIATION = Variation(haze=0.3, wander=0.3, cuts=0.2, bands=0.15)
 _ALIKE: Mapping[str, Any] = {
     "batch_size": 64,
-    "variation": Variation(haze=0.3, wander=0.3, cuts=0.2, bands=0.15),
     "patience": 0,
     "keep": LAST,
     "details": DETAILS,
     "precision": "bfloat16",
     "balance": "sampling",
 }
+_L_TAE = Recipe("ltae", epochs=60, learning_rate=5e-3, variation=_VARIATION, **_ALIKE)
 PLAN = Plan(
     "europe-pixel",
     "Groups of crops in western Europe",
-    (Recipe("tempcnn", epochs=60, **_ALIKE), Recipe("ltae", epochs=60, learning_rate=5e-3, **_ALIKE)),
+    (
+        Recipe("tempcnn", epochs=60, variation=_VARIATION, **_ALIKE),
+        _L_TAE,
+        replace(_L_TAE, variation=replace(_VARIATION, mixed_pixels=0.2, outliers=0.03), seed=100),
+    ),
 )
 
 
