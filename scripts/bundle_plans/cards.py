@@ -185,7 +185,7 @@ def _input(bundle: Bundle) -> str:
     if accepts.periods:
         lines.append(f"Longer composites too: {', '.join(f'`{name}`' for name in accepts.periods)}.")
     if accepts.share < 1:
-        lines.append(f"A part of the season, if it is {accepts.share:.0%} or more of it.")
+        lines.append(f"A part of the season, if it is {100 * accepts.share:.0f} % or more of it.")
     lines += [f"It can do without {', '.join(some)}." for some in accepts.optional]
     lines.append("Anything else is refused, with what is missing or too much.")
     return _list(lines)
@@ -255,7 +255,7 @@ def _early_words(bundle: Bundle) -> str:
     if bundle.accepts.share < 1:
         return (
             "Only composites up to a date were given, as for a map made then. It learnt from seasons of which "
-            f"{bundle.accepts.share:.0%} or more were left; with less it has to guess."
+            f"{100 * bundle.accepts.share:.0f} % or more were left; with less it has to guess."
         )
     return (
         "Composites after a date were taken away, and the rest of the season filled from what was known, as for a map "
