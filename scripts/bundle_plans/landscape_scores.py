@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,11 +23,12 @@ from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.scores import Scores, confusion_matrix
 from cropmap_core.samples.files import NO_PARCEL, SampleFile
 from models.network import Network
-from scripts.bundle_plans.cross_validation import CrossValidated, Plan, seeded
+from scripts.bundle_plans.cross_validation import CrossValidated, seeded
 
 Floats = NDArray[np.float32]
 Told = Callable[[Indices], Floats]
 """Probabilities of landscapes, shape (N, K, H, W)."""
+XGBOOST = "xgboost"
 PIXELS, PARCELS = "pixels", "parcels"
 _AT_ONCE = 8  # landscapes
 _LEAST_PROBABILITY = 1e-7
@@ -148,6 +148,10 @@ def tell_series(network: Network, feed: Feed, index: Indices, edge: int = 1) -> 
 class PixelModels(CrossValidated):
     """The members of a plan by pixel, asked for landscapes of folds that they have not seen."""
 
+    def has_trees(self) -> bool:
+        """Whether XGBoost is trained on every fold."""
+        return all((self._folder / f"{XGBOOST}-fold{fold}.npz").exists() for fold in self.folds)
+
     def tell(self, landscapes: SampleFile, index: Indices, seeds: Sequence[int]) -> Floats:
         """Probabilities of the calibrated mean of all members of some seeds, shape (N, K, H, W).
 
@@ -182,12 +186,6 @@ class PixelModels(CrossValidated):
         network = models.build(recipe.architecture, **{**recipe.hyper_parameters, **sizes})
         network.load_state_dict(weights)
         return network, mean, std
-
-
-def read_pixel_models(file: SampleFile, plan: Plan, folder: Path) -> PixelModels | None:
-    """Those of a plan, where a seed of it is trained."""
-    found = PixelModels(file, plan, folder)
-    return found if found.there() else None
 
 
 def _log_mean(probabilities: Sequence[Floats]) -> Floats:

@@ -11,7 +11,7 @@ import argparse
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,18 +32,21 @@ from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.scores import Scores
 from cropmap_core.samples.files import SampleFile
 from scripts.bundle_plans.cloud_shapes import read_cloud_shapes
-from scripts.bundle_plans.cross_validation import Plan
+from scripts.bundle_plans.cross_validation import Plan, seeded
 from scripts.bundle_plans.landscape_scores import (
     PARCELS,
     PIXELS,
     Floats,
+    PixelModels,
     best_filter,
     from_array,
     judge_landscapes,
-    read_pixel_models,
     tell_logits,
+    tell_series,
 )
-from scripts.bundle_plans.landscapes import LandscapeSettings, write_landscapes
+from scripts.bundle_plans.landscape_sets import write_landscapes
+from scripts.bundle_plans.landscapes import LandscapeSettings
+from scripts.bundle_plans.series import Tasks
 
 _CPU = torch.device("cpu")
 _CALIBRATED_BY = 200_000  # pixels
@@ -61,15 +64,20 @@ class SpatialPlan:
     recipe: Recipe
     """Of that on landscapes; the same architecture and hyper-parameters."""
     landscapes: LandscapeSettings
-    held_out: tuple[int, ...]
-    """Folds whose landscapes it is judged on by a network that has not seen them."""
+    held_out: tuple[tuple[int, ...], ...]
+    """Folds that are held out together, from a network of all others."""
     by_pixel: Plan
     """The yardstick: what is smoothed as far as the network can see."""
-    landscapes_a_fold: int = 140
+    tasks: Callable[[SampleFile], Tasks]
+    """What is judged of single series, each shown alone."""
+    landscapes_a_fold: int = 200
+    """On average: more of folds with more series, by the square root."""
     judged_a_fold: int = 80
     """Landscapes of each held-out fold that are judged."""
     smoothed_by: int = 40
-    """Landscapes of each other fold that the filter is chosen on."""
+    """Landscapes of each other fold that the filter is chosen on; where there is no other, of those not judged."""
+    alone: int = 9
+    """Edge of the patch that a series alone fills."""
     seed: int = 0
 
 
@@ -94,7 +102,7 @@ class SpatialTraining:
         path = self.folder / f"{_mark(asdict(plan.landscapes), plan.landscapes_a_fold, plan.seed)}-{LANDSCAPES}"
         if not path.exists():
             started = time.perf_counter()
-            counts = dict.fromkeys(self.folds, plan.landscapes_a_fold)
+            counts = self._counts()
             write_landscapes(self.series, path, counts, plan.landscapes, read_cloud_shapes(data), plan.seed)
             self.say(f"{sum(counts.values())} landscapes, {time.perf_counter() - started:.0f} s")
         self.landscapes = SampleFile(path)
@@ -118,7 +126,7 @@ class SpatialTraining:
         plan = self._plan
         told = [each.as_json() for each in (plan.series, plan.recipe)]
         folder = self.folder / f"{_mark(told, self.landscapes.path.name)}-folds{''.join(map(str, folds))}"
-        by_series = Feed(self.series, self.series.layout.bands, self.series.classes, by_pixel=False)
+        by_series = self._by_series()
         shown = by_series.labelled(np.flatnonzero(np.isin(self.series.column("fold"), folds)))
         by_series.normalise_by(shown[0])
         torch.manual_seed(plan.series.seed)
@@ -140,40 +148,87 @@ class SpatialTraining:
         return feed, fitted, training[0], training[1].sum(axis=0)
 
     def judge(self) -> tuple[float, Scores, tuple[Scores, ...]]:
-        """Tells and writes the scores of held-out landscapes, by network and by pixel.
+        """Tells and writes the scores of what is held out, by network and by pixel.
 
         Returns:
-            The temperature that is best for them, the scores of their pixels, and those of each held-out fold.
+            The temperature that is best for held-out landscapes, the scores of their pixels, and those of each fold.
         """
         plan = self._plan
-        taught = [fold for fold in self.folds if fold not in plan.held_out]
-        judged = self.of_folds(plan.held_out, plan.judged_a_fold)
-        feed, fitted, _, _ = self.fit(taught, judged[:1])
-        network = fitted.network
-        logits = tell_logits(network, feed, judged)
-        told: dict[str, dict[str, Any]] = {plan.id: self._scores(judged, softmax(logits, axis=1))}
-        by_pixel = self._told_by_pixel(judged, self.of_folds(taught, plan.smoothed_by), int(network.receptive_radius))
-        told.update(by_pixel)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        folds = tuple(fold for group in plan.held_out for fold in group)
+        judged = self.of_folds(folds, plan.judged_a_fold)
+        logits, alone, reach = self._held_out(judged)
+        told: dict[str, Any] = {"landscapes": {plan.id: self._scores(judged, softmax(logits, axis=1))}, "series": {}}
+        told["landscapes"].update(self._told_by_pixel(judged, self._others(folds, judged), reach))
+        told["series"] = self._judge_series(folds, alone)
         write_text(self.folder / SCORES, json.dumps(told, indent=2) + "\n")
-        for name, rows in told.items():
-            for where, levels in rows.items():
-                row = ", ".join(f"{level} {s['macro_f1']:.4f} / {s['oa']:.4f}" for level, s in levels.items())
-                print(f"{name:42} {where:12} {row}", flush=True)
+        _print(told)
         target = self._target(judged)
         looked_at = np.moveaxis(logits, 1, -1)[target != NO_TARGET]
         few = np.random.default_rng(0).permutation(len(looked_at))[:_CALIBRATED_BY]
         temperature = find_temperature(looked_at[few], target[target != NO_TARGET][few])
-        fold = self._fold[judged]
         by_fold = tuple(
-            judge_landscapes(self.landscapes, judged[fold == each], from_array(judged, logits))[PIXELS]
-            for each in plan.held_out
+            judge_landscapes(self.landscapes, judged[self._fold[judged] == fold], from_array(judged, logits))[PIXELS]
+            for fold in folds
         )
         return temperature, judge_landscapes(self.landscapes, judged, from_array(judged, logits))[PIXELS], by_fold
+
+    def _held_out(self, judged: Indices) -> tuple[Floats, dict[int, Floats], int]:
+        """Logits of landscapes, and of all series by the edge that they are shown with, by who has not seen them.
+
+        The last is how far the networks can see, in pixels.
+        """
+        plan, series_fold = self._plan, self.series.column("fold")
+        size, number = self.landscapes.layout.size, len(self.landscapes.classes)
+        logits = np.empty((len(judged), number, size, size), np.float32)
+        alone = {edge: np.zeros((len(self.series), number), np.float32) for edge in (1, plan.alone)}
+        for group in plan.held_out:
+            here = np.isin(self._fold[judged], group)
+            feed, fitted, _, _ = self.fit([fold for fold in self.folds if fold not in group], judged[here][:1])
+            logits[here] = tell_logits(fitted.network, feed, judged[here])
+            by_series = self._by_series()
+            by_series.mean, by_series.std = feed.mean, feed.std
+            index = np.flatnonzero(np.isin(series_fold, group))
+            for edge, found in alone.items():
+                found[index] = tell_series(fitted.network, by_series, index, edge)
+        return logits, alone, int(fitted.network.receptive_radius)
+
+    def _judge_series(self, folds: Sequence[int], alone: Mapping[int, Floats]) -> dict[str, dict[str, Any]]:
+        """Scores of the tasks on series of held-out folds, beside those of the models by pixel that are there."""
+        plan = self._plan
+        found = PixelModels(self.series, plan.by_pixel, self._by_pixel)
+        rows = {f"{plan.id}, series as {edge} x {edge} pixels": logits for edge, logits in alone.items()}
+        if found.has_trees():
+            rows["xgboost"] = found.of_trees()
+        if seeds := found.there():
+            members = [seeded(recipe, seed) for seed in seeds for recipe in plan.by_pixel.recipes]
+            rows[_name(plan.by_pixel, seeds)] = found.ensemble(members)
+        tasks = {name: task for name, (task, of_folds) in plan.tasks(self.series).items() if of_folds is None}
+        return {
+            name: {task_name: found.judge(logits, task, folds) for task_name, task in tasks.items()}
+            for name, logits in rows.items()
+        }
+
+    def _others(self, folds: Sequence[int], judged: Indices) -> Indices:
+        """Landscapes that are not judged."""
+        taught = [fold for fold in self.folds if fold not in folds]
+        if taught:
+            return self.of_folds(taught, self._plan.smoothed_by)
+        return np.setdiff1d(self.of_folds(folds), judged)[: self._plan.smoothed_by * len(folds)]
+
+    def _counts(self) -> dict[int, int]:
+        """Landscapes of each fold."""
+        fold = self.series.column("fold")
+        shares = np.sqrt([(fold == each).sum() for each in self.folds])
+        counts = np.rint(shares / shares.mean() * self._plan.landscapes_a_fold).astype(int)
+        return {each: int(count) for each, count in zip(self.folds, counts, strict=True)}
+
+    def _by_series(self) -> Feed:
+        return Feed(self.series, self.series.layout.bands, self.series.classes, by_pixel=False)
 
     def make_bundle(self, folder: Path, temperature: float, pooled: Scores, by_fold: tuple[Scores, ...]) -> None:
         """Trains on all folds and writes the bundle."""
         plan = self._plan
+        folds = tuple(fold for group in plan.held_out for fold in group)
         feed, fitted, training, counts = self.fit(self.folds, self.of_folds(self.folds[:1], 1))
         not_judged = {"validation_loss": np.nan, "validation_macro_f1": np.nan, "validation_oa": np.nan}
         history = tuple({**entry, **not_judged} for entry in fitted.history)  # it has seen all that there is
@@ -196,17 +251,17 @@ class SpatialTraining:
             np.empty(0, np.int64),
             counts,
         )
-        write_bundle(self.landscapes, made, CrossValidation(plan.held_out, by_fold, pooled), folder, plan.title)
+        write_bundle(self.landscapes, made, CrossValidation(folds, by_fold, pooled), folder, plan.title)
         self.say(f"{folder} is written")
 
     def _told_by_pixel(self, judged: Indices, others: Indices, reach: int) -> dict[str, dict[str, Any]]:
         """Scores of the models by pixel: as they are, and smoothed by what does best on other landscapes."""
         plan = self._plan
-        pixel_models = read_pixel_models(self.series, plan.by_pixel, self._by_pixel)
-        if pixel_models is None:
+        pixel_models = PixelModels(self.series, plan.by_pixel, self._by_pixel)
+        seeds = pixel_models.there()
+        if not seeds:
             self.say(f"no seed of {plan.by_pixel.id} is trained: judged without it; run its plan, and this one again")
             return {}
-        seeds = pixel_models.there()
         both = np.sort(np.concatenate([judged, others]))
         path = self.folder / f"by-pixel-{_mark(self.landscapes.path.name, both.tolist(), seeds)}.npy"
         if not path.exists():
@@ -216,7 +271,7 @@ class SpatialTraining:
             part.rename(path)
             self.say(f"{len(both)} landscapes by pixel, {time.perf_counter() - started:.0f} s")
         of_both = from_array(both, np.load(path))
-        name = f"{plan.by_pixel.id}, {len(seeds)} seed{'s' * (len(seeds) > 1)}"
+        name = _name(plan.by_pixel, seeds)
         told = {name: self._scores(judged, of_both(judged))}
         for level in (PIXELS, PARCELS):
             found, _ = best_filter(self.landscapes, others, of_both(others), reach, level)
@@ -260,6 +315,20 @@ def run(plan: SpatialPlan, prepare: Callable[[Path, Path], None]) -> None:
     temperature, pooled, by_fold = training.judge()
     if asked.bundle:
         training.make_bundle(asked.bundle, temperature, pooled, by_fold)
+
+
+def _name(plan: Plan, seeds: Sequence[int]) -> str:
+    return f"{plan.id}, {len(seeds)} seed{'s' * (len(seeds) > 1)}"
+
+
+def _print(told: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, places in told["landscapes"].items():
+        for place, levels in places.items():
+            row = ", ".join(f"{level} {s['macro_f1']:.4f} / {s['oa']:.4f}" for level, s in levels.items())
+            print(f"{name:50} {place:12} {row}", flush=True)
+    for name, tasks in told["series"].items():
+        for task, s in tasks.items():
+            print(f"{name:50} {task:12} series {s['macro_f1']:.4f} / {s['oa']:.4f}", flush=True)
 
 
 def _mark(*told: Any) -> str:

@@ -33,13 +33,14 @@ _ALIKE: Mapping[str, Any] = {
 PLAN = SpatialPlan(
     "us-2021-hybrid-cnn",
     "Crops of California and Arkansas 2021, in their surroundings",
-    series=Recipe("hybrid_cnn", NETWORK, epochs=12, batch_size=256, learning_rate=5e-3, **_ALIKE),
-    recipe=Recipe("hybrid_cnn", NETWORK, epochs=3, batch_size=4, learning_rate=2e-3, **_ALIKE),
+    series=Recipe("hybrid_cnn", NETWORK, epochs=16, batch_size=256, learning_rate=5e-3, **_ALIKE),
+    recipe=Recipe("hybrid_cnn", NETWORK, epochs=4, batch_size=4, learning_rate=2e-3, **_ALIKE),
     landscapes=LandscapeSettings(
         edge=32, details=DETAILS, strips=tuple(f"{state}{code}" for state in "CA" for code in UNFARMED)
     ),
-    held_out=us_2021.EASIER_FOLDS,
+    held_out=(us_2021.EASIER_FOLDS,),
     by_pixel=us_2021.PLAN,
+    tasks=us_2021.tasks,
 )
 
 

@@ -21,7 +21,8 @@ from scripts.bundle_plans.landscape_scores import (
     from_array,
     judge_landscapes,
 )
-from scripts.bundle_plans.landscapes import Group, LandscapeMaker, LandscapeSettings, write_landscapes
+from scripts.bundle_plans.landscape_sets import write_landscapes
+from scripts.bundle_plans.landscapes import Group, LandscapeMaker, LandscapeSettings
 from scripts.bundle_plans.parcel_mosaics import FIELD, STRIP, MosaicSettings, make_mosaic
 from scripts.bundle_plans.series import DETAILS, Source, write_sources
 from tests.core.conftest import data_folder

@@ -17,7 +17,7 @@ from cropmap_core.samples.classes import name_classes
 from cropmap_core.samples.files import SampleFile
 from scripts.bundle_plans import spatial
 from scripts.bundle_plans.cloud_shapes import CloudShapes
-from scripts.bundle_plans.cross_validation import Plan
+from scripts.bundle_plans.cross_validation import Plan, Task
 from scripts.bundle_plans.landscape_scores import PARCELS, PIXELS, PixelModels, tell_series
 from scripts.bundle_plans.landscapes import LandscapeSettings
 from scripts.bundle_plans.parcel_mosaics import MosaicSettings
@@ -39,8 +39,9 @@ PLAN = SpatialPlan(
     landscapes=LandscapeSettings(
         edge=16, background="other", mosaic=MosaicSettings(smallest_ha=0.3, largest_ha=0.6, voronoi=1.0)
     ),
-    held_out=(0,),
+    held_out=((0,),),
     by_pixel=BY_PIXEL,
+    tasks=lambda file: {"all": (Task("all", np.arange(len(file)), (0, 1, 2), 2), None)},
     landscapes_a_fold=12,
     judged_a_fold=8,
     smoothed_by=4,
@@ -82,7 +83,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_plan_judges_held_out_landscapes_beside_the_yardstick_and_makes_a_bundle(work: Path, tmp_path: Path) -> None:
     training = SpatialTraining(PLAN, work, work, _prepare)
     temperature, pooled, by_fold = training.judge()
-    told = json.loads((work / PLAN.id / "scores.json").read_text())
+    scores = json.loads((work / PLAN.id / "scores.json").read_text())
+    told = scores["landscapes"]
     assert list(told)[:2] == [PLAN.id, "tiny-pixel, 1 seed"]
     assert [name.split(", ")[-1] for name in list(told)[2:]] == ["best for pixels", "best for parcels"]
     of_network, of_pixels = (told[name]["all"][PIXELS] for name in list(told)[:2])
@@ -93,6 +95,11 @@ def test_plan_judges_held_out_landscapes_beside_the_yardstick_and_makes_a_bundle
     assert smoothed["all"][PIXELS]["macro_f1"] > of_pixels["macro_f1"]  # the series are noisy
     assert told[PLAN.id]["all"][PARCELS]["count"] < told[PLAN.id]["all"][PIXELS]["count"]
     assert len(by_fold) == 1
+    of_series = {name: tasks["all"] for name, tasks in scores["series"].items()}
+    alone, as_patch = f"{PLAN.id}, series as 1 x 1 pixels", f"{PLAN.id}, series as 9 x 9 pixels"
+    assert set(of_series) == {alone, as_patch, "xgboost", "tiny-pixel, 1 seed"}
+    assert {each["samples"] for each in of_series.values()} == {(np.arange(COUNT) // 3 % 3 == 0).sum()}
+    assert of_series[alone]["macro_f1"] > 0.5
 
     training.make_bundle(tmp_path / "tiny-spatial", temperature, pooled, by_fold)
     bundle = load_bundle(tmp_path / "tiny-spatial")
@@ -149,4 +156,15 @@ def test_work_without_models_by_pixel_is_judged_without_them(work: Path, capsys:
     plan = replace(PLAN, by_pixel=replace(BY_PIXEL, recipes=(Recipe("ltae", epochs=1),)))
     SpatialTraining(plan, work, work, _prepare).judge()
     assert "no seed of tiny-pixel is trained" in capsys.readouterr().out
-    assert list(json.loads((work / PLAN.id / "scores.json").read_text())) == [PLAN.id]
+    assert list(json.loads((work / PLAN.id / "scores.json").read_text())["landscapes"]) == [PLAN.id]
+
+
+def test_every_fold_may_be_held_out_in_turn(work: Path) -> None:
+    plan = replace(PLAN, held_out=((0,), (1,), (2,)), judged_a_fold=8, smoothed_by=2)
+    training = SpatialTraining(plan, work, work, _prepare)
+    _, pooled, by_fold = training.judge()
+    assert len(by_fold) == 3
+    assert pooled.support.sum() == sum(each.support.sum() for each in by_fold)
+    scores = json.loads((work / PLAN.id / "scores.json").read_text())
+    assert {tasks["all"]["samples"] for tasks in scores["series"].values()} == {COUNT}
+    assert len(scores["landscapes"]) == 4
