@@ -39,6 +39,7 @@ from scripts.bundle_plans.landscape_scores import (
     Floats,
     PixelModels,
     best_filter,
+    filters,
     from_array,
     judge_landscapes,
     tell_logits,
@@ -51,6 +52,7 @@ from scripts.bundle_plans.series import Tasks
 _CPU = torch.device("cpu")
 _CALIBRATED_BY = 200_000  # pixels
 SAMPLES, LANDSCAPES, SCORES = "samples.h5", "landscapes.h5", "scores.json"
+REAL, REAL_MAPS = "real.h5", "real-maps.npz"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class SpatialPlan:
     alone: int = 9
     """Edge of the patch that a series alone fills."""
     seed: int = 0
+    prepare_real: Callable[[Path, Path], None] | None = None
+    """Writes a real patch with the fold that holds it out, of any edge; it is mapped and judged too."""
 
 
 class SpatialTraining:
@@ -106,6 +110,11 @@ class SpatialTraining:
             write_landscapes(self.series, path, counts, plan.landscapes, read_cloud_shapes(data), plan.seed)
             self.say(f"{sum(counts.values())} landscapes, {time.perf_counter() - started:.0f} s")
         self.landscapes = SampleFile(path)
+        self._real = None
+        if plan.prepare_real is not None:
+            if not (self.folder / REAL).exists():
+                plan.prepare_real(data, self.folder / REAL)
+            self._real = SampleFile(self.folder / REAL)
         self._fold = self.landscapes.column("fold")
 
     def say(self, text: str) -> None:
@@ -160,6 +169,7 @@ class SpatialTraining:
         told: dict[str, Any] = {"landscapes": {plan.id: self._scores(judged, softmax(logits, axis=1))}, "series": {}}
         told["landscapes"].update(self._told_by_pixel(judged, self._others(folds, judged), reach))
         told["series"] = self._judge_series(folds, alone)
+        told["real"] = self._judge_real(reach)
         write_text(self.folder / SCORES, json.dumps(told, indent=2) + "\n")
         _print(told)
         target = self._target(judged)
@@ -202,10 +212,43 @@ class SpatialTraining:
         if seeds := found.there():
             members = [seeded(recipe, seed) for seed in seeds for recipe in plan.by_pixel.recipes]
             rows[_name(plan.by_pixel, seeds)] = found.ensemble(members)
-        tasks = {name: task for name, (task, of_folds) in plan.tasks(self.series).items() if of_folds is None}
+        of_folds = np.isin(self.series.column("fold"), folds)
+        everywhere = {name: task for name, (task, some) in plan.tasks(self.series).items() if some is None}
+        tasks = {name: task for name, task in everywhere.items() if of_folds[task.samples].any()}
         return {
             name: {task_name: found.judge(logits, task, folds) for task_name, task in tasks.items()}
             for name, logits in rows.items()
+        }
+
+    def _judge_real(self, reach: int) -> dict[str, dict[str, dict[str, float]]]:
+        """Scores of the real patch, mapped by what has not seen it; the probabilities are kept, shape (K, H, W)."""
+        if self._real is None:
+            return {}
+        plan, index = self._plan, np.zeros(1, np.int64)
+        group = next(each for each in plan.held_out if int(self._real.column("fold")[0]) in each)
+        trained_on, fitted, _, _ = self.fit([fold for fold in self.folds if fold not in group], self.of_folds(group, 1))
+        feed = Feed(self._real, trained_on.channels, trained_on.classes, by_pixel=False)
+        feed.mean, feed.std = trained_on.mean, trained_on.std
+        maps = {plan.id: softmax(tell_logits(fitted.network, feed, index), axis=1)}
+        by_pixel = PixelModels(self.series, plan.by_pixel, self._by_pixel)
+        if seeds := by_pixel.there():
+            maps[_name(plan.by_pixel, seeds)] = by_pixel.tell(self._real, index, seeds)
+            for each in filters(reach):
+                maps[f"{_name(plan.by_pixel, seeds)}, {each.name}"] = each(maps[_name(plan.by_pixel, seeds)])
+        with (self.folder / REAL_MAPS).open("wb") as file:
+            np.savez_compressed(file, **{name: said[0].astype(np.float16) for name, said in maps.items()})
+        scores = {name: judge_landscapes(self._real, index, from_array(index, said)) for name, said in maps.items()}
+        return {
+            name: {
+                level: {
+                    "macro_f1": each.macro_f1,
+                    "oa": each.overall_accuracy,
+                    "right": int(each.right.sum()),
+                    "count": int(each.support.sum()),
+                }
+                for level, each in levels.items()
+            }
+            for name, levels in scores.items()
         }
 
     def _others(self, folds: Sequence[int], judged: Indices) -> Indices:
@@ -326,6 +369,9 @@ def _print(told: Mapping[str, Mapping[str, Any]]) -> None:
         for place, levels in places.items():
             row = ", ".join(f"{level} {s['macro_f1']:.4f} / {s['oa']:.4f}" for level, s in levels.items())
             print(f"{name:50} {place:12} {row}", flush=True)
+    for name, levels in told["real"].items():
+        row = ", ".join(f"{level} {s['right']} of {s['count']} ({s['macro_f1']:.4f})" for level, s in levels.items())
+        print(f"{name:50} real patch   {row}", flush=True)
     for name, tasks in told["series"].items():
         for task, s in tasks.items():
             print(f"{name:50} {task:12} series {s['macro_f1']:.4f} / {s['oa']:.4f}", flush=True)

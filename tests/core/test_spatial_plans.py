@@ -14,7 +14,8 @@ from cropmap_core.inference.bundles import load_bundle
 from cropmap_core.learning.recipes import LAST, Recipe
 from cropmap_core.learning.variation import NO_VARIATION
 from cropmap_core.samples.classes import name_classes
-from cropmap_core.samples.files import SampleFile
+from cropmap_core.samples.files import PATCH, Layout, SampleFile
+from cropmap_core.samples.writer import Samples, create_sample_file
 from scripts.bundle_plans import spatial
 from scripts.bundle_plans.cloud_shapes import CloudShapes
 from scripts.bundle_plans.cross_validation import Plan, Task
@@ -168,3 +169,40 @@ def test_every_fold_may_be_held_out_in_turn(work: Path) -> None:
     scores = json.loads((work / PLAN.id / "scores.json").read_text())
     assert {tasks["all"]["samples"] for tasks in scores["series"].values()} == {COUNT}
     assert len(scores["landscapes"]) == 4
+
+
+def _prepare_real(data: Path, path: Path) -> None:
+    """A patch of 20 x 20 pixels in fold 0: maize in the north, wheat in the south, a parcel each."""
+    kind = np.repeat([0, 1], 10)[:, None] + np.zeros(20, np.int64)
+    green = np.exp(-((np.arange(TIMES)[:, None, None] - 1.5 * kind) ** 2))
+    value = {each.name: each.value for each in name_classes(CROPS)}
+    layout = Layout(PATCH, ("B04", "B08"), "month", tuple(range(0, 30 * TIMES, 30)), 20)
+    one = Samples(
+        data=np.stack([1500 - 500 * green, 2500 + 800 * green], axis=1).astype(np.int16)[None],
+        valid=np.ones((1, TIMES, 20, 20), bool),
+        label=np.where(kind == 0, value["maize"], value["wheat"]).astype(np.int16)[None],
+        season=np.zeros(1, np.int32),
+        parcel=kind[None] + 1,
+        lon=np.zeros(1),
+        lat=np.zeros(1),
+        **{name: np.array(["real"]) for name in ("sample_id", "zone", "tile", "source")},
+        columns={},
+    )
+    with create_sample_file(path, 1, layout, name_classes(CROPS), {}) as writer:
+        writer.append(one.arrays())
+        writer.put_split(np.zeros(1, np.int8), {"method": "none", "random": False, "roles": {}})
+
+
+def test_real_patch_is_mapped_by_what_has_not_seen_its_fold(work: Path) -> None:
+    plan = replace(PLAN, held_out=((1,), (0,)), prepare_real=_prepare_real)
+    SpatialTraining(plan, work, work, _prepare).judge()
+    real = json.loads((work / PLAN.id / "scores.json").read_text())["real"]
+    assert real[PLAN.id][PARCELS] == {"macro_f1": 1, "oa": 1, "right": 2, "count": 2}
+    assert real[PLAN.id][PIXELS]["count"] == 400
+    assert real[PLAN.id][PIXELS]["right"] > 350
+    assert "tiny-pixel, 1 seed, square of 3" in real
+    with np.load(work / PLAN.id / "real-maps.npz") as maps:
+        told = maps[PLAN.id]
+    assert told.shape == (3, 20, 20)
+    place = [each.name for each in name_classes(CROPS)].index("maize")
+    assert (told.argmax(axis=0)[:10] == place).mean() > 0.8
