@@ -234,15 +234,7 @@ def _signatures(file: SampleFile, made: Made, bundle: Bundle) -> dict[str, Any]:
         labels.append(batch.target[:, 0, 0].numpy())
         parcels.append(of_sample[batch.index])
     season = np.concatenate(values).transpose(1, 2, 0)[..., None]  # (T, C, N, 1)
-    return make_signatures(
-        season,
-        np.concatenate(labels)[:, None],
-        np.concatenate(parcels)[:, None],
-        made.channels,
-        bundle.months,
-        made.classes,
-        bundle.period,
-    )
+    return make_signatures(season, np.concatenate(labels)[:, None], np.concatenate(parcels)[:, None], bundle)
 
 
 def _card(file: SampleFile, made: Made, judged: CrossValidation | None, bundle: Bundle) -> str:

@@ -3,43 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cropmap_core.errors import ModelBundleError
-from cropmap_core.inference.bundles import Bundle, CropClass, read_json
+from cropmap_core.inference.bundles import Bundle, read_json
+from cropmap_core.inference.out_of_distribution import (
+    CUT,
+    FEWEST_PIXELS,
+    QUARTILES,
+    STATISTIC,
+    STATISTICS,
+    Reference,
+    reference_of,
+)
+from cropmap_core.inference.seasons import season_of
 
-QUARTILES = {"q25": 25, "q50": 50, "q75": 75}
-"""Names and percentages, in order."""
+VERSION = 2
+PERCENTILE = 99.5
+"""Of the training pixels of a class: the threshold of each of the two statistics, so that 1 % at most exceed any."""
+_COMMON_YEAR = 2017
+_DECIMALS = 3  # of correlations
+
+Floats = NDArray[np.float32]
 
 
 def make_signatures(
-    season: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    parcels: NDArray[np.int64],
-    channels: Sequence[str],
-    months: Sequence[int],
-    classes: Sequence[CropClass],
-    period: str = "month",
+    season: Floats, labels: NDArray[np.int64], parcels: NDArray[np.int64], bundle: Bundle
 ) -> dict[str, Any]:
-    """Quartiles of the training pixels by class, channel and month.
+    """Quartiles of the training pixels by class, channel and composite, and the thresholds of the test for `ood`.
 
     Args:
         season: Filled composites, reflectance 0-1 and indices, shape (T, C, H, W).
-        labels: Position of the class among `classes`, -1 where there is none, shape (H, W).
+        labels: Position of the class among the bundle's, -1 where there is none, shape (H, W).
         parcels: Parcel number, shape (H, W).
-        channels: Names of the C channels.
-        months: Calendar months in which the T composites begin.
-        classes: The model's classes.
-        period: Of the composites.
+        bundle: The model that learnt from them; its folder need not exist.
 
     Returns:
         What `signatures.json` holds.
     """
     entries = []
-    for position, crop in enumerate(classes):
+    for position, crop in enumerate(bundle.classes):
         here = labels == position
         pixels = season[..., here] if here.any() else np.full((*season.shape[:2], 1), np.nan)
         found = np.percentile(pixels, list(QUARTILES.values()), axis=2)  # (3, T, C)
@@ -56,15 +63,28 @@ def make_signatures(
                         ]
                         for row, quartile in enumerate(QUARTILES)
                     }
-                    for channel, name in enumerate(channels)
+                    for channel, name in enumerate(bundle.channels)
                 },
+                "ood": None,
             }
         )
+    known = (labels >= 0) & np.isfinite(season).all(axis=(0, 1))
+    without = ((), *bundle.accepts.optional)
+    for entry, limits in zip(
+        entries, _limits(season[..., known], labels[known], bundle, entries, without), strict=True
+    ):
+        entry["ood"] = limits
     return {
-        "version": 1,
-        "statistic": f"quartiles over training pixels of filled median composites, PERIOD={period}",
-        "months": list(months),
-        "channels": list(channels),
+        "version": VERSION,
+        "statistic": f"quartiles over training pixels of filled median composites, PERIOD={bundle.period}",
+        "ood": {
+            "statistic": STATISTIC,
+            "percentile": PERCENTILE,
+            "fewest_pixels": FEWEST_PIXELS,
+            "without": [list(some) for some in without],
+        },
+        "months": list(bundle.months),
+        "channels": list(bundle.channels),
         "classes": entries,
     }
 
@@ -93,3 +113,73 @@ def read_quartiles(bundle: Bundle) -> Mapping[str, Mapping[str, NDArray[np.float
             f"{path} is not of the documented layout: {error!r}.",
             "Train the model anew, or copy its whole folder again.",
         ) from error
+
+
+def _limits(
+    pixels: Floats,
+    labels: NDArray[np.int64],
+    bundle: Bundle,
+    entries: Sequence[Mapping[str, Any]],
+    without: Sequence[Sequence[str]],
+) -> list[dict[str, Any] | None]:
+    """Thresholds and correlations of each class: those of all pixels for one that has few, None for one without any.
+
+    Args:
+        pixels: Shape (T, C, P).
+        labels: Shape (P,).
+        bundle: The model.
+        entries: What signatures.json has of its classes so far.
+        without: Sets of channels that may be missing.
+    """
+    reference = reference_of(bundle, entries)
+    count = np.bincount(labels, minlength=len(entries))
+    moments = np.stack([_moments(pixels[..., labels == k], reference, k) for k in range(len(entries))])
+    moments[count < FEWEST_PIXELS] = moments.sum(axis=0)
+    reference = replace(reference, correlation=np.stack([_correlation(each) for each in moments]))
+    limits = [_thresholds(pixels, labels, count, reference, some) for some in without]  # [V][2, K]
+    return [
+        {
+            **{name: [each[row][k] for each in limits] for row, name in enumerate(STATISTICS)},
+            "correlation": reference.correlation[k].tolist(),
+        }
+        if count[k]
+        else None
+        for k in range(len(entries))
+    ]
+
+
+def _thresholds(
+    pixels: Floats, labels: NDArray[np.int64], count: NDArray[np.int64], reference: Reference, missing: Sequence[str]
+) -> list[list[float]]:
+    """Percentiles of level and spectrum by class where some channels are missing, shape (2, K)."""
+    bundle = reference.bundle
+    there = [name for name in bundle.channels if name not in missing]
+    some = [bundle.channels.index(name) for name in there]
+    test = reference.test(season_of(bundle.first_days, _COMMON_YEAR), bundle.period, there)
+    valid = np.ones((len(pixels), len(labels)), bool)
+    found = test.statistics(pixels[:, some], valid, labels.astype(np.int32))
+    limits = np.zeros((2, len(count)))
+    for k, own in enumerate(count):
+        if own:
+            alike = labels == k if own >= FEWEST_PIXELS else slice(None)
+            limits[:, k] = np.percentile(found[:, alike], PERCENTILE, axis=1)
+    return [[round(float(limit), 4) for limit in row] for row in limits]
+
+
+def _moments(pixels: Floats, reference: Reference, position: int) -> NDArray[np.float64]:
+    """Sums of the products of a class's channels at a date, in units of their spreads, shape (C, C)."""
+    channels = pixels.shape[1]
+    total = np.zeros((channels, channels))
+    for time in range(len(pixels)):
+        median, spread = (each[position, time, :, None] for each in (reference.median, reference.spread))
+        z = np.clip((pixels[time] - median) / spread, -CUT, CUT)
+        total += z @ z.T
+    return total
+
+
+def _correlation(moments: NDArray[np.float64]) -> NDArray[np.float64]:
+    deviation = np.sqrt(np.diag(moments))
+    correlation = moments / np.maximum(np.outer(deviation, deviation), np.finfo(float).tiny)
+    np.fill_diagonal(correlation, 1)
+    rounded: NDArray[np.float64] = correlation.round(_DECIMALS)
+    return rounded

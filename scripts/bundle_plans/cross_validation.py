@@ -34,7 +34,7 @@ from cropmap_core.learning.trees import fit_trees
 from cropmap_core.samples.files import SampleFile
 from models.network import Network
 from models.tree_ensemble import TreeEnsemble, TreeEnsembleParameters
-from scripts.bundle_plans.costs import measured
+from scripts.bundle_plans.costs import FINAL, measured
 
 Floats = NDArray[np.float32]
 XGBOOST_TREES = 300
@@ -68,6 +68,9 @@ class Plan:
     recipes: tuple[Recipe, ...]
     """Of one seed's members, whose seed is added to that."""
     seeds: tuple[int, ...] = (0, 1, 2)
+    """Those that are judged."""
+    bundled: tuple[int, ...] = (0, 1)
+    """Those whose members the bundle holds: a third seed would win little and take half as long again to map."""
 
 
 class CrossValidated:
@@ -167,6 +170,32 @@ class CrossValidated:
         network.load_state_dict(weights)
         return network, mean, std
 
+    def final(self, recipe: Recipe) -> tuple[Network, tuple[Entry, ...], str]:
+        """A member that has learnt from all folds, its history, and why its training ended; trained only once."""
+        path = self._folder / f"{self._stem(recipe)}-all.safetensors"
+        if not path.exists():
+            everything = np.ones(len(self._file), bool)
+            started = time.perf_counter()
+            with measured(self._folder, f"{recipe.architecture}, seed {recipe.seed}, {FINAL}"):
+                _, trained = fit_member(self._file, recipe, everything, self._fold == self.folds[0])
+            # It has seen all that there is: what it says of a fold is no judgement.
+            told = {"history": [_without_judgement(entry) for entry in trained.history], "ended": trained.ended}
+            part = path.with_suffix(".part")
+            save_file(trained.network.state_dict(), part, {"training": json.dumps(told)})
+            part.rename(path)
+            print(f"{self._plan.id}: final {recipe.architecture} {time.perf_counter() - started:.0f} s", flush=True)
+        with safe_open(path, framework="pt") as kept:
+            told = json.loads(kept.metadata()["training"])
+        network = self.build(recipe)
+        network.load_state_dict(load_file(path))
+        history = tuple({**_NOT_JUDGED, **entry} for entry in told["history"])
+        return network.eval(), history, str(told["ended"])
+
+    def build(self, recipe: Recipe) -> Network:
+        """The untrained network of a member."""
+        sizes = {"channels": len(self._file.layout.bands), "classes": len(self._file.classes)}
+        return models.build(recipe.architecture, **{**recipe.hyper_parameters, **sizes})
+
     def held_out(self, fold: int) -> NDArray[np.bool_]:
         """Which samples are of a fold, shape (N,)."""
         here: NDArray[np.bool_] = self._fold == fold
@@ -198,10 +227,13 @@ class CrossValidated:
         }
 
     def _path(self, recipe: Recipe, fold: int) -> Path:
+        return self._folder / f"{self._stem(recipe)}-fold{fold}.npz"
+
+    def _stem(self, recipe: Recipe) -> str:
         # A setting that recipes get later on, and that this one does not use, makes it no other recipe.
         told = json.dumps(unusual(recipe.as_json()), sort_keys=True, default=str)
         mark = hashlib.sha256(told.encode()).hexdigest()[:8]
-        return self._folder / f"{recipe.architecture}-{mark}-seed{recipe.seed}-fold{fold}.npz"
+        return f"{recipe.architecture}-{mark}-seed{recipe.seed}"
 
     def _path_of_trees(self, fold: int) -> Path:
         return self._folder / f"{XGBOOST}-fold{fold}.npz"
@@ -276,6 +308,10 @@ def _unlike(settings: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, 
     }
 
 
+def _without_judgement(entry: Entry) -> dict[str, float]:
+    return {name: value for name, value in entry.items() if name not in _NOT_JUDGED}
+
+
 def seeded(recipe: Recipe, seed: int) -> Recipe:
     """The recipe of a member of another seed."""
     return replace(recipe, seed=recipe.seed + seed)
@@ -318,7 +354,6 @@ def make_final(
     """Trains the members of some seeds on all folds; calibrated, and judged, by cross-validation."""
     recipes = [seeded(recipe, seed) for seed in seeds for recipe in plan.recipes]
     temperatures, of_all = found.temperatures(recipes)
-    everything = np.ones(len(file), bool)
     logits = found.ensemble(recipes)
     fold = file.column("fold")
     number = len(file.classes)
@@ -329,14 +364,13 @@ def make_final(
     judged = CrossValidation(found.folds, by_fold, Scores(np.sum([each.confusion for each in by_fold], axis=0)))
     members = []
     for recipe, temperature in zip(recipes, temperatures, strict=True):
-        started = time.perf_counter()
-        with measured(found.folder, f"{recipe.architecture}, seed {recipe.seed}, all folds"):
-            feed, trained = fit_member(file, recipe, everything, fold == found.folds[0])
+        network, history, ended = found.final(recipe)
         alone = found.logits(recipe)
         scores = Scores(confusion_matrix(found.truth, alone.argmax(axis=1), number))
-        history = tuple({**entry, **_NOT_JUDGED} for entry in trained.history)  # it has seen all that there is
-        members.append(Member(recipe, trained.network, temperature, history, recipe.epochs, trained.ended, scores, 0.0))
-        print(f"{plan.id}: final {recipe.architecture} {time.perf_counter() - started:.0f} s", flush=True)
+        members.append(Member(recipe, network, temperature, history, recipe.epochs, ended, scores, 0.0))
+    feed = Feed(file, file.layout.bands, file.classes, by_pixel=True)
+    training, counts = feed.labelled(np.arange(len(file)))
+    feed.normalise_by(training)
     network, settings = averaged(members, len(feed.channels), number)
     made = Made(
         tuple(members),
@@ -349,9 +383,9 @@ def make_final(
         feed.classes,
         tuple(map(float, feed.mean)),
         tuple(map(float, feed.std)),
-        trained.training,
+        training,
         np.empty(0, np.int64),
-        trained.counts,
+        counts.sum(axis=0),
     )
     return made, judged
 

@@ -360,9 +360,7 @@ def make_bundle(
     trained = train_on(site, site.labelled, plan)
     bundle = describe(site, plan, trained, folder / plan.id, properties_of(plan, accuracy, forests))
     channels = make_channels(site.labelled.seasons[0], DEFAULT_BANDS, CHANNELS)
-    signatures = make_signatures(
-        channels, site.labelled.classes, site.labelled.parcels, CHANNELS, bundle.months, bundle.classes
-    )
+    signatures = make_signatures(channels, site.labelled.classes, site.labelled.parcels, bundle)
     return save_bundle(bundle, trained.network, signatures, write_card(plan, trained, accuracy, forests))
 
 

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import models
 from cropmap_core.inference.bundle_types import ITEM
 from cropmap_core.learning.bundling import TRAINING, write_bundle
 from cropmap_core.learning.feeding import Feed, Indices
@@ -84,9 +83,7 @@ def _network(file: SampleFile, found: CrossValidated, recipes: Sequence[Recipe],
     members = []
     for recipe, temperature in zip(recipes, temperatures, strict=True):
         weights, mean, std = found.kept(recipe, fold)
-        network = models.build(
-            recipe.architecture, **{**recipe.hyper_parameters, "channels": channels, "classes": classes}
-        )
+        network = found.build(recipe)
         network.load_state_dict(weights)
         scores = _scores(found, found.logits(recipe), fold)
         members.append(Member(recipe, network.eval(), temperature, (), recipe.epochs, _KEPT, scores, 0.0))

@@ -143,7 +143,7 @@ def run(
             found.train(asked.seeds)
         tell(found, plan, tasks(file), folder / "scores.json")
         if asked.bundle:
-            seeds = found.there()
+            seeds = [seed for seed in found.there() if seed in plan.bundled]
             if not folds_there(folder / FOLDS, plan, found.folds, seeds):
                 write_fold_bundles(file, plan, found, seeds, folder / FOLDS)
             if not made_of(asked.bundle, plan, seeds):

@@ -21,7 +21,7 @@ from cropmap_core.timeseries.filling import Filled
 from cropmap_core.timeseries.indices import with_indices
 from cropmap_core.timeseries.periods import make_periods
 from tests.core.series_in_memory import SeriesInMemory, whole
-from tests.core.tiny_models import save_tiny_bundle
+from tests.core.tiny_models import bundle_of, save_tiny_bundle
 
 BANDS = ("B04", "B08")
 MONTHS = 4
@@ -236,7 +236,7 @@ CLASSES = (CropClass(3, "Maize", "#f4c430"), CropClass(4, "Grass", "#4caf50"))
 def signatures_of(season: np.ndarray) -> dict[str, object]:
     """Five pixels: three of Maize in two parcels, two of Grass in one."""
     labels, parcels = np.array([[0, 0, 0, 1, 1]]), np.array([[1, 1, 2, 3, 3]])
-    return make_signatures(season, labels, parcels, ("B04", "NDVI"), (5,), CLASSES)
+    return make_signatures(season, labels, parcels, bundle_of(CLASSES, ("B04", "NDVI"), ("05-01",)))
 
 
 def test_signatures_are_quartiles_by_class_channel_and_month() -> None:
