@@ -46,6 +46,9 @@ STEPS = (
     Step("us-2021-pixel", "us_2021", "pixels/us_2021"),
     Step("canada-2017-pixel", "canada_2017", "pixels/canada_2017"),
     Step("europe-pixel", "europe", "."),
+    Step("us-2021-hybrid-cnn", "us_2021_spatial", "."),
+    Step("canada-2017-convlstm", "canada_2017_spatial", "."),
+    Step("europe-hybrid-cnn", "europe_spatial", "."),
     Step("flanders-2018-hybrid-cnn", "flanders_2018", "flanders_2018"),
     Step("flanders-2018-convlstm", "flanders_2018", "flanders_2018"),
 )
@@ -65,28 +68,29 @@ def make(step: Step, data: Path, work: Path) -> Path:
 
 
 def describe(step: Step, folder: Path, bundle: Path) -> None:
-    """Judges the fold models of a plan, if it has left any, and writes the bundle's card of it."""
+    """Writes the card of a bundle, of what its plan has left; judges its fold models first, where there are any."""
+    if step.id not in STORIES:
+        return  # it has a card of its own
+    scores = folder / "scores.json"
+    told = read_json(scores) if scores.is_file() else None
     models = [path for path in (folder / FOLDS / step.id, folder / FOLDS / f"{step.id}-{XGBOOST}") if path.is_dir()]
     if not models:
+        command = f"python -m scripts.bundle_plans.{step.module} DATA WORK"
+        finish(bundle, STORIES[step.id], Evidence((command,), scores=told, costs=read_costs(folder)))
         return
     samples, page, altered = folder / "samples.h5", folder / "evaluation.html", folder / "robustness.json"
+    numbers = page.with_suffix(".json")
     judging = ["--models", *models, "--samples", samples, "--set", "all", "--output-html", page]
-    if _older(page.with_suffix(".json"), models):
-        _run("cropmap_core", "evaluatemodel", *judging)
     altering = [samples, altered, *models]
+    if _older(numbers, models):
+        _run("cropmap_core", "evaluatemodel", *judging)
     if _older(altered, models):
         _run("scripts.bundle_plans.robustness", *altering)
-    scores = folder / "scores.json"
-    evidence = Evidence(
-        read_json(page.with_suffix(".json")),
-        (
-            _command(folder.parent, "cropmap_core", "evaluatemodel", *judging),
-            _command(folder.parent, "scripts.bundle_plans.robustness", *altering),
-        ),
-        read_json(scores) if scores.is_file() else None,
-        read_json(altered),
-        read_costs(folder),
+    commands = (
+        _command(folder.parent, "cropmap_core", "evaluatemodel", *judging),
+        _command(folder.parent, "scripts.bundle_plans.robustness", *altering),
     )
+    evidence = Evidence(commands, read_json(numbers), told, read_json(altered), read_costs(folder))
     finish(bundle, STORIES[step.id], evidence)
 
 

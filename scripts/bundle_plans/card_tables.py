@@ -50,15 +50,20 @@ def class_table(evaluation: Document) -> str:
     return table(head, rows) + (few if any(row[0].endswith(" *") for row in rows) else "")
 
 
-def classes_table(bundle: Bundle, evaluation: Document) -> str:
-    """Values, names and groups, and how many samples there are."""
-    support = {entry["name"]: entry["support"] for entry in evaluation["classes"]}
+def classes_table(bundle: Bundle, support: Mapping[str, int], what: str) -> str:
+    """Values, names and groups, and how many samples there are.
+
+    Args:
+        bundle: The model.
+        support: Samples of each class, by name.
+        what: They are.
+    """
     grouped = any(each.parents for each in bundle.classes)
     rows = [
         [str(each.value), each.name, *([", ".join(each.parents) or DASH] * grouped), str(support.get(each.name, 0))]
         for each in bundle.classes
     ]
-    return table(["value", "class", *["group"] * grouped, "samples"], rows)
+    return table(["value", "class", *["group"] * grouped, what], rows)
 
 
 def confusion_table(model: Document) -> str:
@@ -94,6 +99,39 @@ def task_table(scores: Document) -> str:
         if isinstance(found, Mapping)
     ]
     return table(["task", "model", "macro F1", "overall accuracy", "ECE", "samples"], rows)
+
+
+def landscape_table(told: Document) -> str:
+    """Scores on held-out landscapes, by pixel and by parcel."""
+    rows = [
+        [name, place, *(f"{number(found['macro_f1'])} / {number(found['oa'])}" for found in levels.values())]
+        for name, places in told.items()
+        for place, levels in places.items()
+    ]
+    levels = next(iter(next(iter(told.values())).values()))
+    return table(["model", "landscapes", *(f"{level}, macro F1 / OA" for level in levels)], rows)
+
+
+def series_table(told: Document) -> str:
+    """Scores on held-out single series, by task."""
+    rows = [
+        [task, name, number(found["macro_f1"]), number(found["oa"]), number(found["ece"]), str(int(found["samples"]))]
+        for name, tasks in told.items()
+        for task, found in tasks.items()
+    ]
+    return table(
+        ["task", "model", "macro F1", "overall accuracy", "ECE", "samples"], sorted(rows, key=lambda row: row[0])
+    )
+
+
+def real_table(told: Document) -> str:
+    """Scores on a real patch."""
+    rows = [
+        [name, *(f"{found['right']} of {found['count']} ({number(found['macro_f1'])})" for found in levels.values())]
+        for name, levels in told.items()
+    ]
+    levels = next(iter(told.values()))
+    return table(["model", *(f"{level} right (macro F1)" for level in levels)], rows)
 
 
 def part_table(name: str, models: Sequence[Document]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cropmap_core.inference.bundle_types import CARD, ITEM, WEIGHTS
+from cropmap_core.inference.bundle_types import SIGNATURES as SIGNATURES_JSON
 from cropmap_core.inference.bundles import Bundle, load_bundle, read_json
 from cropmap_core.io.outputs import write_text
 from cropmap_core.learning.bundling import TRAINING
@@ -26,8 +27,11 @@ from scripts.bundle_plans.card_tables import (
     confusion_table,
     cost_table,
     early_table,
+    landscape_table,
     part_table,
+    real_table,
     robustness_table,
+    series_table,
     task_table,
 )
 from scripts.bundle_plans.costs import WATTS_PER_CORE, Cost
@@ -41,12 +45,12 @@ _OF_PERIOD = {"dekad": "ten days", "half_month": "half month", "month": "month"}
 class Evidence:
     """What was measured of a bundle."""
 
-    evaluation: Document
-    """The JSON of `evaluatemodel`: the bundle's fold models, and the yardstick's behind them."""
     commands: tuple[str, ...]
-    """That made it, and what else is here."""
+    """That made what is here."""
+    evaluation: Document | None = None
+    """The JSON of `evaluatemodel`: the bundle's fold models, and the yardstick's behind them."""
     scores: Document | None = None
-    """What a plan tells of its tasks, `scores.json`."""
+    """What a plan tells, `scores.json`: of its tasks, or of landscapes, single series and a real patch."""
     robustness: Document | None = None
     """What `robustness` made."""
     costs: Sequence[Cost] = field(default=())
@@ -60,33 +64,47 @@ def finish(folder: Path, story: Story, evidence: Evidence) -> Bundle:
         story: The prose.
         evidence: The figures.
     """
-    bundle = load_bundle(folder)
-    models = evidence.evaluation["models"]
     item = read_json(folder / ITEM)
     item["properties"].update(_properties(item["properties"], story, evidence))
     write_text(folder / ITEM, json.dumps(item, indent=2, ensure_ascii=False) + "\n")
-    draw_reliability(models, folder / RELIABILITY)
-    draw_early(models, folder / EARLY)
-    draw_signatures(bundle, folder / SIGNATURES)
     bundle = load_bundle(folder)
+    if evidence.evaluation is not None:
+        draw_reliability(evidence.evaluation["models"], folder / RELIABILITY)
+        draw_early(evidence.evaluation["models"], folder / EARLY)
+    draw_signatures(bundle, folder / SIGNATURES)
     write_text(folder / CARD, card(bundle, story, evidence))
     return bundle
 
 
 def _properties(before: Document, story: Story, evidence: Evidence) -> dict[str, Any]:
-    judged, *others = evidence.evaluation["models"]
-    samples = evidence.evaluation["samples"]["samples"]
     return {
         "description": story.summary,
         "license": "GPL-2.0-or-later",
         "cropmap:training_data": [{"name": each.name, "license": each.license} for each in story.sources],
-        "cropmap:accuracy": {
-            **before["cropmap:accuracy"],
-            "method": "fold models: each sample by one that has not seen it",
-            "task": f"{samples} samples of {len(evidence.evaluation['classes'])} classes",
-            **_figures(judged),
-            "beside": {each["id"]: _figures(each) for each in others},
-        },
+        "cropmap:accuracy": {**before["cropmap:accuracy"], **_accuracy(evidence)},
+    }
+
+
+def _accuracy(evidence: Evidence) -> dict[str, Any]:
+    """What item.json says of it, so that another edition can be compared."""
+    if evidence.evaluation is None:
+        levels = next(iter((evidence.scores or {}).get("landscapes", {}).values()), {}).get("all")
+        if not levels:
+            return {}
+        pixels = levels["pixels"]
+        return {
+            "method": "held-out landscapes, by a network that has not seen their folds",
+            "task": f"{pixels['count']} pixels of landscapes",
+            "macro_f1": round(pixels["macro_f1"], 4),
+            "overall_accuracy": round(pixels["oa"], 4),
+        }
+    judged, *others = evidence.evaluation["models"]
+    samples = evidence.evaluation["samples"]["samples"]
+    return {
+        "method": "fold models: each sample by one that has not seen it",
+        "task": f"{samples} samples of {len(evidence.evaluation['classes'])} classes",
+        **_figures(judged),
+        "beside": {each["id"]: _figures(each) for each in others},
     }
 
 
@@ -101,7 +119,7 @@ def _figures(model: Document) -> dict[str, float]:
 
 def card(bundle: Bundle, story: Story, evidence: Evidence) -> str:
     """The model card, Markdown."""
-    models = evidence.evaluation["models"]
+    commands = "```\n" + "\n".join(evidence.commands) + "\n```"
     parts = [
         f"# {bundle.title}",
         story.summary,
@@ -109,35 +127,12 @@ def card(bundle: Bundle, story: Story, evidence: Evidence) -> str:
         *_section("What it is for", story.use),
         *_section("What it does not know", _list(story.unknown)),
         *_section("Input", _input(bundle)),
-        *_section("Classes and samples", classes_table(bundle, evidence.evaluation), story.labels),
-        *_section(
-            "Accuracy",
-            f"The weights here have seen all samples, so no figure is theirs: they are those of "
-            f"{len(models[0]['fold_models'] or [0])} fold models of the same recipe, each judged on the fold that it "
-            f"has not seen, all pooled. {story.folds} Temperatures were found on the other folds. "
-            f"{evidence.evaluation['note']}",
-            accuracy_table(models),
-            _intervals(evidence.evaluation["intervals"]),
-            *_comparisons(evidence.evaluation["comparisons"]),
-            *([_list(evidence.evaluation["warnings"])] if evidence.evaluation["warnings"] else []),
-            "```\n" + "\n".join(evidence.commands) + "\n```",
+        *_section("Classes and samples", _classes(bundle, evidence.evaluation), story.labels),
+        *(
+            _of_landscapes(evidence.scores or {}, story, commands)
+            if evidence.evaluation is None
+            else _of_evaluation(bundle, story, evidence, evidence.evaluation, commands)
         ),
-        *_tasks(evidence.scores),
-        "### By class",
-        class_table(evidence.evaluation),
-        *(["### By source", part_table("source", models)] if "source" in models[0]["by"] else []),
-        "### Confusion",
-        "Percent of the label; rows are labels, columns what was predicted.",
-        confusion_table(models[0]),
-        *_section(
-            "Confidence",
-            "A confidence of 0.9 should be right nine times in ten. " + _errors(models),
-            f"![Share that is right by confidence]({RELIABILITY})",
-        ),
-        *_section(
-            "How early in the season", _early_words(bundle), early_table(models), f"![Macro F1 by date]({EARLY})"
-        ),
-        *_robustness(evidence.robustness, models),
         *_section("Training", _training(bundle), *_costs(evidence.costs)),
         *_section(
             "Signatures",
@@ -153,6 +148,65 @@ def card(bundle: Bundle, story: Story, evidence: Evidence) -> str:
         ),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _of_evaluation(bundle: Bundle, story: Story, evidence: Evidence, evaluation: Document, commands: str) -> list[str]:
+    """What `evaluatemodel` says of fold models."""
+    models = evaluation["models"]
+    return [
+        *_section(
+            "Accuracy",
+            "The weights here have seen all samples, so no figure is theirs: they are those of "
+            f"{len(models[0]['fold_models'] or [0])} fold models of the same recipe, each judged on the fold that it "
+            f"has not seen, all pooled. {story.folds} Temperatures were found on the other folds. {evaluation['note']}",
+            accuracy_table(models),
+            _intervals(evaluation["intervals"]),
+            *_comparisons(evaluation["comparisons"]),
+            *([_list(evaluation["warnings"])] if evaluation["warnings"] else []),
+            commands,
+        ),
+        *_tasks(evidence.scores),
+        "### By class",
+        class_table(evaluation),
+        *(["### By source", part_table("source", models)] if "source" in models[0]["by"] else []),
+        "### Confusion",
+        "Percent of the label; rows are labels, columns what was predicted.",
+        confusion_table(models[0]),
+        *_section(
+            "Confidence",
+            "A confidence of 0.9 should be right nine times in ten. " + _errors(models),
+            f"![Share that is right by confidence]({RELIABILITY})",
+        ),
+        *_section(
+            "How early in the season", _early_words(bundle), early_table(models), f"![Macro F1 by date]({EARLY})"
+        ),
+        *_robustness(evidence.robustness, models),
+    ]
+
+
+def _of_landscapes(scores: Document, story: Story, commands: str) -> list[str]:
+    """What a plan of landscapes says of networks that have not seen them."""
+    parts = [
+        "The weights here have seen all landscapes, so no figure is theirs: they are those of networks of the same "
+        f"recipe that have not seen the folds that they are judged on. {story.folds} Beside them stand models by pixel "
+        "that have not seen them either, as they are, and smoothed as far as the network can see by the filter that is "
+        "best on other landscapes."
+    ]
+    if scores.get("landscapes"):
+        parts += ["### Made landscapes", landscape_table(scores["landscapes"])]
+    if scores.get("real"):
+        parts += ["### The real patch", real_table(scores["real"])]
+    if scores.get("series"):
+        parts += ["### Single series", "Each fills a patch alone.", series_table(scores["series"])]
+    return _section("Accuracy", *parts, commands)
+
+
+def _classes(bundle: Bundle, evaluation: Document | None) -> str:
+    if evaluation is not None:
+        support = {entry["name"]: entry["support"] for entry in evaluation["classes"]}
+        return classes_table(bundle, support, "samples")
+    told = read_json(bundle.folder / SIGNATURES_JSON)
+    return classes_table(bundle, {entry["name"]: entry["pixels"] for entry in told["classes"]}, "pixels of signatures")
 
 
 def _section(title: str, *parts: str) -> list[str]:

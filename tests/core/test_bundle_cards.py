@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -18,6 +19,7 @@ from cropmap_core.learning.bundling import write_bundle
 from cropmap_core.samples.files import SampleFile
 from scripts.bundle_plans import cross_validation, jittered_tables, robustness
 from scripts.bundle_plans.card_pictures import LARGEST_BYTES
+from scripts.bundle_plans.cards import Evidence, finish
 from scripts.bundle_plans.compare import compare
 from scripts.bundle_plans.cross_validation import CrossValidated, make_final, tell
 from scripts.bundle_plans.fold_bundles import FOLDS, folds_there, made_of, write_fold_bundles
@@ -116,6 +118,27 @@ class TestCard:
         monkeypatch.setattr(driver, "_run", nothing)
         monkeypatch.setitem(STORIES, PLAN.id, STORIES["us-2021-pixel"])
         driver.describe(STEP, work, work / "bundle" / "tiny")
+
+
+class TestCardOfLandscapes:
+    def test_tells_what_the_plan_has_told(self, work: Path, tmp_path: Path) -> None:
+        shutil.copytree(work / "bundle" / "tiny", tmp_path / "tiny")
+        levels = {
+            "pixels": {"macro_f1": 0.8123, "oa": 0.9012, "count": 4000},
+            "parcels": {"macro_f1": 0.8765, "oa": 0.9543, "count": 50},
+        }
+        scores = {
+            "landscapes": {"tiny": {"all": levels}, "by pixel": {"all": levels}},
+            "series": {"xgboost": {"all of it": {"macro_f1": 0.5, "oa": 0.6, "ece": 0.1, "samples": 7}}},
+            "real": {"tiny": {"parcels": {"macro_f1": 0.7, "oa": 0.8, "right": 16, "count": 18}}},
+        }
+        finish(tmp_path / "tiny", STORIES["us-2021-hybrid-cnn"], Evidence(("python",), scores=scores))
+        card = (tmp_path / "tiny" / "README.md").read_text()
+        assert "| tiny | all | 0.812 / 0.901 | 0.876 / 0.954 |" in card
+        assert "| tiny | 16 of 18 (0.700) |" in card
+        assert "| all of it | xgboost | 0.500 | 0.600 | 0.100 | 7 |" in card
+        accuracy = read_json(tmp_path / "tiny" / "item.json")["properties"]["cropmap:accuracy"]
+        assert (accuracy["macro_f1"], accuracy["task"]) == (0.8123, "4000 pixels of landscapes")
 
 
 class TestResuming:
