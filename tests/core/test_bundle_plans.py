@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from cropmap_core.learning.scores import confusion_matrix
 from cropmap_core.learning.seen import read_seen
 from cropmap_core.learning.variation import Variation
 from cropmap_core.samples.files import SampleFile
-from scripts.bundle_plans import cross_validation
+from scripts.bundle_plans import cross_validation, series
 from scripts.bundle_plans.costs import costs_of_log, read_costs
 from scripts.bundle_plans.cross_validation import CrossValidated, Task, make_final, seeded
 from scripts.bundle_plans.fold_bundles import write_fold_bundles
@@ -142,6 +145,29 @@ class TestFoldBundles:
             )
         assert load_bundle(fold_models[0] / "tiny-fold1").temperature == pytest.approx(members)
         assert load_bundle(fold_models[1] / "tiny-xgboost-fold1").temperature == pytest.approx(trees)
+
+
+def test_the_command_of_a_plan_goes_on_where_it_was(
+    samples: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*arguments: Any) -> Any:
+        raise AssertionError("it makes again what is there")
+
+    shutil.copytree(trained, tmp_path / "tiny")
+    shutil.copy(samples, tmp_path / "tiny" / "samples.h5")
+    plan, bundle = replace(PLAN, seeds=(0,)), tmp_path / "tiny" / "bundle" / "tiny"
+    tasks = {"all": (Task("all", np.arange(COUNT), (0, 1, 2), 2), None)}
+    monkeypatch.setattr("sys.argv", ["plan", str(tmp_path), str(tmp_path), "--bundle", str(bundle)])
+    series.run(plan, never, lambda file: tasks)
+    assert load_bundle(bundle).id == "tiny"
+    assert len(load_models(tmp_path / "tiny" / "folds" / "tiny-xgboost").folds) == 3
+    assert json.loads((tmp_path / "tiny" / "scores.json").read_text())["tasks"]["all"]["seeds together"]["oa"] > 0.9
+    for name in ("write_fold_bundles", "make_final"):
+        monkeypatch.setattr(series, name, never)
+    series.run(plan, never, lambda file: tasks)
+    monkeypatch.setattr("sys.argv", ["plan", str(tmp_path), str(tmp_path), "--bundle", str(bundle.with_name("new"))])
+    with pytest.raises(AssertionError, match="makes again"):
+        series.run(plan, never, lambda file: tasks)
 
 
 class TestCosts:
