@@ -22,11 +22,11 @@ from cropmap_core.samples.writer import Samples, create_sample_file
 from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES
 from cropmap_core.timeseries.compositing import composite
 from scripts.bundle_plans import europe
+from scripts.bundle_plans.flanders_site import CLASSES as CROPS_OF_SQUARE
+from scripts.bundle_plans.flanders_site import read_site
 from scripts.bundle_plans.landscapes import LandscapeSettings
 from scripts.bundle_plans.series import DETAILS
 from scripts.bundle_plans.spatial import SpatialPlan, run
-from scripts.train_bundles import CLASSES as CROPS_OF_SQUARE
-from scripts.train_bundles import read_site
 
 NETWORK: Mapping[str, Any] = {"embedding": 128, "widths": (64, 96, 128), "dropout": 0.2}
 
