@@ -21,6 +21,8 @@ from cropmap_core.reports.drawing import date_axis
 LARGEST_BYTES = 40_000
 _COLOURS = 48
 _DPI = 110
+_FEWEST = 20
+"""Samples in a bin of confidence that is drawn."""
 _LINES = (("#1f6f8b", "-", "o"), ("#b3501b", "--", "s"), ("#4b7d2f", "-.", "D"))
 _STYLE: Any = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
 
@@ -32,7 +34,7 @@ def draw_reliability(models: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes = figure.add_subplot()
         axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
         for model, (colour, line, marker) in zip(models, _LINES, strict=False):
-            bins = [each for each in model["calibration"]["bins"] if each["count"]]
+            bins = [each for each in model["calibration"]["bins"] if each["count"] >= _FEWEST]
             error = model["calibration"]["expected_calibration_error"]
             axes.plot(
                 [each["confidence"] for each in bins],

@@ -34,7 +34,7 @@ from scripts.bundle_plans.costs import WATTS_PER_CORE, Cost
 from scripts.bundle_plans.stories import Story
 
 RELIABILITY, EARLY, SIGNATURES = "reliability.png", "season.png", "signatures.png"
-_OF_PERIOD = {"dekad": "ten days", "half_month": "half a month", "month": "a month"}
+_OF_PERIOD = {"dekad": "ten days", "half_month": "half month", "month": "month"}
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,9 @@ def card(bundle: Bundle, story: Story, evidence: Evidence) -> str:
             f"has not seen, all pooled. {story.folds} Temperatures were found on the other folds. "
             f"{evidence.evaluation['note']}",
             accuracy_table(models),
+            _intervals(evidence.evaluation["intervals"]),
             *_comparisons(evidence.evaluation["comparisons"]),
+            *([_list(evidence.evaluation["warnings"])] if evidence.evaluation["warnings"] else []),
             "```\n" + "\n".join(evidence.commands) + "\n```",
         ),
         *_tasks(evidence.scores),
@@ -176,17 +178,22 @@ def _input(bundle: Bundle) -> str:
     accepts = bundle.accepts
     every = _OF_PERIOD.get(bundle.period, bundle.period)
     lines = [
-        f"One composite for every {every} (`{bundle.period}`) of Sentinel-2 L2A surface reflectance, "
+        f"One composite per {every} (`{bundle.period}`) of Sentinel-2 L2A surface reflectance, "
         f"{len(bundle.first_days)} from {bundle.first_days[0]} on, of any year; gaps filled by the reference rule.",
         f"Channels: {', '.join(bundle.channels)}.",
     ]
     if accepts.periods:
         lines.append(f"Longer composites too: {', '.join(f'`{name}`' for name in accepts.periods)}.")
     if accepts.share < 1:
-        lines.append(f"A part of the season, if it is {accepts.share:.0%} or more of it.")
+        lines.append(f"A part of the season, if it is {100 * accepts.share:.0f} % or more of it.")
     lines += [f"It can do without {', '.join(some)}." for some in accepts.optional]
     lines.append("Anything else is refused, with what is missing or too much.")
     return _list(lines)
+
+
+def _intervals(told: Document) -> str:
+    group = "cells of 1 km" if told["group"] == "cell" else f"{told['group']}s"
+    return f"Intervals are of {told['draws']} draws of {told['groups']} {group}, each with all its samples."
 
 
 def _comparisons(comparisons: Sequence[Document]) -> list[str]:
@@ -248,7 +255,7 @@ def _early_words(bundle: Bundle) -> str:
     if bundle.accepts.share < 1:
         return (
             "Only composites up to a date were given, as for a map made then. It learnt from seasons of which "
-            f"{bundle.accepts.share:.0%} or more were left; with less it has to guess."
+            f"{100 * bundle.accepts.share:.0f} % or more were left; with less it has to guess."
         )
     return (
         "Composites after a date were taken away, and the rest of the season filled from what was known, as for a map "
@@ -266,7 +273,7 @@ def _training(bundle: Bundle) -> str:
         seeds.append(recipe["seed"])
     lines = [
         f"`{name}`: {told['epochs']} epochs, learning rate {told['learning_rate']:g}, seeds "
-        f"{', '.join(map(str, told['seeds']))}; all else in `{TRAINING}`."
+        f"{', '.join(map(str, sorted(told['seeds'])))}; all else in `{TRAINING}`."
         for name, told in recipes.items()
     ]
     described = [describe_architecture(name) for name in recipes]

@@ -231,7 +231,7 @@ class CrossValidated:
 
     def _stem(self, recipe: Recipe) -> str:
         # A setting that recipes get later on, and that this one does not use, makes it no other recipe.
-        told = json.dumps(_unlike(recipe.as_json(), Recipe(recipe.architecture).as_json()), sort_keys=True, default=str)
+        told = json.dumps(unusual(recipe.as_json()), sort_keys=True, default=str)
         mark = hashlib.sha256(told.encode()).hexdigest()[:8]
         return f"{recipe.architecture}-{mark}-seed{recipe.seed}"
 
@@ -292,6 +292,11 @@ class Trained:
     logits: Floats
     training: Indices
     counts: NDArray[np.int64]
+
+
+def unusual(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recipe, as JSON has it, does not leave as it usually is."""
+    return _unlike(recipe, Recipe(recipe["architecture"]).as_json())
 
 
 def _unlike(settings: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
@@ -420,10 +425,12 @@ def tell(found: CrossValidated, plan: Plan, tasks: Mapping[str, tuple[Task, Sequ
         if together is not None:
             rows["mean of seeds"] = {key: float(np.mean([row[key] for row in by_seed])) for key in by_seed[0]}
             rows["seeds together"] = found.judge(together, task, folds)
-        for recipe in plan.recipes:
+        for place, recipe in enumerate(plan.recipes):
             alone = [found.judge(found.calibrated(found.logits(seeded(recipe, seed))), task, folds) for seed in seeds]
+            before = sum(each.architecture == recipe.architecture for each in plan.recipes[:place])
+            row = f"{recipe.architecture} {before + 1}" if before else recipe.architecture
             if alone:
-                rows[recipe.architecture] = {key: float(np.mean([row[key] for row in alone])) for key in alone[0]}
+                rows[row] = {key: float(np.mean([each[key] for each in alone])) for key in alone[0]}
         told["tasks"][name] = {**rows, "by_seed": by_seed}
         for row, scores in rows.items():
             print(f"{name:28} {row:16} {scores['macro_f1']:.4f} / {scores['oa']:.4f}, ECE {scores['ece']:.4f}")

@@ -7,9 +7,10 @@ members that have not seen it, calibrated on the other folds, and one of XGBoost
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from cropmap_core.learning.made import Made, Member
 from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.scores import Scores, confusion_matrix
 from cropmap_core.samples.files import SampleFile
-from scripts.bundle_plans.cross_validation import XGBOOST, CrossValidated, Plan, averaged, seeded
+from scripts.bundle_plans.cross_validation import XGBOOST, CrossValidated, Plan, averaged, seeded, unusual
 
 FOLDS = "folds"
 """Folder of a plan's work folder that the bundles of fold models go to."""
@@ -61,9 +62,9 @@ def made_of(folder: Path, plan: Plan, seeds: Sequence[int]) -> bool:
     if not path.is_file():
         return False
     told = json.loads(path.read_text(encoding="utf-8"))
-    wanted = [seeded(recipe, seed).as_json() for seed in seeds for recipe in plan.recipes]
-    found = [each["recipe"] for each in told["members"] or [told]]
-    return bool(found == json.loads(json.dumps(wanted)))
+    # Settings that recipes got later on, and that the plan does not use, make it no other.
+    wanted = [unusual(_plain(seeded(recipe, seed).as_json())) for seed in seeds for recipe in plan.recipes]
+    return wanted == [unusual(each["recipe"]) for each in told["members"] or [told]]
 
 
 def folds_there(folder: Path, plan: Plan, folds: Sequence[int], seeds: Sequence[int]) -> bool:
@@ -111,6 +112,12 @@ def _taught(file: SampleFile, found: CrossValidated, fold: int) -> tuple[Indices
     feed = Feed(file, file.layout.bands, file.classes, by_pixel=True)
     training, counts = feed.labelled(np.flatnonzero(~found.held_out(fold)))
     return training, np.empty(0, np.int64), counts.sum(axis=0)
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As they are read from JSON."""
+    plain: dict[str, Any] = json.loads(json.dumps(settings))
+    return plain
 
 
 def _scores(found: CrossValidated, logits: Floats, fold: int) -> Scores:
