@@ -17,7 +17,8 @@ class Classify(CropMapAlgorithm):
         "Classifies a filled time series with a crop model. The series must hold the bands, indices and "
         "periods that the model was made for; if not, the difference is reported. Pixels that were never "
         "observed stay nodata. The confidence is the model's own probability of the class it chose, in "
-        "percent: it ranks pixels, it does not promise that they are right."
+        "percent: it ranks pixels, it does not promise that they are right. Pixels whose series are unlike "
+        "what the model learnt of their class are marked in an output of their own; the log says how many there are."
     )
     TAGS = ("classification", "deep learning", "prediction", "time series")
 
@@ -34,17 +35,21 @@ class Classify(CropMapAlgorithm):
             parameters.raster_output(
                 "OUTPUT_CONFIDENCE", tr("Confidence"), tr("Percent, 255 where unknown."), optional=True
             ),
+            parameters.ood_output(),
         ]
 
     def compute(self, values, feedback):
-        confidence = values.target("OUTPUT_CONFIDENCE")
-        classes = values.target("OUTPUT_CLASSES", beneath=confidence)
+        ood = values.target("OUTPUT_OOD")
+        confidence = values.target("OUTPUT_CONFIDENCE", beneath=ood)
+        classes = values.target("OUTPUT_CLASSES", beneath=confidence or ood)
         job = {
             "series": values.raster("SERIES"),
             "model": values.model(),
             **values.model_use(),
             "output_classes": classes,
             "output_confidence": confidence,
+            "output_ood": ood,
         }
-        self.run_job(self.ID, job, feedback, [classes, confidence])
-        return {"OUTPUT_CLASSES": classes, **({"OUTPUT_CONFIDENCE": confidence} if confidence else {})}
+        written = {"OUTPUT_CLASSES": classes, "OUTPUT_CONFIDENCE": confidence, "OUTPUT_OOD": ood}
+        self.run_job(self.ID, job, feedback, written.values())
+        return {name: path for name, path in written.items() if path}

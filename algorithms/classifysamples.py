@@ -49,7 +49,7 @@ class ClassifySamples(CropMapAlgorithm):
             parameters.device(),
             with_help(
                 QgsProcessingParameterFileDestination("OUTPUT", tr("Classes"), "CSV (*.csv);;Parquet (*.parquet)"),
-                tr("A row per sample: sample_id, pred_code, pred_crop, pred_prob."),
+                tr("A row per sample: sample_id, pred_code, pred_crop, pred_prob, ood."),
             ),
         ]
 

@@ -45,11 +45,12 @@ class MapCrops(CropMapAlgorithm):
             parameters.raster_output(
                 "OUTPUT_CONFIDENCE", tr("Confidence"), tr("Percent, 255 where unknown."), optional=True
             ),
+            parameters.ood_output(),
             with_help(
                 QgsProcessingParameterFeatureSink(
                     "OUTPUT_PARCELS", tr("Parcels"), Qgis.ProcessingSourceType.VectorPolygon, optional=True
                 ),
-                tr("The parcels with all their attributes, and pred_code, pred_crop, pred_prob and n_pixels."),
+                tr("The parcels with all their attributes, and pred_code, pred_crop, pred_prob, n_pixels and ood."),
             ),
         ]
 
@@ -64,8 +65,9 @@ class MapCrops(CropMapAlgorithm):
         return ""
 
     def compute(self, values, feedback):
-        confidence = values.target("OUTPUT_CONFIDENCE")
-        classes = values.target("OUTPUT_CLASSES", beneath=confidence)
+        ood = values.target("OUTPUT_OOD")
+        confidence = values.target("OUTPUT_CONFIDENCE", beneath=ood)
+        classes = values.target("OUTPUT_CLASSES", beneath=confidence or ood)
         job = {
             "scenes": values.paths("SCENES"),
             **values.scene_selection(),
@@ -75,8 +77,10 @@ class MapCrops(CropMapAlgorithm):
             **values.model_use(),
             "output_classes": classes,
             "output_confidence": confidence,
+            "output_ood": ood,
         }
-        written = {"OUTPUT_CLASSES": classes, **({"OUTPUT_CONFIDENCE": confidence} if confidence else {})}
+        targets = {"OUTPUT_CLASSES": classes, "OUTPUT_CONFIDENCE": confidence, "OUTPUT_OOD": ood}
+        written = {name: path for name, path in targets.items() if path}
         with place.in_a_job(values, feedback) as grid:
             job.update(grid)
             if not (values.has("PARCELS") and values.has("OUTPUT_PARCELS")):

@@ -18,7 +18,7 @@ class ParcelAttributes(CropMapAlgorithm):
     GROUP = "map"
     HELP = (
         "Gives each field parcel its crop: the class that covers most of it in a class raster. All parcels "
-        "and all their attributes are kept; pred_code, pred_crop, pred_prob and n_pixels are added (as "
+        "and all their attributes are kept; pred_code, pred_crop, pred_prob, n_pixels and ood are added (as "
         "pred_code_2 and so on where a field of that name is there already). A parcel without a classified "
         "pixel gets empty values."
     )
@@ -36,6 +36,11 @@ class ParcelAttributes(CropMapAlgorithm):
                     "The confidence raster that goes with it; without one, pred_prob is the share that the crop covers."
                 ),
             ),
+            parameters.optional_raster(
+                "OOD",
+                tr("Unlike training (ood)"),
+                tr("The ood raster that goes with it; without one, the field ood is empty."),
+            ),
             with_help(
                 QgsProcessingParameterFeatureSink("OUTPUT", tr("Parcels"), Qgis.ProcessingSourceType.VectorPolygon),
                 tr("The parcels with their crop, in their own coordinate system."),
@@ -52,6 +57,7 @@ class ParcelAttributes(CropMapAlgorithm):
                 "parcels": exchange.parcels,
                 "classes": values.raster("CLASSES"),
                 "confidence": values.raster("CONFIDENCE"),
+                "ood": values.raster("OOD"),
                 "output": exchange.records,
             }
             result = self.run_job(self.ID, job, feedback, [exchange.records], span=(0, 95))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import geopandas
 import numpy as np
@@ -26,7 +26,7 @@ from cropmap_core.io.grid import Grid
 from cropmap_core.io.outputs import write_table
 
 PARCEL_FIELD = "parcel"
-RECORD_FIELDS = (PARCEL_FIELD, "pred_code", "pred_crop", "pred_prob", "n_pixels")
+RECORD_FIELDS = (PARCEL_FIELD, "pred_code", "pred_crop", "pred_prob", "n_pixels", "ood")
 _AT_ONCE = 2000
 
 Progress = Callable[[float], None]
@@ -48,6 +48,18 @@ class ParcelRecord:
     """
     n_pixels: float
     """Observed pixels, each weighted with the share that lies in the parcel."""
+    ood: float | None = None
+    """Share of these that are unlike what the model learnt of their class; None where the model has no test for it."""
+
+
+class Maps(NamedTuple):
+    """The rasters of one run, on one grid."""
+
+    classes: Path
+    confidence: Path | None = None
+    """Percent."""
+    ood: Path | None = None
+    """1 where a pixel is unlike what the model learnt of its class, 0 where not."""
 
 
 @dataclass(frozen=True)
@@ -90,44 +102,45 @@ def place_parcels(path: Path, grid: Grid) -> PlacedParcels:
 
 
 def describe_parcels(
-    parcels: PlacedParcels,
-    classes_path: Path,
-    confidence_path: Path | None,
-    progress: Progress = lambda fraction: None,
+    parcels: PlacedParcels, maps: Maps, progress: Progress = lambda fraction: None
 ) -> list[ParcelRecord]:
     """Describes every parcel by the class raster beneath it.
 
     Args:
         parcels: Placed on the class raster's grid.
-        classes_path: A class raster.
-        confidence_path: A confidence raster on the same grid (percent), or None.
+        maps: The class raster, and what goes with it.
         progress: Called with the share that is done; may raise to stop.
 
     Returns:
         One record a parcel, in their order.
 
     Raises:
-        GridMismatchError: The two rasters have different grids.
+        GridMismatchError: The rasters have different grids.
         SeriesError: A raster cannot be read.
     """
     records = {number: ParcelRecord(number, None, None, None, 0.0) for number in parcels.numbers}
     with ExitStack() as files:
-        classes = files.enter_context(_open(classes_path))
-        confidence = files.enter_context(_open(confidence_path)) if confidence_path is not None else None
-        if confidence is not None and Grid.of(confidence) != Grid.of(classes):
-            raise GridMismatchError(
-                f"{confidence_path} has another grid than {classes_path}.",
-                "Give the class and confidence rasters of one run.",
-            )
+        classes = files.enter_context(_open(maps.classes))
+        confidence, ood = (
+            files.enter_context(_open(path)) if path is not None else None for path in (maps.confidence, maps.ood)
+        )
+        for path, dataset, what in ((maps.confidence, confidence, "confidence"), (maps.ood, ood, "ood")):
+            if dataset is not None and Grid.of(dataset) != Grid.of(classes):
+                raise GridMismatchError(
+                    f"{path} has another grid than {maps.classes}.", f"Give the class and {what} rasters of one run."
+                )
         _check_classes(classes)
         if confidence is not None:
-            _check_confidence(confidence)
+            _check_beside(confidence, "confidence", "in percent")
+        if ood is not None:
+            _check_beside(ood, "ood", "0 and 1")
         names = {entry["value"]: entry["name"] for entry in legend_of(classes)}
+        shares_out = _shares(parcels.usable, ood) if ood is not None else {}
         for done, (number, values, shares, certainty) in enumerate(_pixels(parcels.usable, classes, confidence)):
             if done % 100 == 0:
                 progress(done / len(parcels.usable))
             if shares.size:
-                records[number] = _record(number, values, shares, certainty, names)
+                records[number] = _record(number, values, shares, certainty, names, shares_out.get(number))
     progress(1.0)
     return list(records.values())
 
@@ -184,14 +197,14 @@ def _check_classes(dataset: DatasetReader) -> None:
             f"{dataset.name} holds {dataset.count} bands of {dataset.dtypes[0]}, no crop classes.", remedy
         )
     if "CROPMAP_MODEL" in dataset.tags() and not legend_of(dataset):
-        raise SeriesError(f"{dataset.name} is a confidence raster, no class raster.", remedy)
+        raise SeriesError(f"{dataset.name} is a confidence or ood raster, no class raster.", remedy)
 
 
-def _check_confidence(dataset: DatasetReader) -> None:
-    if dataset.count != 1 or dataset.dtypes[0] != "uint8" or legend_of(dataset):
+def _check_beside(dataset: DatasetReader, what: str, unit: str) -> None:
+    described = dataset.descriptions[0] or what
+    if dataset.count != 1 or dataset.dtypes[0] != "uint8" or legend_of(dataset) or not described.startswith(what):
         raise SeriesError(
-            f"{dataset.name} is no confidence raster.",
-            "Give the confidence that classify or mapcrops wrote, in percent.",
+            f"{dataset.name} is no {what} raster.", f"Give the {what} that classify or mapcrops wrote, {unit}."
         )
 
 
@@ -275,12 +288,26 @@ def _pixels(
             yield int(found[PARCEL_FIELD]), values, shares, certainty
 
 
+def _shares(parcels: geopandas.GeoDataFrame, ood: DatasetReader) -> dict[int, float]:
+    """By parcel number, the share of the pixels with a value that are 1; cut ones count by what lies in it."""
+    source = RasterioRasterSource(ood, name="ood")
+    found = {}
+    for start in range(0, len(parcels), _AT_ONCE):
+        some = parcels.iloc[start : start + _AT_ONCE]
+        for feature in exact_extract(source, some, ["mean"], include_cols=[PARCEL_FIELD], output="geojson"):
+            mean = feature["properties"]["mean"]
+            if mean is not None and np.isfinite(mean):
+                found[int(feature["properties"][PARCEL_FIELD])] = round(float(mean), 4)
+    return found
+
+
 def _record(
     number: int,
     values: NDArray[Any],
     shares: NDArray[np.float64],
     certainty: NDArray[np.float64],
     names: Mapping[int, str],
+    ood: float | None,
 ) -> ParcelRecord:
     codes, positions = np.unique(values.astype(np.int64), return_inverse=True)
     area = np.bincount(positions, weights=shares)
@@ -295,4 +322,5 @@ def _record(
         pred_crop=names.get(code, str(code)),
         pred_prob=round(float(support[best]) / total, 4) if total > 0 else None,
         n_pixels=round(total, 4),
+        ood=ood,
     )

@@ -12,6 +12,8 @@ if TYPE_CHECKING:  # torch takes a second to import, and time series need none
 CONFIDENCE_COLOURS = ((0, "#7f3b08"), (40, "#e08214"), (60, "#fee0b6"), (80, "#b2abd2"), (100, "#2d004b"))
 """Percent and colour: low confidence stands out."""
 
+OOD_COLOUR = "#d7191c"
+
 
 def class_style(classes: Sequence[CropClass]) -> str:
     """A QML document that paints class values in their colours, with the crops' names."""
@@ -33,6 +35,15 @@ def confidence_style() -> str:
     )
     for percent, colour in CONFIDENCE_COLOURS:
         SubElement(shader, "item", value=str(percent), label=f"{percent} %", color=colour, alpha="255")
+    return _text(document)
+
+
+def ood_style() -> str:
+    """A QML document that paints what is out of distribution, and nothing where a pixel is as in training."""
+    document, renderer = _document("paletted", {"band": "1"})
+    palette = SubElement(renderer, "colorPalette")
+    for value, label, alpha in (("0", "as in training", "0"), ("1", "unlike training", "255")):
+        SubElement(palette, "paletteEntry", value=value, label=label, color=OOD_COLOUR, alpha=alpha)
     return _text(document)
 
 

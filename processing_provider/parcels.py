@@ -33,6 +33,7 @@ RECORD_FIELDS = {
     "pred_crop": (QMetaType.Type.QString, str),
     "pred_prob": (QMetaType.Type.Double, float),
     "n_pixels": (QMetaType.Type.Double, float),
+    "ood": (QMetaType.Type.Double, float),
 }
 ERROR = "ParcelError"
 

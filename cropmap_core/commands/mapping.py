@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cropmap_core.classes import CropClass
-from cropmap_core.commands.using import model_temperatures, warn_of_missing
+from cropmap_core.commands.using import model_temperatures, tell_seen, warn_of_missing, warn_of_place
 from cropmap_core.commands.writing import Result, job_outputs, tell_unseen
 from cropmap_core.errors import GridMismatchError, JobError
 from cropmap_core.inference.bundles import Bundle, load_bundle
@@ -19,6 +19,7 @@ from cropmap_core.io.grid import Grid
 from cropmap_core.io.outputs import Outputs, write_text
 from cropmap_core.jobs import Job
 from cropmap_core.parcels import (
+    Maps,
     PlacedParcels,
     describe_parcels,
     grid_of_file,
@@ -29,7 +30,7 @@ from cropmap_core.parcels import (
 from cropmap_core.scenes.intake import READING, Asked, origin_of, stack_asked
 from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES
 from cropmap_core.scenes.target import ask_for_grid
-from cropmap_core.styles import class_style, confidence_style
+from cropmap_core.styles import class_style, confidence_style, ood_style
 from cropmap_core.timeseries.compositing import composite
 from cropmap_core.timeseries.files import open_time_series
 from cropmap_core.timeseries.filling import Filled
@@ -45,6 +46,7 @@ def classify(
     model: str,
     output_classes: Path,
     output_confidence: Path | None = None,
+    output_ood: Path | None = None,
     temperatures: Path | None = None,
     sure_from: float = 0.0,
     device: str = "auto",
@@ -56,6 +58,7 @@ def classify(
         model: A bundled model's id, or the folder of a model bundle.
         output_classes: Class raster to write, GeoTIFF.
         output_confidence: Confidence raster to write (percent), GeoTIFF.
+        output_ood: Raster to write of pixels unlike what the model learnt of their class (1; else 0), GeoTIFF.
         temperatures: Daily mean air temperatures, CSV, for a model that counts thermal days.
         sure_from: The least probability of a crop; below it a pixel is of the finest group that has it.
         device: auto, cpu or cuda.
@@ -68,13 +71,22 @@ def classify(
     with job_outputs(job) as outputs:
         outputs.protect([path for path in (source.path, temperatures) if path is not None])
         provenance = {"command": "classify", "series": source.path.name, "source": source.provenance}
-        classes, confidence = _stage_maps(outputs, how.legend, output_classes, output_confidence)
-        class_map = _classify(job, source, bundle, how, device, classes, confidence, provenance, (0.0, 0.99))
+        written = Maps(output_classes, output_confidence, output_ood)
+        maps = _stage_maps(outputs, how.legend, written)
+        class_map = _classify(job, source, bundle, how, device, maps, provenance, (0.0, 0.99))
         outputs.commit()
-    return _map_result(how, class_map, output_classes, output_confidence)
+    return _map_result(how, class_map, written)
 
 
-def parcelattributes(job: Job, *, parcels: Path, classes: Path, output: Path, confidence: Path | None = None) -> Result:
+def parcelattributes(
+    job: Job,
+    *,
+    parcels: Path,
+    classes: Path,
+    output: Path,
+    confidence: Path | None = None,
+    ood: Path | None = None,
+) -> Result:
     """Describes parcels by the class raster beneath them.
 
     Args:
@@ -82,11 +94,13 @@ def parcelattributes(job: Job, *, parcels: Path, classes: Path, output: Path, co
         classes: Class raster.
         output: Table to write, CSV.
         confidence: Confidence raster of the same run.
+        ood: Raster of the same run of pixels unlike what the model learnt.
     """
+    maps = Maps(classes, confidence, ood)
     placed = _place(job, parcels, grid_of_file(classes))
     with job_outputs(job) as outputs:
-        outputs.protect([path for path in (parcels, classes, confidence) if path is not None])
-        described = _describe_parcels(job, placed, classes, confidence, outputs.stage(output), (READING, 1.0))
+        outputs.protect([path for path in (parcels, *maps) if path is not None])
+        described = _describe_parcels(job, placed, maps, outputs.stage(output), (READING, 1.0))
         outputs.commit()
     return {"output": str(output), **described, "classes": legend_of_file(classes)}
 
@@ -115,6 +129,7 @@ def mapcrops(
     sure_from: float = 0.0,
     device: str = "auto",
     output_confidence: Path | None = None,
+    output_ood: Path | None = None,
     output_parcels: Path | None = None,
 ) -> Result:
     """Maps crops: scenes and parcels in, class raster and parcel table out, in one streamed pass.
@@ -141,6 +156,7 @@ def mapcrops(
         sure_from: The least probability of a crop; below it a pixel is of the finest group that has it.
         device: auto, cpu or cuda.
         output_confidence: Confidence raster to write (percent), GeoTIFF.
+        output_ood: Raster to write of pixels unlike what the model learnt of their class (1; else 0), GeoTIFF.
         output_parcels: Parcel table to write, CSV.
     """
     if output_parcels is not None and parcels is None:
@@ -163,16 +179,21 @@ def mapcrops(
     with job_outputs(job) as outputs:
         outputs.protect([*files, *(path for path in (parcels, area, template, temperatures) if path is not None)])
         provenance = {"command": "mapcrops", "keep_classes": keep_classes, **origin_of(stack)}
-        maps = _stage_maps(outputs, how.legend, output_classes, output_confidence)
+        written = Maps(output_classes, output_confidence, output_ood)
+        maps = _stage_maps(outputs, how.legend, written)
         table = outputs.stage(output_parcels) if output_parcels is not None else None
-        if table is not None and output_confidence is None:
-            maps = maps[0], outputs.scratch(output_classes)  # pred_prob means the same whatever outputs were chosen
+        if table is not None:  # the record means the same whatever outputs were chosen
+            maps = Maps(
+                maps.classes,
+                maps.confidence or outputs.scratch(output_classes.with_suffix(".confidence.tif")),
+                maps.ood or outputs.scratch(output_classes.with_suffix(".ood.tif")),
+            )
         end = 0.99 if table is None else 0.95
-        class_map = _classify(job, Filled(composites), bundle, how, device, *maps, provenance, (READING, end))
-        result = _map_result(how, class_map, output_classes, output_confidence)
+        class_map = _classify(job, Filled(composites), bundle, how, device, maps, provenance, (READING, end))
+        result = _map_result(how, class_map, written)
         if table is not None and placed is not None:
             job.progress(end, "Describing the parcels")
-            result |= _describe_parcels(job, placed, *maps, table, (end, 1.0))
+            result |= _describe_parcels(job, placed, maps, table, (end, 1.0))
         outputs.commit()
     dates = [day.isoformat() for day in stack.dates]
     return {**result, "output_parcels": str(output_parcels) if output_parcels else None, "dates": dates}
@@ -199,15 +220,14 @@ def _is_filled(provenance: Mapping[str, Any]) -> bool:
     return provenance.get("command") == "fillgaps" or (isinstance(source, Mapping) and _is_filled(source))
 
 
-def _stage_maps(
-    outputs: Outputs, legend: Sequence[CropClass], classes: Path, confidence: Path | None
-) -> tuple[Path, Path | None]:
+def _stage_maps(outputs: Outputs, legend: Sequence[CropClass], written: Maps) -> Maps:
     """The unfinished map files; their styles are written at once, for nothing in them depends on the pixels."""
-    parts = outputs.stage_raster(classes), None if confidence is None else outputs.stage_raster(confidence)
-    write_text(outputs.stage(classes.with_suffix(".qml")), class_style(legend))
-    if confidence is not None:
-        write_text(outputs.stage(confidence.with_suffix(".qml")), confidence_style())
-    return parts
+    classes = outputs.stage_raster(written.classes)
+    confidence, ood = (None if path is None else outputs.stage_raster(path) for path in written[1:])
+    for path, style in zip(written, (class_style(legend), confidence_style(), ood_style()), strict=True):
+        if path is not None:
+            write_text(outputs.stage(path.with_suffix(".qml")), style)
+    return Maps(classes, confidence, ood)
 
 
 def _classify(
@@ -216,18 +236,30 @@ def _classify(
     bundle: Bundle,
     how: _Asked,
     device_name: str,
-    classes: Path,
-    confidence: Path | None,
+    maps: Maps,
     provenance: Mapping[str, Any],
     span: tuple[float, float],
 ) -> ClassMap:
     device = choose_device(device_name)
     there = (*series.bands, *computable_indices(series, bundle.channels))
     warn_of_missing(job, bundle, present_channels(bundle, there))
+    warned = warn_of_place(job, bundle, *series.grid.centre_degrees, series.dates)
     job.progress(span[0], f"Classifying with {bundle.id} on {device.type}")
-    return write_class_map(
-        series, bundle, device, classes, confidence, provenance, job.part(*span), how.temperatures, how.sure_from
+    class_map = write_class_map(
+        series,
+        bundle,
+        device,
+        maps.classes,
+        maps.confidence,
+        provenance,
+        job.part(*span),
+        how.temperatures,
+        how.sure_from,
+        maps.ood,
+        warned,
     )
+    tell_seen(job, bundle, class_map.watch)
+    return class_map
 
 
 def _place(job: Job, parcels: Path, grid: Grid) -> PlacedParcels:
@@ -240,20 +272,23 @@ def _place(job: Job, parcels: Path, grid: Grid) -> PlacedParcels:
 
 
 def _describe_parcels(
-    job: Job, parcels: PlacedParcels, classes: Path, confidence: Path | None, table: Path, span: tuple[float, float]
+    job: Job, parcels: PlacedParcels, maps: Maps, table: Path, span: tuple[float, float]
 ) -> dict[str, Any]:
-    records = describe_parcels(parcels, classes, confidence, job.part(*span))
+    records = describe_parcels(parcels, maps, job.part(*span))
     write_records(records, table)
     classified = sum(record.pred_code is not None for record in records)
     job.log(f"{classified} of {len(records)} parcels have a class.")
     return {"parcels": len(records), "classified": classified}
 
 
-def _map_result(how: _Asked, class_map: ClassMap, classes: Path, confidence: Path | None) -> dict[str, Any]:
+def _map_result(how: _Asked, class_map: ClassMap, written: Maps) -> dict[str, Any]:
+    classes, confidence, ood = (None if path is None else str(path) for path in written)
     return {
-        "output_classes": str(classes),
-        "output_confidence": str(confidence) if confidence else None,
+        "output_classes": classes,
+        "output_confidence": confidence,
+        "output_ood": ood,
         "device": class_map.device,
         "pixels": dict(class_map.pixels),
+        "ood_share": class_map.watch.share,
         "classes": [{"value": crop.value, "name": crop.name, "color": crop.color} for crop in how.legend],
     }

@@ -8,12 +8,13 @@ from pathlib import Path
 import pandas
 import pyarrow
 
-from cropmap_core.commands.using import model_temperatures, warn_of_missing
+from cropmap_core.commands.using import model_temperatures, tell_seen, warn_of_missing, warn_of_place
 from cropmap_core.commands.writing import Result, job_folder, job_outputs
 from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.channels import Mask
 from cropmap_core.inference.classification import check_sure_from, choose_device, legend_of
 from cropmap_core.inference.fit import fewest_dates, present_channels
+from cropmap_core.inference.guards import Watch
 from cropmap_core.inference.predictor import Predictor, computable_of
 from cropmap_core.inference.table_classes import (
     Counts,
@@ -24,6 +25,7 @@ from cropmap_core.inference.table_classes import (
     reach_of,
     season_in_words,
     table_columns,
+    table_places,
     table_seasons,
     write_classes,
 )
@@ -31,6 +33,7 @@ from cropmap_core.jobs import Job
 from cropmap_core.samples.drawers import sort_into_drawers
 from cropmap_core.samples.row_composites import REFLECTANCE, check_magnitude, check_reflectance
 from cropmap_core.samples.seasons import Season
+from cropmap_core.samples.table_columns import find_columns
 
 _SORTED, _CLASSIFIED = 0.4, 0.95  # shares of the job
 
@@ -52,7 +55,7 @@ def classifysamples(
     Args:
         model: A bundled model's id, or the folder of a model bundle.
         input: Long table, parquet or CSV: sample_id, date, bands, and optional valid.
-        output: Table to write, parquet or CSV: sample_id, pred_code, pred_crop, pred_prob.
+        output: Table to write, parquet or CSV: sample_id, pred_code, pred_crop, pred_prob, ood.
         reflectance: Of the bands: scaled (x 10000) or unit (0-1).
         probabilities: Whether to add a column of probabilities for each class.
         temperatures: Daily mean air temperatures, CSV, for a model that counts thermal days; of several places, where
@@ -83,23 +86,27 @@ def classifysamples(
             job.progress(_SORTED, f"Classifying with {bundle.id} on {predictor.device.type}")
             reach = reach_of(overview.dates, whole=bundle.accepts.share == 1)
             _warn_of_part(job, bundle, seasons, reach)
+            warn_of_place(job, bundle, *table_places(input, find_columns(input)), sorted(overview.dates))
+            watch = Watch(bundle, "samples")
             found: list[SampleClasses] = []
             for number, drawer in enumerate(drawers):
                 start, end = (_SORTED + (_CLASSIFIED - _SORTED) * done / len(drawers) for done in (number, number + 1))
                 rows = pandas.read_parquet(drawer)
                 scale = REFLECTANCE[reflectance]
-                found.append(classify_rows(rows, seasons, scale, predictor, reach, job.part(start, end)))
+                found.append(classify_rows(rows, seasons, scale, predictor, watch, reach, job.part(start, end)))
         table = class_table(found, bundle.classes, input, columns.named["sample_id"], probabilities, sure_from)
         write_classes(table, part)
         outputs.commit()
     counts = sum((each.counts for each in found), Counts())
     _tell(job, counts, seasons[0])
+    tell_seen(job, bundle, watch)
     return {
         "output": str(output),
         "samples": counts.samples,
         "classified": counts.samples - counts.unseen,
         "classes": _count(table, [crop.name for crop in legend_of(bundle, sure_from)]),
         "device": predictor.device.type,
+        "ood_share": watch.share,
     }
 
 

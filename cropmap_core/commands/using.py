@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
+from numpy.typing import ArrayLike
+
 from cropmap_core.inference.bundle_types import THERMAL, Bundle
+from cropmap_core.inference.guards import Watch, place_warning, year_note
 from cropmap_core.jobs import Job
 from cropmap_core.timeseries.temperatures import Temperatures, read_temperatures
 
@@ -33,3 +37,23 @@ def warn_of_missing(job: Job, bundle: Bundle, there: Sequence[str]) -> None:
             f"{', '.join(missing)} of the model {bundle.id} {'is' if len(missing) == 1 else 'are'} not there: it has "
             "learnt to do without, and is less sure."
         )
+
+
+def warn_of_place(job: Job, bundle: Bundle, lon: ArrayLike, lat: ArrayLike, dates: Sequence[date]) -> tuple[str, ...]:
+    """Warns of a place far from where a model was trained, notes other years, and gives the warnings."""
+    note, warning = year_note(bundle, dates), place_warning(bundle, lon, lat)
+    if note:
+        job.log(note)
+    if warning:
+        job.warning(warning)
+    return (warning,) if warning else ()
+
+
+def tell_seen(job: Job, bundle: Bundle, watch: Watch) -> None:
+    """Says how much of what was classified is unlike what a model has learnt, and warns where that is a lot."""
+    if not watch.has_test:
+        job.log(f"The model {bundle.id} has no thresholds for ood: it cannot tell what it has not learnt.")
+    if watch.told():
+        job.log(watch.told())
+    for warning in watch.warnings():
+        job.warning(warning)

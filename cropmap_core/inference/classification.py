@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,11 +20,12 @@ from cropmap_core.errors import JobError, NoValidObservationError
 from cropmap_core.hierarchy import hierarchy_of
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.fit import Composites, check_fits
+from cropmap_core.inference.guards import NO_OOD, Watch
 from cropmap_core.inference.predictor import Predictor, Progress
 from cropmap_core.io.grid import Window
 from cropmap_core.io.outputs import BLOCK_SIZE, create_raster
 from cropmap_core.timeseries.indices import as_channels, computable_indices
-from cropmap_core.timeseries.series import Block, Series
+from cropmap_core.timeseries.series import Block, Mask, Series, Values
 from cropmap_core.timeseries.temperatures import Temperatures
 
 NO_CLASS = 0
@@ -32,6 +33,9 @@ NO_CLASS = 0
 NO_CONFIDENCE = 255
 Percent = NDArray[np.uint8]
 ClassValues = NDArray[np.uint8]
+_ROWS_AT_ONCE = 64  # of a window, for the test of `ood`
+OOD_TAG, WARNINGS_TAG = "CROPMAP_OOD_SHARE", "CROPMAP_WARNINGS"
+"""Of a class raster: the share of pixels that are out of distribution, and what was warned of, a JSON list."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,17 @@ class ClassMap:
     device: str
     pixels: Mapping[str, int]
     """Number of pixels by crop class."""
+    watch: Watch
+    """What was told of their series."""
+
+
+class Found(NamedTuple):
+    """What a window shows, each of shape (H, W)."""
+
+    classes: ClassValues
+    confidence: Percent
+    ood: NDArray[np.uint8]
+    """0, 1 or 255, as `Watch.see` tells it."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -71,6 +86,7 @@ class Classifier(Predictor):
         temperatures: What a bundle that counts thermal days needs.
         sure_from: The least probability of a crop; below it the pixel is of the finest group that has it.
         there: The channels that are there, as `check_fits` gives them; None for all.
+        watch: Is shown all series that are classified; None for nobody.
     """
 
     def __init__(
@@ -80,14 +96,14 @@ class Classifier(Predictor):
         temperatures: Temperatures | None = None,
         sure_from: float = 0.0,
         there: Sequence[str] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         super().__init__(bundle, device, temperatures)
+        self._watch = watch
         self._sure_from, self._there = sure_from, there
         self._hierarchy = hierarchy_of(bundle.classes) if sure_from else None
 
-    def classify(
-        self, block: Block, days: NDArray[np.float32], progress: Progress = lambda fraction: None
-    ) -> tuple[ClassValues, Percent]:
+    def classify(self, block: Block, days: NDArray[np.float32], progress: Progress = lambda fraction: None) -> Found:
         """Classifies a window.
 
         Args:
@@ -96,23 +112,35 @@ class Classifier(Predictor):
             progress: Called with the share that is done; may raise to stop.
 
         Returns:
-            Class values and confidence in percent of the window without its halo, each of shape (H, W).
+            Of the window without its halo.
         """
         inside = slice(self.halo, -self.halo) if self.halo else slice(None)
         observed = block.valid[:, inside, inside].any(axis=0)
         classes = np.full(observed.shape, NO_CLASS, dtype=np.uint8)
         confidence = np.full(observed.shape, NO_CONFIDENCE, dtype=np.uint8)
+        ood = np.full(observed.shape, NO_OOD, dtype=np.uint8)
         if observed.any():
             probability = self.of_window(block.data, block.valid, days, progress, self._there)
+            top = probability.max(dim=0)
+            places = top.indices.cpu().numpy().astype(np.int32)
             if self._hierarchy is not None:
                 values, sure = self._hierarchy.decide(probability.cpu().numpy(), self._sure_from)
             else:
-                top = probability.max(dim=0)
                 own = np.asarray([crop.value for crop in self.bundle.classes], dtype=np.uint8)
-                values, sure = own[top.indices.cpu().numpy()], top.values.cpu().numpy()
+                values, sure = own[places], top.values.cpu().numpy()
             classes[observed] = values[observed]
             confidence[observed] = np.rint(100 * sure[observed]).astype(np.uint8)
-        return classes, confidence
+            if self._watch is not None:
+                _show(self._watch, block.data[..., inside, inside], block.valid[:, inside, inside], places, ood)
+        return Found(classes, confidence, ood)
+
+
+def _show(watch: Watch, data: Values, valid: Mask, places: NDArray[np.int32], ood: NDArray[np.uint8]) -> None:
+    """Shows the series of a window and fills in what is told of them; some rows at once, to copy little."""
+    for start in range(0, len(ood), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        there = valid[:, rows].any(axis=0)
+        ood[rows][there] = watch.see(data[:, :, rows][..., there], valid[:, rows][:, there], places[rows][there])
 
 
 def write_class_map(
@@ -125,6 +153,8 @@ def write_class_map(
     progress: Progress = lambda fraction: None,
     temperatures: Temperatures | None = None,
     sure_from: float = 0.0,
+    ood_path: Path | None = None,
+    warnings: Sequence[str] = (),
 ) -> ClassMap:
     """Classifies a whole series into rasters on its grid.
 
@@ -138,6 +168,9 @@ def write_class_map(
         progress: Called with the share that is done; may raise to stop.
         temperatures: What a bundle that counts thermal days needs.
         sure_from: The least probability of a crop; below it the pixel is of the finest group that has it.
+        ood_path: The raster of what is out of distribution to write, uint8: 1 where it is, 0 where not, 255 where never
+            observed or where the bundle has no test; None for none.
+        warnings: What was warned of before, for the files' tags.
 
     Raises:
         IncompatibleModelError: The series is not what the bundle was made for.
@@ -146,7 +179,9 @@ def write_class_map(
     computable = computable_indices(series, bundle.channels)
     there = check_fits(bundle, Composites((*series.bands, *computable), series.period, tuple(series.dates)))
     channels = as_channels(series, there)
-    classifier = Classifier(bundle, device, temperatures, sure_from, there)
+    watch = Watch(bundle)
+    watch.expect(series.dates, series.period, there)
+    classifier = Classifier(bundle, device, temperatures, sure_from, there, watch)
     days = classifier.days(series.dates, *series.grid.centre_degrees)
     crops = legend_of(bundle, sure_from)
     counts = np.zeros(256, dtype=np.int64)
@@ -157,24 +192,26 @@ def write_class_map(
         classes_file.write_colormap(1, {c.value: _rgba(c.color) for c in crops})
         classes_file.update_tags(**tags, **{CLASSES_TAG: legend})
         classes_file.set_band_description(1, "crop class")
-        confidence_file = None
-        if confidence_path is not None:
-            confidence_file = files.enter_context(
-                create_raster(confidence_path, series.grid, 1, "uint8", NO_CONFIDENCE)
-            )
-            confidence_file.update_tags(**tags)
-            confidence_file.set_band_description(1, "confidence, percent")
-        for window, classes, confidence in _predictions(channels, classifier, days, progress):
-            classes_file.write(classes, 1, window=window.bounds_rc)
-            if confidence_file is not None:
-                confidence_file.write(confidence, 1, window=window.bounds_rc)
-            counts += np.bincount(classes.ravel(), minlength=256)
+        beside = []
+        for path, nodata, what in ((confidence_path, NO_CONFIDENCE, "confidence, percent"), (ood_path, NO_OOD, "ood")):
+            file = None if path is None else files.enter_context(create_raster(path, series.grid, 1, "uint8", nodata))
+            if file is not None:
+                file.update_tags(**tags)
+                file.set_band_description(1, what)
+            beside.append(file)
+        for window, found in _predictions(channels, classifier, days, progress):
+            for file, values in zip((classes_file, *beside), found, strict=True):
+                if file is not None:
+                    file.write(values, 1, window=window.bounds_rc)
+            counts += np.bincount(found.classes.ravel(), minlength=256)
+        told = {} if watch.share is None else {OOD_TAG: f"{watch.share:.4f}"}
+        classes_file.update_tags(**told, **{WARNINGS_TAG: json.dumps([*warnings, *watch.warnings()])})
     if counts[1:].sum() == 0:
         raise NoValidObservationError(
             "No pixel has a clear observation between the dates.",
             "Choose a longer time span, or keep more SCL classes with KEEP_CLASSES.",
         )
-    return ClassMap(device.type, {crop.name: int(counts[crop.value]) for crop in crops})
+    return ClassMap(device.type, {crop.name: int(counts[crop.value]) for crop in crops}, watch)
 
 
 def legend_of(bundle: Bundle, sure_from: float = 0.0) -> tuple[CropClass, ...]:
@@ -199,7 +236,7 @@ def check_sure_from(sure_from: float) -> float:
 
 def _predictions(
     channels: Series, classifier: Classifier, days: NDArray[np.float32], progress: Progress
-) -> Iterator[tuple[Window, ClassValues, Percent]]:
+) -> Iterator[tuple[Window, Found]]:
     """Window by window; the next one is read while the network works on this one."""
     windows = list(channels.grid.blocks(BLOCK_SIZE // classifier.step * classifier.step))
     with ThreadPoolExecutor(1, thread_name_prefix="next block") as ahead:
@@ -211,7 +248,7 @@ def _predictions(
                 coming = ahead.submit(channels.read, windows[done + 1].expanded(classifier.halo))
             progress((done + 0.5) / len(windows))
             part = partial(_share_of_block, progress, done, len(windows))
-            yield window, *classifier.classify(block, days, part)
+            yield window, classifier.classify(block, days, part)
     progress(1.0)
 
 

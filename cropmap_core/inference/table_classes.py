@@ -20,14 +20,15 @@ from cropmap_core.errors import IncompatibleModelError, JobError
 from cropmap_core.hierarchy import flat_hierarchy, hierarchy_of
 from cropmap_core.inference.bundle_types import THERMAL
 from cropmap_core.inference.bundles import Bundle
-from cropmap_core.inference.channels import Mask
+from cropmap_core.inference.channels import Mask, sample_channels
 from cropmap_core.inference.fit import present_channels
+from cropmap_core.inference.guards import NO_OOD, Watch
 from cropmap_core.inference.predictor import Predictor, Progress, computable_of
 from cropmap_core.inference.seasons import last_day, season_of
 from cropmap_core.io.outputs import write_table, written_whole
 from cropmap_core.samples.row_composites import composite_rows
 from cropmap_core.samples.seasons import Season
-from cropmap_core.samples.table_columns import COORDINATES, TableColumns, find_columns, is_parquet
+from cropmap_core.samples.table_columns import COORDINATES, TableColumns, find_columns, is_parquet, readable
 from cropmap_core.timeseries.periods import make_periods
 
 _COMMON_YEAR = 2017  # and the two after it are common years
@@ -36,6 +37,7 @@ _SAMPLES_AT_ONCE = 4096  # so that progress is told, and activations of a networ
 _SHARE = 0.5  # of the periods: finer ones would be filled more than seen
 _ROWS_A_GROUP = 100_000
 _DECIMALS = 6
+_ROWS_LOOKED_AT = 10_000  # for the table's place
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9]\d{0,17}")
 
 
@@ -66,6 +68,8 @@ class SampleClasses:
     """Texts, shape (N,)."""
     probability: NDArray[np.float32]
     """In the order of the model's classes, shape (N, K); NaN where nothing was observed."""
+    ood: NDArray[np.uint8]
+    """0, 1 or 255, as `Watch.see` tells it, shape (N,)."""
     counts: Counts
 
 
@@ -117,6 +121,7 @@ def classify_rows(
     seasons: Sequence[Season],
     scale: float,
     predictor: Predictor,
+    watch: Watch,
     reach: Callable[[Season], Mask] = lambda season: np.ones(len(season.dates), bool),
     progress: Progress = lambda fraction: None,
 ) -> SampleClasses:
@@ -132,6 +137,7 @@ def classify_rows(
         seasons: The model's season, in each of the periods that it takes: `table_seasons`.
         scale: What makes reflectance x 10000 of their values.
         predictor: The model.
+        watch: Is shown all series that are classified.
         reach: Tells over which dates of a season the table reaches, shape (T,).
         progress: Called with the share that is done; may raise to stop.
     """
@@ -141,6 +147,8 @@ def classify_rows(
     day, valid_rows = rows["date"].to_numpy(), rows["valid"].to_numpy()
     places = _places(rows, sample, len(ids))
     probability = np.full((len(ids), len(predictor.bundle.classes)), np.nan, np.float32)
+    there = present_channels(predictor.bundle, bands, computable_of(predictor.bundle, bands))
+    ood = np.full(len(ids), NO_OOD, np.uint8)
     seen, dates_seen, several = np.zeros(len(ids), np.int64), np.ones(len(ids), np.int64), 0
     left = np.ones(len(ids), bool)
     for number, season in enumerate(seasons):
@@ -154,6 +162,7 @@ def classify_rows(
         several += int(with_choice[taken].sum())
         some = np.flatnonzero(taken & observed.any(axis=1))
         reached = reach(season)
+        watch.expect(season.dates, season.period, there)
         for start in range(0, len(some), _SAMPLES_AT_ONCE):
             progress(start / len(some))
             part = some[start : start + _SAMPLES_AT_ONCE]
@@ -161,6 +170,12 @@ def classify_rows(
             within = np.broadcast_to(reached, (len(part), len(reached)))
             found = predictor.probabilities(data[part], valid[part], bands, days, within)
             probability[part] = found[:, :, 0, 0]
+            channels, usable = sample_channels(data[part], valid[part], bands, there)
+            ood[part] = watch.see(
+                channels[..., 0, 0].transpose(1, 2, 0),
+                (usable[..., 0, 0] & within).T,
+                probability[part].argmax(axis=1).astype(np.int32),
+            )
         seen[taken], dates_seen[taken] = observed[taken].sum(axis=1), len(season.dates)
         left &= ~taken
     counts = Counts(
@@ -171,7 +186,7 @@ def classify_rows(
         sparse=int(((seen > 0) & (2 * seen < dates_seen)).sum()),
         several=several,
     )
-    return SampleClasses(np.asarray(ids, dtype=object), probability, counts)
+    return SampleClasses(np.asarray(ids, dtype=object), probability, ood, counts)
 
 
 def reach_of(dates: Collection[date], whole: bool) -> Callable[[Season], Mask]:
@@ -250,7 +265,7 @@ def class_table(
 
     Returns:
         `sample_id`, whole numbers where the table's are, else text; `pred_code`, `pred_crop` and `pred_prob`, null
-        where nothing was observed.
+        where nothing was observed; `ood`, 1 where the series is out of distribution, null where that is not known.
     """
     ids = _ids_as_given(np.concatenate([each.sample_id for each in found]), source, id_column)
     order = np.argsort(ids, kind="stable")
@@ -265,6 +280,8 @@ def class_table(
         "pred_crop": pyarrow.array([names[int(code)] for code in codes], type=pyarrow.string(), mask=unseen),
         "pred_prob": pyarrow.array(sure.astype(np.float64).round(_DECIMALS), mask=unseen),
     }
+    ood = np.concatenate([each.ood for each in found])[order]
+    columns["ood"] = pyarrow.array(ood.astype(np.int32), mask=ood == NO_OOD)
     rounded = probability.astype(np.float64).round(_DECIMALS)
     if each_class:
         columns |= {
@@ -281,6 +298,26 @@ def _ids_as_given(ids: NDArray[Any], source: Path, column: str) -> NDArray[Any]:
     else:
         numbers = all(_WHOLE_NUMBER.fullmatch(each) for each in ids)
     return ids.astype(np.int64) if numbers else ids
+
+
+def table_places(path: Path, columns: TableColumns) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitude and latitude of a table's first rows, as far as it has columns of degrees; none otherwise.
+
+    Raises:
+        SamplesError: The table cannot be read.
+    """
+    named = [columns.named.get(name) for name in COORDINATES]
+    if None in named:
+        return np.empty(0), np.empty(0)
+    with readable(path):
+        if is_parquet(path):
+            first = next(pyarrow.parquet.ParquetFile(path).iter_batches(_ROWS_LOOKED_AT, columns=named), None)
+            rows = pandas.DataFrame(columns=named) if first is None else first.to_pandas()
+        else:
+            rows = pandas.read_csv(path, nrows=_ROWS_LOOKED_AT, usecols=named)
+    lon, lat = (pandas.to_numeric(rows[name], errors="coerce").to_numpy(np.float64) for name in named)
+    degrees = (abs(lon) <= 180) & (abs(lat) <= 90)
+    return lon[degrees], lat[degrees]
 
 
 def check_table_name(path: Path) -> None:

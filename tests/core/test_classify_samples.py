@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from cropmap_core.errors import IncompatibleModelError
 from cropmap_core.inference.bundles import Bundle, load_bundle
+from cropmap_core.inference.guards import Watch
 from cropmap_core.inference.predictor import Predictor
 from cropmap_core.inference.table_classes import classify_rows, table_columns, table_seasons
 from cropmap_core.samples import drawers, rows
@@ -72,7 +73,7 @@ def expected(folder: Path, hybrid_bundle: Bundle) -> pandas.DataFrame:
 class TestAnswers:
     def test_are_a_row_per_sample_with_the_most_probable_class(self, expected: pandas.DataFrame) -> None:
         names = [crop.name for crop in CLASSES]
-        own = ["sample_id", "pred_code", "pred_crop", "pred_prob"]
+        own = ["sample_id", "pred_code", "pred_crop", "pred_prob", "ood"]
         assert list(expected) == [*own, *(f"prob_{name}" for name in names)]
         assert expected["sample_id"].tolist() == [f"a{number:02}" for number in range(12)]
         probability = expected[[f"prob_{name}" for name in names]].to_numpy()
@@ -105,7 +106,7 @@ class TestAnswers:
 
     def test_hold_no_further_probabilities_unasked(self, tmp_path: Path, hybrid_bundle: Bundle) -> None:
         found = answers(tmp_path, hybrid_bundle, observations(), probabilities=False)
-        assert list(found) == ["sample_id", "pred_code", "pred_crop", "pred_prob"]
+        assert list(found) == ["sample_id", "pred_code", "pred_crop", "pred_prob", "ood"]
 
     def test_do_not_depend_on_how_rows_are_read(
         self, tmp_path: Path, hybrid_bundle: Bundle, expected: pandas.DataFrame, monkeypatch: pytest.MonkeyPatch
@@ -137,7 +138,7 @@ class TestAnswers:
         seasons = table_seasons(bundle)
         table = write_table(tmp_path, observations(count=1, year=2020))
         (read,) = read_rows(table, table_columns(table, bundle))
-        found = classify_rows(read, seasons, 1.0, Predictor(bundle))
+        found = classify_rows(read, seasons, 1.0, Predictor(bundle), Watch(bundle))
         in_season = {"dekad": 2, "half_month": 2, "days:20": 2}.get(period, 4)
         assert len(DAYS) - found.counts.outside == in_season
         assert np.isfinite(found.probability).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from cropmap_core.classes import CLASSES_TAG
 from cropmap_core.errors import GridMismatchError, OutputError, ParcelError, SeriesError
 from cropmap_core.io.outputs import create_raster
 from cropmap_core.parcels import (
+    Maps,
     ParcelRecord,
     describe_parcels,
     grid_of_file,
@@ -80,7 +82,7 @@ def layer(path: Path, shapes: Sequence[BaseGeometry | None], crs: str | None = C
 
 def on_maps(parcels: Path, classes: Path, confidence: Path | None) -> tuple[list[ParcelRecord], list[str]]:
     placed = place_parcels(parcels, grid_of_file(classes))
-    return describe_parcels(placed, classes, confidence), list(placed.warnings)
+    return describe_parcels(placed, Maps(classes, confidence)), list(placed.warnings)
 
 
 def describe(
@@ -210,11 +212,47 @@ def test_a_class_that_the_legend_does_not_name_is_known_by_its_value(tmp_path: P
     assert (record.pred_code, record.pred_crop) == (5, "5")
 
 
+UNLIKE = [
+    [1, 0, 0, 0],
+    [0, 0, 1, 1],
+    [255, 0, 1, 1],
+    [0, 0, 0, 0],
+]
+
+
+@pytest.mark.parametrize(
+    ("shape", "share"),
+    [
+        (pixel_box(0, 0, 2, 2), 0.25),
+        (pixel_box(0.5, 0, 2, 1), 0.3333),  # half a pixel that is, one that is not
+        (pixel_box(0, 2, 2, 3), 0.0),  # beside it a pixel that was never observed
+        (pixel_box(2, 1, 4, 3), 1.0),
+        (pixel_box(0, 2, 1, 3), None),  # never observed
+    ],
+)
+def test_share_of_pixels_unlike_training(
+    maps: tuple[Path, Path], tmp_path: Path, shape: BaseGeometry, share: float | None
+) -> None:
+    unlike = raster(tmp_path / "ood.tif", UNLIKE, 255)
+    placed = place_parcels(layer(tmp_path / "parcels.gpkg", [shape]), grid_of_file(maps[0]))
+    (record,) = describe_parcels(placed, Maps(maps[0], maps[1], unlike))
+    assert record.ood == share
+    (without,) = describe_parcels(placed, Maps(*maps))
+    assert without == replace(record, ood=None)
+
+
+def test_share_is_unknown_where_the_model_has_no_test(maps: tuple[Path, Path], tmp_path: Path) -> None:
+    unknown = raster(tmp_path / "ood.tif", np.full((4, 4), 255), 255)
+    placed = place_parcels(layer(tmp_path / "parcels.gpkg", [pixel_box(0, 0, 2, 2)]), grid_of_file(maps[0]))
+    (record,) = describe_parcels(placed, Maps(maps[0], None, unknown))
+    assert (record.pred_code, record.ood) == (1, None)
+
+
 def test_records_as_csv(tmp_path: Path) -> None:
-    records = [ParcelRecord(7, 1, "Maize, silage", 0.7, 4.5), ParcelRecord(2, None, None, None, 0.0)]
+    records = [ParcelRecord(7, 1, "Maize, silage", 0.7, 4.5, 0.25), ParcelRecord(2, None, None, None, 0.0)]
     write_records(records, tmp_path / "parcels.csv")
     assert (tmp_path / "parcels.csv").read_text(encoding="utf-8") == (
-        'parcel,pred_code,pred_crop,pred_prob,n_pixels\n7,1,"Maize, silage",0.7,4.5\n2,,,,0.0\n'
+        'parcel,pred_code,pred_crop,pred_prob,n_pixels,ood\n7,1,"Maize, silage",0.7,4.5,0.25\n2,,,,0.0,\n'
     )
 
 

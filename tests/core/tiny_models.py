@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import models
 from cropmap_core.inference.bundles import Bundle, CropClass, save_bundle
+from cropmap_core.learning.signatures import make_signatures
 from models.network import Network
 
 CLASSES = (CropClass(3, "Maize", "#f4c430"), CropClass(4, "Grass", "#4caf50"), CropClass(7, "Potatoes", "#8d5524"))
@@ -52,6 +55,12 @@ def bundle_of(
     scaling = {"mean": (0.0,) * len(channels), "std": (1.0,) * len(channels), "bbox": (3.0, 50.7, 3.1, 50.8)}
     own = {"classes": tuple(classes), "channels": tuple(channels), "first_days": tuple(first_days)}
     return Bundle(**{**described, **scaling, **own, "hyper_parameters": {}, **changes})
+
+
+def with_thresholds(bundle: Bundle, season: NDArray[np.float32], labels: NDArray[np.int64]) -> Bundle:
+    """The bundle saved again with signatures of some series, shape (T, C, H, W), and their classes, shape (H, W)."""
+    signatures = make_signatures(season, labels, np.zeros_like(labels), bundle)
+    return save_bundle(bundle, bundle.network(), signatures, "# A tiny model\n")
 
 
 def save_tiny_bundle(

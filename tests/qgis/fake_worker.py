@@ -61,7 +61,7 @@ for step, *arguments in plan["steps"]:
     elif step == "records":
         with open(parameters.get("output_parcels") or parameters["output"], "w", newline="") as file:
             table = csv.writer(file)
-            table.writerow(["parcel", "pred_code", "pred_crop", "pred_prob", "n_pixels"])
+            table.writerow(["parcel", "pred_code", "pred_crop", "pred_prob", "n_pixels", "ood"])
             table.writerows(arguments[0])
     elif step == "write":
         target = Path(parameters[arguments[0]])

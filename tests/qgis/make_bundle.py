@@ -3,11 +3,13 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from cropmap_core.inference.bundles import Bundle, CropClass, build_network, save_bundle
+from cropmap_core.learning.signatures import make_signatures
 
 CLASSES = (CropClass(1, "Maize", "#f4c430"), CropClass(2, "Grass", "#4caf50"), CropClass(3, "Potatoes", "#8d5524"))
 CHANNELS = ("B02", "B04", "B08", "NDVI")
@@ -29,4 +31,7 @@ bundle = Bundle(
     properties={"description": "Made for tests: it knows nothing."},
 )  # fmt: skip
 torch.manual_seed(1)
-save_bundle(bundle, build_network(bundle), {}, "# Untrained\n")
+season = np.random.default_rng(0).normal(0.2, 0.1, (12, len(CHANNELS), 10, 30)).astype(np.float32)
+classes = np.arange(300).reshape(10, 30) % len(CLASSES)
+signatures = make_signatures(season, classes, classes, bundle)
+save_bundle(bundle, build_network(bundle), signatures, "# Untrained\n")

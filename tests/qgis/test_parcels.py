@@ -29,8 +29,8 @@ CLASSES = [
     {"value": 1, "name": "Maize", "color": "#f4c430"},
     {"value": 2, "name": "Grass", "color": "#4caf50"},
 ]
-MAIZE, GRASS = [1, "Maize", 0.9, 12.5], [2, "Grass", 0.75, 4]
-UNKNOWN = [NULL] * 4
+MAIZE, GRASS = [1, "Maize", 0.9, 12.5, 0.25], [2, "Grass", 0.75, 4, 0.0]
+UNKNOWN = [NULL] * 5
 BOW_TIE = "Polygon ((0 0, 10 10, 10 0, 0 10, 0 0))"
 
 
@@ -65,12 +65,19 @@ def names_in(folder: Path) -> set[str]:
 def test_all_features_and_attributes_stay_and_the_record_is_added(map_parcels, layer_of):
     source = layer_of(square(0, 0), square(20, 0), square(40, 0))
 
-    result = map_parcels(source, {1: MAIZE, 2: [*UNKNOWN[:3], 0.0], 3: GRASS})
+    result = map_parcels(source, {1: MAIZE, 2: [*UNKNOWN[:3], 0.0, None], 3: GRASS})
 
-    assert [field.name() for field in result.fields()] == ["farmer", "pred_code", "pred_crop", "pred_prob", "n_pixels"]
+    assert [field.name() for field in result.fields()] == [
+        "farmer",
+        "pred_code",
+        "pred_crop",
+        "pred_prob",
+        "n_pixels",
+        "ood",
+    ]
     assert rows(result) == [
         ["farmer 1", *MAIZE],
-        ["farmer 2", NULL, NULL, NULL, 0.0],
+        ["farmer 2", NULL, NULL, NULL, 0.0, NULL],
         ["farmer 3", *GRASS],
     ]
     assert [feature.geometry().asWkt() for feature in result.getFeatures()] == [
@@ -91,7 +98,7 @@ def test_the_worker_gets_numbered_polygons_in_the_crs_of_the_source(
         seen["crs"] = layer.crs().authid()
         seen["fields"] = [field.name() for field in layer.fields()]
         seen["numbers"] = [feature["parcel"] for feature in layer.getFeatures()]
-        Path(parameters["output"]).write_text("parcel,pred_code,pred_crop,pred_prob,n_pixels\n")
+        Path(parameters["output"]).write_text("parcel,pred_code,pred_crop,pred_prob,n_pixels,ood\n")
         return {"classes": CLASSES}
 
     monkeypatch.setattr(parcelattributes.ParcelAttributes, "run_job", look)
@@ -151,6 +158,7 @@ def test_a_field_of_the_same_name_keeps_its_values_and_the_new_one_gets_a_number
         "pred_crop_2",
         "pred_prob",
         "n_pixels",
+        "ood",
     ]
     assert rows(result) == [["declared as maize", *GRASS]]
     assert result.renderer().classAttribute() == "pred_crop_2"
