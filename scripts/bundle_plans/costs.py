@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +14,6 @@ FINAL = "all folds"
 """What the last part of a cost says of trainings of the final model."""
 WATTS_PER_CORE = 10.0
 """Assumed of a server's core at full load, with its share of memory, fans and power supply; it is not measured."""
-_LINE = re.compile(r"[\w-]+: (final )?(.+?)[:,]? (?:macro F1 [\d.]+, )?(\d+) s\s*")
 
 
 @dataclass(frozen=True)
@@ -55,18 +52,3 @@ def read_costs(folder: Path) -> list[Cost]:
     lines = path.read_text(encoding="utf-8").splitlines()
     found = [Cost(**json.loads(line)) for line in lines if line.strip()]
     return list({each.what: each for each in found}.values())
-
-
-def costs_of_log(log: Path, threads: int = os.cpu_count() or 1) -> list[Cost]:
-    """What a plan's printed lines say, for trainings that wrote nothing down: seconds by the clock.
-
-    Args:
-        log: Lines such as `us-2021-pixel: tempcnn, seed 0, fold 1: macro F1 0.9512, 431 s`.
-        threads: Cores that are taken to have been busy all the while: the most that there were.
-    """
-    matches = (_LINE.fullmatch(line) for line in log.read_text(encoding="utf-8").splitlines())
-    return [
-        Cost(each[2] + (f", {FINAL}" if each[1] else ""), float(each[3]), threads * float(each[3]))
-        for each in matches
-        if each
-    ]

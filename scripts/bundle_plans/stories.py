@@ -77,6 +77,7 @@ _EUROPE_SOURCES = (
 )
 _EUROPE_UNKNOWN = (
     "Single crops: it tells groups. Vegetables, fruit, vines and all else are `Other`.",
+    "Beet, sunflower and rapeseed: there are too few samples to learn them from, as the table below says.",
     "Most of Europe: it has seen about a thousand points in France, half of them in Corsica, and a hundred in "
     "Flanders; most of its samples are of Canada. Elsewhere it has to be tried first.",
     "Forest, water and towns but for what the tables hold of them as `Other`.",

@@ -23,7 +23,7 @@ from cropmap_core.learning.seen import read_seen
 from cropmap_core.learning.variation import Variation
 from cropmap_core.samples.files import SampleFile
 from scripts.bundle_plans import cross_validation, series
-from scripts.bundle_plans.costs import costs_of_log, read_costs
+from scripts.bundle_plans.costs import read_costs
 from scripts.bundle_plans.cross_validation import CrossValidated, Task, make_final, seeded
 from scripts.bundle_plans.fold_bundles import write_fold_bundles
 from scripts.bundle_plans.series import DETAILS
@@ -177,14 +177,11 @@ class TestCosts:
         assert found["tempcnn, seed 0, fold 2"].core_seconds > 0
         assert found["xgboost, fold 1"].seconds > 0
 
-    def test_are_read_of_the_lines_of_a_log(self, tmp_path: Path) -> None:
-        log = tmp_path / "log"
-        lines = ["x-y: tempcnn, seed 0, fold 1: macro F1 0.9512, 431 s", "x-y: XGBoost, fold 1", "x-y: final ltae 60 s"]
-        log.write_text("\n".join(lines))
-        found = costs_of_log(log, threads=2)
-        assert [each.what for each in found] == ["tempcnn, seed 0, fold 1", "ltae, all folds"]
-        assert [each.core_seconds for each in found] == [862, 120]
-        assert found[1].watt_hours == pytest.approx(120 * 10 / 3600)
+    def test_of_what_was_trained_twice_the_last_counts(self, tmp_path: Path) -> None:
+        lines = [{"what": "ltae", "seconds": each, "core_seconds": each} for each in (5.0, 7200.0)]
+        (tmp_path / "costs.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        (found,) = read_costs(tmp_path)
+        assert found.watt_hours == pytest.approx(2 * 10)
 
 
 class TestJudgement:
