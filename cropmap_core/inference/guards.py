@@ -43,11 +43,11 @@ _CAUSES = (
         lambda values: values * np.float32(10000),
     ),
     _Cause(
-        "Reflectance looks 0.1 too high: make the series again with OFFSET=-1000",
+        "Reflectance looks 0.1 too high: remove the offset of processing baseline 04.00 (OFFSET=-1000)",
         lambda values: values - np.float32(0.1),
     ),
     _Cause(
-        "Reflectance looks 0.1 too low, as if the offset were removed twice: make the series again with OFFSET=0",
+        "Reflectance looks 0.1 too low, as if an offset were removed that was not there: leave it (OFFSET=0)",
         lambda values: values + np.float32(0.1),
     ),
 )
