@@ -54,6 +54,16 @@ _CAUSES = (
 
 
 @dataclass(frozen=True)
+class _Expected:
+    """What series are of."""
+
+    dates: tuple[date, ...]
+    period: str | None
+    there: tuple[str, ...]
+    test: OodTest
+
+
+@dataclass(frozen=True)
 class _Seen:
     """Some series that were looked at."""
 
@@ -62,14 +72,6 @@ class _Seen:
     """Shape (T, C, P)."""
     valid: Mask
     """Shape (T, P)."""
-
-
-@dataclass(frozen=True)
-class _Expected:
-    dates: tuple[date, ...]
-    period: str | None
-    there: tuple[str, ...]
-    test: OodTest
 
 
 class Watch:
