@@ -159,6 +159,7 @@ def test_parcelattributes_gives_the_same_records_as_mapcrops(mapped, run, fields
             "PARCELS": str(fields),
             "CLASSES": outputs["OUTPUT_CLASSES"],
             "CONFIDENCE": outputs["OUTPUT_CONFIDENCE"],
+            "OOD": outputs["OUTPUT_OOD"],
             "OUTPUT": "memory:",
         },
     )["OUTPUT"]
