@@ -43,14 +43,24 @@ _CAUSES = (
         lambda values: values * np.float32(10000),
     ),
     _Cause(
-        "Reflectance looks 0.1 too high: make the series again with OFFSET=-1000",
+        "Reflectance looks 0.1 too high: remove the offset of processing baseline 04.00 (OFFSET=-1000)",
         lambda values: values - np.float32(0.1),
     ),
     _Cause(
-        "Reflectance looks 0.1 too low, as if the offset were removed twice: make the series again with OFFSET=0",
+        "Reflectance looks 0.1 too low, as if an offset were removed that was not there: leave it (OFFSET=0)",
         lambda values: values + np.float32(0.1),
     ),
 )
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """What series are of."""
+
+    dates: tuple[date, ...]
+    period: str | None
+    there: tuple[str, ...]
+    test: OodTest
 
 
 @dataclass(frozen=True)
@@ -62,14 +72,6 @@ class _Seen:
     """Shape (T, C, P)."""
     valid: Mask
     """Shape (T, P)."""
-
-
-@dataclass(frozen=True)
-class _Expected:
-    dates: tuple[date, ...]
-    period: str | None
-    there: tuple[str, ...]
-    test: OodTest
 
 
 class Watch:

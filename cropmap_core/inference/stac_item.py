@@ -84,7 +84,7 @@ def item_of_bundle(bundle: Bundle, parameters: int) -> dict[str, Any]:
             },
             "signatures": {
                 "href": f"./{SIGNATURES}",
-                "title": "Quartiles of the training pixels by class, channel and month",
+                "title": "Quartiles of the training pixels by class, channel and composite; thresholds for ood",
                 "type": "application/json",
                 "roles": ["metadata"],
             },

@@ -157,7 +157,7 @@ class TestSamples:
         )
         assert "24 of 79 rows lie outside of the season" in outcome.texts("log")
         lines = (tmp_path / "o.csv").read_text().splitlines()
-        assert [lines[4], lines[6]] == ["a03,,,", "a05,,,"]
+        assert [lines[4], lines[6]] == ["a03,,,,", "a05,,,,"]
         with (tmp_path / "o.csv").open() as file:
             kept = [row["pred_crop"] for row in csv.DictReader(file) if row["pred_crop"]]
         assert kept == expected["pred_crop"].drop([3, 5]).tolist()

@@ -95,7 +95,7 @@ class TestSeries:
         [
             (10000, 0, "10,000 times too high"),
             (1 / 10000, 0, "10,000 times too low"),
-            (1, 0.1, "0.1 too high: make the series again with OFFSET=-1000"),
+            (1, 0.1, "0.1 too high: remove the offset of processing baseline 04.00 (OFFSET=-1000)"),
             (1, -0.1, "0.1 too low"),
         ],
     )
@@ -109,6 +109,18 @@ class TestSeries:
         (warning,) = seen(bundle, values).warnings()
         assert told in warning
         assert "tiny-tempcnn" in warning
+
+    def test_of_the_other_hemisphere_are_warned_of_as_such(self, tmp_path: Path) -> None:
+        first_days = tuple(f"{month:02}-01" for month in range(1, 13))
+        bundle = save_tiny_bundle(tmp_path / "year", "tempcnn", first_days=first_days)
+        summer = np.exp(-(((np.arange(12) - 6.5) / 2) ** 2))[:, None, None]
+        values = np.tile(series()[:1], (12, 1, 1)) * np.float32(1 + summer)
+        bundle = with_thresholds(bundle, values[..., None], of_classes()[:, None].astype(np.int64))
+        watch = Watch(bundle)
+        watch.expect(season_of(first_days, 2018), "month", CHANNELS)
+        watch.see(np.roll(values, 6, axis=0), np.ones((12, 300), bool), of_classes())
+        (warning,) = watch.warnings()
+        assert "half a year off: choose a model of that hemisphere" in warning
 
     def test_of_something_else_are_warned_of_without_a_cause(self, bundle: Bundle) -> None:
         values = series(seed=1)

@@ -75,7 +75,7 @@ def test_the_five_steps_and_mapcrops_give_the_same_class_raster(chain, run, seas
 
 @pytest.fixture
 def mapped(run, worker, season, fields, bundle, tmp_path):
-    """All three outputs of mapcrops, and what its feedback heard."""
+    """All outputs of mapcrops, and what its feedback heard."""
     feedback = Ear()
     outputs = run(
         "mapcrops",
@@ -87,6 +87,7 @@ def mapped(run, worker, season, fields, bundle, tmp_path):
             "MODEL": str(bundle),
             "OUTPUT_CLASSES": str(tmp_path / "map.tif"),
             "OUTPUT_CONFIDENCE": str(tmp_path / "confidence.tif"),
+            "OUTPUT_OOD": str(tmp_path / "ood.tif"),
             "OUTPUT_PARCELS": str(tmp_path / "map.gpkg"),
         },
         feedback,
@@ -109,7 +110,17 @@ def test_mapcrops_maps_scenes_and_parcels_in_another_crs(mapped):
         assert feature["pred_crop"] in ("Maize", "Grass", "Potatoes")
         assert 0 < feature["pred_prob"] <= 1
         assert feature["n_pixels"] == pytest.approx(14 * 10, rel=0.02)
+        assert 0 <= feature["ood"] <= 1
     assert raster(outputs["OUTPUT_CONFIDENCE"]).crs().authid() == "EPSG:32631"
+
+
+def test_what_is_unlike_training_is_told_in_the_log_and_mapped(mapped):
+    outputs, feedback = mapped
+
+    unlike = raster(outputs["OUTPUT_OOD"])
+    assert (unlike.crs().authid(), unlike.renderer().type()) == ("EPSG:32631", "paletted")
+    assert set(pixels(outputs["OUTPUT_OOD"])) <= {0, 1}
+    assert "of the pixels are unlike what the model untrained learnt of their class" in feedback.text
 
 
 def test_all_outputs_of_mapcrops_are_styled_even_where_two_share_a_name(mapped):
@@ -148,6 +159,7 @@ def test_parcelattributes_gives_the_same_records_as_mapcrops(mapped, run, fields
             "PARCELS": str(fields),
             "CLASSES": outputs["OUTPUT_CLASSES"],
             "CONFIDENCE": outputs["OUTPUT_CONFIDENCE"],
+            "OOD": outputs["OUTPUT_OOD"],
             "OUTPUT": "memory:",
         },
     )["OUTPUT"]
