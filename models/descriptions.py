@@ -182,6 +182,24 @@ DESCRIPTIONS: Mapping[str, Description] = MappingProxyType(
                 "By default it is far smaller than the published design, which its hyper-parameters can make.",
             ),
         ),
+        "auto_context": Description(
+            "A network by pixel says what it takes each pixel for; a U-Net looks at these probabilities, and at the "
+            "mean of each channel over the season, around each pixel, and puts them right.",
+            (
+                "Tu, Bai (2010), Auto-context and Its Application to High-level Vision Tasks and 3D Brain Image "
+                "Segmentation, IEEE TPAMI 32(10)",
+                "Ronneberger et al. (2015), U-Net, MICCAI",
+            ),
+            "Good where a model by pixel, or an ensemble of some, is good already and fields should come out whole.",
+            (
+                _AROUND,
+                _ANY_DATES,
+                "Order counts, as the first network sees it.",
+                _BLOCKS,
+                "Trained as one, the U-Net learns from what the first network says of its own training samples, and "
+                "trusts it too much: the bundled ones are taught by first networks that have not seen the landscape.",
+            ),
+        ),
         "convlstm": Description(
             "Stacked ConvLSTM cells: images of states that take in one date after the other, each pixel seeing its "
             "neighbours. The last state, averaged over a patch or, if dense, of each pixel, is classified.",

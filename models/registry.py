@@ -43,6 +43,7 @@ ARCHITECTURES = Architectures(
         "utae": ("utae", "UTAE"),
         "attention_unet3d": ("attention_unet3d", "AttentionUNet3D"),
         "hybrid_cnn": ("hybrid_cnn", "HybridCNN"),
+        "auto_context": ("auto_context", "AutoContext"),
         "resnet": ("resnet", "ResNet"),
         "densenet": ("densenet", "DenseNet"),
         "efficientnet": ("efficientnet", "EfficientNet"),

@@ -23,6 +23,10 @@ CHANNELS, CLASSES = 3, 4
 SMALL = {
     "hybrid_cnn": {"embedding": 8, "widths": (6, 8, 10)},
     "hybrid_cnn published": {**PUBLISHED, "embedding": 16, "widths": (12, 14, 16), "decoder": (13, 12)},
+    "auto_context": {
+        "first": {"architecture": "tempcnn", "hyper_parameters": {"hidden": (8, 8, 8), "dense": 12, "heads": 2}},
+        "widths": (6, 8, 10),
+    },
     "convlstm": {"hidden": (6, 8), "patch_size": 7},
     "convlstm dense": {"hidden": (6, 8), "dense": True},
     "convrnn": {"hidden": (6, 8)},
