@@ -345,7 +345,7 @@ class TestOutput:
     def test_has_types_that_know_null(self, tmp_path: Path, hybrid_bundle: Bundle) -> None:
         classify(tmp_path, hybrid_bundle, observations().assign(valid=lambda table: table["sample_id"] > "a02"))
         schema = pyarrow.parquet.read_schema(tmp_path / "o.parquet")
-        assert [str(kind) for kind in schema.types] == ["string", "int32", "string", "double"]
+        assert [str(kind) for kind in schema.types] == ["string", "int32", "string", "double", "int32"]
         assert pyarrow.parquet.read_table(tmp_path / "o.parquet")["pred_code"].null_count == 3
 
 
@@ -361,6 +361,7 @@ def test_a_model_says_of_a_table_what_it_says_of_the_training_set_made_of_it(tmp
         bundle = load_bundle(tmp_path / "model")
         probability = Predictor(bundle).probabilities(batch.data, batch.valid, file.layout.bands)[:, :, 0, 0]
     found = pandas.read_csv(tmp_path / "o.csv", index_col="sample_id").loc[ids]
+    assert found["ood"].isin([0, 1]).all()  # the bundle that was trained has thresholds
     np.testing.assert_allclose(found["pred_prob"], probability.max(axis=1), atol=1e-6)
     names = np.asarray([crop.name for crop in bundle.classes])
     assert found["pred_crop"].tolist() == names[probability.argmax(axis=1)].tolist()
