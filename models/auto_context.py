@@ -90,7 +90,6 @@ class AutoContext(Network):
         self.dropout = nn.Dropout(parameters.dropout)
         self.classify = nn.Conv2d(parameters.classes + parameters.widths[0], parameters.classes, 1)
         nn.init.normal_(self.classify.weight, std=_LITTLE)
-        nn.init.zeros_(self.classify.bias)
         with torch.no_grad():
             self.classify.weight[:, : parameters.classes, 0, 0] = torch.eye(parameters.classes)
 

@@ -65,7 +65,6 @@ PLAN = Plan(
     "canada-2017-pixel",
     "Crops of Canada 2017",
     (
-        Recipe("tempcnn", epochs=60, variation=_VARIATION, **_ALIKE),
         _L_TAE,
         replace(_L_TAE, variation=replace(_VARIATION, mixed_pixels=0.2, outliers=0.03), seed=100),
     ),

@@ -8,34 +8,23 @@ the one in the bundle learns from landscapes of its pixels too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from cropmap_core.learning.recipes import LAST, Recipe
-from cropmap_core.learning.variation import Variation
+from cropmap_core.learning.recipes import Recipe
 from cropmap_core.samples.files import NO_PARCEL, PATCH, Layout
 from cropmap_core.samples.writer import Samples, create_sample_file
 from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES
 from cropmap_core.timeseries.compositing import composite
 from scripts.bundle_plans import europe
+from scripts.bundle_plans.context import ContextTraining
 from scripts.bundle_plans.flanders_site import CLASSES as CROPS_OF_SQUARE
 from scripts.bundle_plans.flanders_site import read_site
 from scripts.bundle_plans.landscapes import LandscapeSettings
 from scripts.bundle_plans.series import DETAILS
 from scripts.bundle_plans.spatial import SpatialPlan, run
-
-NETWORK: Mapping[str, Any] = {"embedding": 128, "widths": (64, 96, 128), "dropout": 0.2}
-
-_ALIKE: Mapping[str, Any] = {
-    "variation": Variation(haze=0.3, wander=0.3, cuts=0.2, bands=0.15),
-    "patience": 0,
-    "keep": LAST,
-    "precision": "bfloat16",
-}
 
 
 def prepare_square(data: Path, path: Path) -> None:
@@ -72,8 +61,7 @@ def prepare_square(data: Path, path: Path) -> None:
 PLAN = SpatialPlan(
     "europe-hybrid-cnn",
     "Groups of crops in western Europe, in their surroundings",
-    series=Recipe("hybrid_cnn", NETWORK, epochs=30, batch_size=64, learning_rate=3e-3, balance="sampling", **_ALIKE),
-    recipe=Recipe("hybrid_cnn", NETWORK, epochs=4, batch_size=4, learning_rate=2e-3, **_ALIKE),
+    Recipe("auto_context", {"widths": (48, 64, 96), "dropout": 0.2}, epochs=30, batch_size=8, learning_rate=3e-3),
     landscapes=LandscapeSettings(edge=32, background="Other", details=DETAILS, reach_km=15.0),
     held_out=((europe.OF_FLANDERS_2018,),),
     by_pixel=europe.PLAN,
@@ -84,4 +72,4 @@ PLAN = SpatialPlan(
 
 
 if __name__ == "__main__":
-    run(PLAN, europe.prepare)
+    run(PLAN, europe.prepare, ContextTraining)

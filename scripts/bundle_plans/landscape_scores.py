@@ -148,6 +148,10 @@ def tell_series(network: Network, feed: Feed, index: Indices, edge: int = 1) -> 
 class PixelModels(CrossValidated):
     """The members of a plan by pixel, asked for landscapes of folds that they have not seen."""
 
+    def there(self) -> tuple[int, ...]:
+        """Seeds of the bundle all of whose members are trained."""
+        return tuple(seed for seed in super().there() if seed in self._plan.bundled)
+
     def has_trees(self) -> bool:
         """Whether XGBoost is trained on every fold."""
         return all((self._folder / f"{XGBOOST}-fold{fold}.npz").exists() for fold in self.folds)

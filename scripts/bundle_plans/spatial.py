@@ -61,10 +61,8 @@ class SpatialPlan:
 
     id: str
     title: str
-    series: Recipe
-    """Of its first training, on pixel series."""
     recipe: Recipe
-    """Of that on landscapes; the same architecture and hyper-parameters."""
+    """Of its training on landscapes."""
     landscapes: LandscapeSettings
     held_out: tuple[tuple[int, ...], ...]
     """Folds that are held out together, from a network of all others."""
@@ -81,6 +79,8 @@ class SpatialPlan:
     alone: int = 9
     """Edge of the patch that a series alone fills."""
     seed: int = 0
+    series: Recipe | None = None
+    """Of a training on pixel series before that; the same architecture and hyper-parameters."""
     prepare_real: Callable[[Path, Path], None] | None = None
     """Writes a real patch with the fold that holds it out, of any edge; it is mapped and judged too."""
 
@@ -103,7 +103,7 @@ class SpatialTraining:
             prepare(data, self._by_pixel / SAMPLES)
         self.series = SampleFile(self._by_pixel / SAMPLES)
         self.folds = tuple(int(fold) for fold in np.unique(self.series.column("fold")) if fold >= 0)
-        path = self.folder / f"{_mark(asdict(plan.landscapes), plan.landscapes_a_fold, plan.seed)}-{LANDSCAPES}"
+        path = self.folder / f"{mark(asdict(plan.landscapes), plan.landscapes_a_fold, plan.seed)}-{LANDSCAPES}"
         if not path.exists():
             started = time.perf_counter()
             counts = self._counts()
@@ -121,6 +121,17 @@ class SpatialTraining:
         """Tells how far it has come."""
         print(f"{self._plan.id}: {text}", flush=True)
 
+    @property
+    def real(self) -> SampleFile:
+        """The real patch.
+
+        Raises:
+            ValueError: The plan has none.
+        """
+        if self._real is None:
+            raise ValueError(f"{self._plan.id} has no real patch")
+        return self._real
+
     def of_folds(self, folds: Sequence[int], at_most: int | None = None) -> Indices:
         """Landscapes of some folds, ascending; of each so many at most, from all of its sources."""
         parts = []
@@ -133,12 +144,12 @@ class SpatialTraining:
     def fit(self, folds: Sequence[int], asked: Indices) -> tuple[Feed, Fitted, Indices, NDArray[np.int64]]:
         """Trains a network on some folds, or takes the one that is there, and asks it for some landscapes."""
         plan = self._plan
-        told = [each.as_json() for each in (plan.series, plan.recipe)]
-        folder = self.folder / f"{_mark(told, self.landscapes.path.name)}-folds{''.join(map(str, folds))}"
+        told = [each.as_json() for each in (plan.series, plan.recipe) if each is not None]
+        folder = self.folder / f"{mark(told, self.landscapes.path.name)}-folds{''.join(map(str, folds))}"
         by_series = self._by_series()
         shown = by_series.labelled(np.flatnonzero(np.isin(self.series.column("fold"), folds)))
         by_series.normalise_by(shown[0])
-        torch.manual_seed(plan.series.seed)
+        torch.manual_seed(plan.recipe.seed)
         sizes = {"channels": len(by_series.channels), "classes": len(by_series.classes)}
         network = models.build(plan.recipe.architecture, **{**plan.recipe.hyper_parameters, **sizes})
         started = time.perf_counter()
@@ -147,7 +158,7 @@ class SpatialTraining:
                 f"epoch {entry['epoch']}, loss {entry['train_loss']:.3f}, {entry['seconds']:.0f} s"
             )
         )
-        if plan.series.epochs:
+        if plan.series is not None:
             Fitting(network, by_series, shown, shown[0][:1], plan.series, _CPU, folder / "series", watch).run()
         feed = Feed(self.landscapes, by_series.channels, by_series.classes, by_pixel=False)
         feed.mean, feed.std = by_series.mean, by_series.std
@@ -226,10 +237,7 @@ class SpatialTraining:
             return {}
         plan, index = self._plan, np.zeros(1, np.int64)
         group = next(each for each in plan.held_out if int(self._real.column("fold")[0]) in each)
-        trained_on, fitted, _, _ = self.fit([fold for fold in self.folds if fold not in group], self.of_folds(group, 1))
-        feed = Feed(self._real, trained_on.channels, trained_on.classes, by_pixel=False)
-        feed.mean, feed.std = trained_on.mean, trained_on.std
-        maps = {plan.id: softmax(tell_logits(fitted.network, feed, index), axis=1)}
+        maps = {plan.id: self._map_real(group)}
         by_pixel = PixelModels(self.series, plan.by_pixel, self._by_pixel)
         if seeds := by_pixel.there():
             maps[_name(plan.by_pixel, seeds)] = by_pixel.tell(self._real, index, seeds)
@@ -250,6 +258,15 @@ class SpatialTraining:
             }
             for name, levels in scores.items()
         }
+
+    def _map_real(self, group: Sequence[int]) -> Floats:
+        """Probabilities of the real patch, by the network of all folds but some, shape (1, K, H, W)."""
+        folds = [fold for fold in self.folds if fold not in group]
+        trained_on, fitted, _, _ = self.fit(folds, self.of_folds(group, 1))
+        feed = Feed(self.real, trained_on.channels, trained_on.classes, by_pixel=False)
+        feed.mean, feed.std = trained_on.mean, trained_on.std
+        probabilities: Floats = softmax(tell_logits(fitted.network, feed, np.zeros(1, np.int64)), axis=1)
+        return probabilities
 
     def _others(self, folds: Sequence[int], judged: Indices) -> Indices:
         """Landscapes that are not judged."""
@@ -306,7 +323,7 @@ class SpatialTraining:
             self.say(f"no seed of {plan.by_pixel.id} is trained: judged without it; run its plan, and this one again")
             return {}
         both = np.sort(np.concatenate([judged, others]))
-        path = self.folder / f"by-pixel-{_mark(self.landscapes.path.name, both.tolist(), seeds)}.npy"
+        path = self.folder / f"by-pixel-{mark(self.landscapes.path.name, both.tolist(), seeds)}.npy"
         if not path.exists():
             started = time.perf_counter()
             part = path.with_suffix(".part.npy")
@@ -342,19 +359,20 @@ class SpatialTraining:
         return found
 
 
-def run(plan: SpatialPlan, prepare: Callable[[Path, Path], None]) -> None:
+def run(plan: SpatialPlan, prepare: Callable[[Path, Path], None], how: type[SpatialTraining] = SpatialTraining) -> None:
     """The command line of a plan: makes landscapes, trains, judges, and makes the bundle.
 
     Args:
         plan: The bundle.
         prepare: Writes the pixel series of the data folder.
+        how: What kind of network it is.
     """
     parser = argparse.ArgumentParser(description=plan.title)
     parser.add_argument("data", type=Path, help="folder of the shared data")
     parser.add_argument("work", type=Path, help="folder for what is made on the way")
     parser.add_argument("--bundle", type=Path, help="folder of the bundle, trained on all folds")
     asked = parser.parse_args()
-    training = SpatialTraining(plan, asked.data, asked.work, prepare)
+    training = how(plan, asked.data, asked.work, prepare)
     temperature, pooled, by_fold = training.judge()
     if asked.bundle:
         training.make_bundle(asked.bundle, temperature, pooled, by_fold)
@@ -377,5 +395,6 @@ def _print(told: Mapping[str, Mapping[str, Any]]) -> None:
             print(f"{name:50} {task:12} series {s['macro_f1']:.4f} / {s['oa']:.4f}", flush=True)
 
 
-def _mark(*told: Any) -> str:
+def mark(*told: Any) -> str:
+    """Eight characters that tell settings apart."""
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:8]
