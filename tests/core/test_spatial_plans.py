@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import softmax
 
 from cropmap_core.inference.bundles import load_bundle
@@ -18,8 +19,9 @@ from cropmap_core.samples.files import PATCH, Layout, SampleFile
 from cropmap_core.samples.writer import Samples, create_sample_file
 from scripts.bundle_plans import spatial
 from scripts.bundle_plans.cloud_shapes import CloudShapes
+from scripts.bundle_plans.context import ContextTraining
 from scripts.bundle_plans.cross_validation import Plan, Task
-from scripts.bundle_plans.landscape_scores import PARCELS, PIXELS, PixelModels, tell_series
+from scripts.bundle_plans.landscape_scores import PARCELS, PIXELS, PixelModels, tell_logits, tell_series
 from scripts.bundle_plans.landscapes import LandscapeSettings
 from scripts.bundle_plans.parcel_mosaics import MosaicSettings
 from scripts.bundle_plans.series import Source, write_sources
@@ -206,3 +208,49 @@ def test_real_patch_is_mapped_by_what_has_not_seen_its_fold(work: Path) -> None:
     assert told.shape == (3, 20, 20)
     place = [each.name for each in name_classes(CROPS)].index("maize")
     assert (told.argmax(axis=0)[:10] == place).mean() > 0.8
+
+
+CONTEXT = replace(
+    PLAN,
+    id="tiny-context",
+    series=None,
+    recipe=Recipe("auto_context", {"widths": (16, 16)}, epochs=10, batch_size=4, learning_rate=0.005),
+    landscapes_a_fold=60,
+)
+
+
+def test_auto_context_is_taught_by_what_has_not_seen_the_landscapes(work: Path, tmp_path: Path) -> None:
+    training = ContextTraining(CONTEXT, work, work, _prepare)
+    temperature, pooled, by_fold = training.judge()
+    told = json.loads((work / CONTEXT.id / "scores.json").read_text())["landscapes"]
+    of_network, of_pixels = (told[name]["all"][PIXELS]["macro_f1"] for name in (CONTEXT.id, "tiny-pixel, 1 seed"))
+    assert of_network > of_pixels + 0.02  # the series are noisy, and fields are of one crop
+    images = np.load(next((work / CONTEXT.id).glob("images-*.npz")))
+    asked = training.of_folds((1,), 3)
+    by_others = PixelModels(training.series, BY_PIXEL, work / "tiny-pixel").tell(training.landscapes, asked, (0,))
+    np.testing.assert_allclose(np.exp(images["said"][asked]), by_others, atol=1e-3)
+
+    training.make_bundle(tmp_path / CONTEXT.id, temperature, pooled, by_fold)
+    bundle = load_bundle(tmp_path / CONTEXT.id)
+    assert bundle.architecture == "auto_context"
+    told_of = json.loads((bundle.folder / "training.json").read_text())["members"]
+    assert [each["recipe"]["architecture"] for each in told_of] == ["auto_context", "tempcnn"]
+    network = bundle.network(torch.device("cpu"))
+    feed = spatial.Feed(training.landscapes, bundle.channels, bundle.classes, by_pixel=False)
+    feed.mean, feed.std = np.array(bundle.mean, np.float32), np.array(bundle.std, np.float32)
+    logits = tell_logits(network, feed, training.of_folds((0,)))
+    truth = training._target(training.of_folds((0,)))
+    assert (logits.argmax(axis=1) == truth)[truth >= 0].mean() > 0.7
+
+
+def test_auto_context_maps_the_real_patch(work: Path) -> None:
+    plan = replace(CONTEXT, held_out=((1,), (0,)), prepare_real=_prepare_real)
+    ContextTraining(plan, work, work, _prepare).judge()
+    real = json.loads((work / CONTEXT.id / "scores.json").read_text())["real"]
+    assert real[CONTEXT.id][PARCELS]["right"] == 2
+
+
+def test_auto_context_wants_models_by_pixel_first(work: Path) -> None:
+    plan = replace(CONTEXT, by_pixel=replace(BY_PIXEL, recipes=(Recipe("ltae", epochs=1),)))
+    with pytest.raises(ValueError, match="no seed of tiny-pixel is trained; run its plan first"):
+        ContextTraining(plan, work, work, _prepare).judge()
