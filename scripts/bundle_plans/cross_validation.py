@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ from scripts.bundle_plans.costs import FINAL, measured
 
 Floats = NDArray[np.float32]
 XGBOOST_TREES = 300
-XGBOOST = "xgboost"
+XGBOOST: Final = "xgboost"
 _NOBODY = Watch()
 _NOT_JUDGED = {"validation_loss": np.nan, "validation_macro_f1": np.nan, "validation_oa": np.nan}
 _CPU = torch.device("cpu")
