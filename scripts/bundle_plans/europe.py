@@ -105,6 +105,8 @@ PLAN = Plan(
         _L_TAE,
         replace(_L_TAE, variation=replace(_VARIATION, mixed_pixels=0.2, outliers=0.03), seed=100),
     ),
+    seeds=(0,),
+    bundled=(0,),
 )
 
 
