@@ -17,11 +17,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from scipy.special import softmax
-from torch.nn import functional
 
 import models
+from cropmap_core.classes import CropClass
 from cropmap_core.learning.bundling import write_bundle
 from cropmap_core.learning.feeding import NO_TARGET, Feed, Indices
+from cropmap_core.learning.losses import TrainingLoss
 from cropmap_core.learning.made import CrossValidation, Made, Member
 from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.schedule import share_of_rate
@@ -78,22 +79,32 @@ class ContextTraining(SpatialTraining):
     def _members(self) -> list[Recipe]:
         return [seeded(recipe, seed) for seed in self._seeds for recipe in self._plan.by_pixel.recipes]
 
-    @cached_property
-    def _images(self) -> Images:
-        """All landscapes, told by models that have not seen their folds; told only once."""
-        path = self.folder / f"images-{mark(self.landscapes.path.name, [each.as_json() for each in self._members])}.npz"
+    def _images(self, group: tuple[int, ...] = ()) -> Images:
+        """All landscapes, each told by models that have seen neither its fold nor those of a group; told only once.
+
+        Those of the group are left out.
+        """
+        members = [each.as_json() for each in self._members]
+        path = self.folder / f"images-{mark(self.landscapes.path.name, members, group)}.npz"
         if not path.exists():
-            index = np.arange(len(self.landscapes))
-            with measured(self.folder, "landscapes told by pixel"):
-                images = self._told(self.landscapes, index)
+            index = np.flatnonzero(~np.isin(self._fold, group))
+            for fold in (each for each in self.folds if group and each not in group):
+                for recipe in self._members:
+                    self._first.member(recipe, fold, group)
+            with measured(self.folder, f"landscapes told by pixel, without folds {group}"):
+                some = self._told(self.landscapes, index, group)
+            parts = {}
+            for name, values in asdict(some).items():
+                parts[name] = np.zeros((len(self.landscapes), *values.shape[1:]), values.dtype)
+                parts[name][index] = values
             part = path.with_suffix(".part.npz")
-            np.savez(part, **asdict(images))
+            np.savez(part, **parts)
             part.rename(path)
         with np.load(path) as kept:
             return Images(**kept)
 
-    def _told(self, file: SampleFile, index: Indices) -> Images:
-        said = _logarithms(self._first.tell(file, index, self._seeds))
+    def _told(self, file: SampleFile, index: Indices, group: tuple[int, ...] = ()) -> Images:
+        said = _logarithms(self._first.tell(file, index, self._seeds, group))
         return Images(said, *_seasonal_means(file, index))
 
     def _taught(self, folds: Sequence[int]) -> tuple[AutoContext, Floats, Floats]:
@@ -106,15 +117,17 @@ class ContextTraining(SpatialTraining):
         network = models.build(ARCHITECTURE, **{**recipe.hyper_parameters, **sizes})
         if not isinstance(network, AutoContext):
             raise TypeError(f"{ARCHITECTURE} made a {type(network).__name__}")
-        told = mark(recipe.as_json(), self.landscapes.path.name, [each.as_json() for each in self._members])
+        lacking = tuple(fold for fold in self.folds if fold not in folds) if self._plan.nested else ()
+        told = mark(recipe.as_json(), self.landscapes.path.name, [each.as_json() for each in self._members], lacking)
         path = self.folder / f"context-{told}-folds{''.join(map(str, folds))}.safetensors"
         if not path.exists():
             index = self.of_folds(folds)
+            images = self._images(lacking).of(index).tensors(scaled.mean, scaled.std)
             with measured(self.folder, f"U-Net of folds {', '.join(map(str, folds))}"):
-                loss = teach(
-                    network, self._images.of(index).tensors(scaled.mean, scaled.std), self._target(index), recipe
-                )
-            save_file(_without_first(network), path)
+                loss = teach(network, images, self._target(index), self.landscapes.classes, recipe)
+            part = path.with_suffix(".part")
+            save_file(_without_first(network), part)
+            part.rename(path)
             self.say(f"U-Net of folds {', '.join(map(str, folds))}, loss {loss:.3f}")
         network.load_state_dict({**network.state_dict(), **load_file(path)})
         return network.eval(), scaled.mean, scaled.std
@@ -126,12 +139,12 @@ class ContextTraining(SpatialTraining):
         alone = {edge: np.zeros((len(self.series), number), np.float32) for edge in edges}
         said = self._first.ensemble(self._members)[..., None, None]
         series = Images(_logarithms(softmax(said, axis=1)), *_seasonal_means(self.series, np.arange(len(self.series))))
-        fold, reach = self.series.column("fold"), 0
+        images, fold, reach = self._images(), self.series.column("fold"), 0
         for group in plan.held_out:
             network, mean, std = self._taught([each for each in self.folds if each not in group])
             reach = int(network.receptive_radius)
             here = np.isin(self._fold[judged], group)
-            logits[here] = put_in_context(network, self._images.of(judged[here]).tensors(mean, std))
+            logits[here] = put_in_context(network, images.of(judged[here]).tensors(mean, std))
             index = np.flatnonzero(np.isin(fold, group))
             for edge in edges:
                 some = series.of(index).tensors(mean, std)
@@ -175,7 +188,11 @@ class ContextTraining(SpatialTraining):
 
 
 def teach(
-    network: AutoContext, images: tuple[torch.Tensor, torch.Tensor, torch.Tensor], target: Indices, recipe: Recipe
+    network: AutoContext,
+    images: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    target: Indices,
+    classes: Sequence[CropClass],
+    recipe: Recipe,
 ) -> float:
     """Trains all of a network but its first one.
 
@@ -183,12 +200,15 @@ def teach(
         network: The network.
         images: Log-probabilities, means and where observed, as `AutoContext.in_context` takes them.
         target: Positions of the classes, shape (N, H, W).
+        classes: The classes.
         recipe: How; of its variation only turns count.
 
     Returns:
         The mean loss of the last epoch.
     """
     random = np.random.default_rng(recipe.seed)
+    counts = np.bincount(target[target != NO_TARGET], minlength=len(classes))
+    loss_of = TrainingLoss(recipe, classes, counts, torch.device("cpu"))
     weights = [each for name, each in network.named_parameters() if not name.startswith(_FIRST)]
     optimiser = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     labels, size = torch.from_numpy(target), recipe.batch_size
@@ -209,9 +229,7 @@ def teach(
             turns, mirrored = int(random.integers(4)), random.random() < 0.5
             said, means, observed, label = (_turned(each, turns, mirrored) for each in (said, means, observed, label))
             logits = network.in_context(said + _UNSURE * torch.randn_like(said), means, observed)
-            loss = functional.cross_entropy(
-                logits, label, ignore_index=NO_TARGET, label_smoothing=recipe.label_smoothing
-            )
+            loss = loss_of(logits, label)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(weights, recipe.largest_gradient)

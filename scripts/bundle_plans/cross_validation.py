@@ -99,7 +99,7 @@ class CrossValidated:
         for seed in seeds:
             for fold in self.folds:
                 for recipe in self._plan.recipes:
-                    self._member(seeded(recipe, seed), fold)
+                    self.member(seeded(recipe, seed), fold)
             for fold in self.folds:
                 self._trees(fold)
 
@@ -111,11 +111,14 @@ class CrossValidated:
             if all(self._path(seeded(each, seed), fold).exists() for each in self._plan.recipes for fold in self.folds)
         )
 
-    def logits(self, recipe: Recipe) -> Floats:
-        """Of all samples, each by a member that has not seen its fold, shape (N, K)."""
-        found = np.empty((len(self._file), len(self._file.classes)), np.float32)
-        for fold in self.folds:
-            with np.load(self._path(recipe, fold)) as kept:
+    def logits(self, recipe: Recipe, without: Sequence[int] = ()) -> Floats:
+        """Of all samples, each by a member that has not seen its fold nor some others, shape (N, K).
+
+        Samples of the folds that are left out altogether have NaN.
+        """
+        found = np.full((len(self._file), len(self._file.classes)), np.nan, np.float32)
+        for fold in (each for each in self.folds if each not in without):
+            with np.load(self._path(recipe, fold, without)) as kept:
                 found[kept["index"]] = kept["logits"]
         return found
 
@@ -226,8 +229,9 @@ class CrossValidated:
             "samples": len(chosen),
         }
 
-    def _path(self, recipe: Recipe, fold: int) -> Path:
-        return self._folder / f"{self._stem(recipe)}-fold{fold}.npz"
+    def _path(self, recipe: Recipe, fold: int, without: Sequence[int] = ()) -> Path:
+        lacking = f"-without{''.join(map(str, without))}" if without else ""
+        return self._folder / f"{self._stem(recipe)}-fold{fold}{lacking}.npz"
 
     def _stem(self, recipe: Recipe) -> str:
         # A setting that recipes get later on, and that this one does not use, makes it no other recipe.
@@ -238,13 +242,16 @@ class CrossValidated:
     def _path_of_trees(self, fold: int) -> Path:
         return self._folder / f"{XGBOOST}-fold{fold}.npz"
 
-    def _member(self, recipe: Recipe, fold: int) -> None:
-        path = self._path(recipe, fold)
+    def member(self, recipe: Recipe, fold: int, without: Sequence[int] = ()) -> None:
+        """Trains a member that has not seen a fold, nor some others, unless that has been done."""
+        path = self._path(recipe, fold, without)
         if path.exists():
             return
         started = time.perf_counter()
-        with measured(self._folder, f"{recipe.architecture}, seed {recipe.seed}, fold {fold}"):
-            feed, member = fit_member(self._file, recipe, self._fold != fold, self._fold == fold)
+        lacking = f" without {', '.join(map(str, without))}" if without else ""
+        with measured(self._folder, f"{recipe.architecture}, seed {recipe.seed}, fold {fold}{lacking}"):
+            learns = ~np.isin(self._fold, (fold, *without))
+            feed, member = fit_member(self._file, recipe, learns, self._fold == fold)
         index = np.flatnonzero(self._fold == fold)
         path.parent.mkdir(parents=True, exist_ok=True)
         scaling = {"mean": torch.from_numpy(feed.mean), "std": torch.from_numpy(feed.std)}
@@ -253,7 +260,7 @@ class CrossValidated:
         np.savez(part, index=index, logits=member.logits)
         part.rename(path)
         print(
-            f"{self._plan.id}: {recipe.architecture}, seed {recipe.seed}, fold {fold}: macro F1 "
+            f"{self._plan.id}: {recipe.architecture}, seed {recipe.seed}, fold {fold}{lacking}: macro F1 "
             f"{member.validation.macro_f1:.4f}, {time.perf_counter() - started:.0f} s",
             flush=True,
         )

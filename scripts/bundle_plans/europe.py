@@ -52,18 +52,18 @@ NODATA = 65535
 
 EWOC = {
     "Maize": (r"110106.*",),
-    "Winter cereal": (r"11010100(11|01|21)", "1101010040", r"11010200(11|01)", r"110103001\d", "1101040011",
-                      r"11010500(11|01)"),
-    "Spring cereal": (r"11010100(12|22)", "1101020012", "1101040012", "1101050002"),
+    "Winter cereal": (r"11010[1-5]\d{3}1", "1101010004", "1101010040", r"110103000[45]"),
+    "Spring cereal": (r"11010[1-5]\d{3}2", "1101010005", "1101030006"),
     "Rapeseed": (r"110600003\d",),
     "Sunflower": ("1106000010",),
     "Potato": (r"110700001\d",),
     "Beet": (r"110700003\d",),
-    "Grass": (r"2001.*", r"2000.*", r"2501.*", r"1111050.*"),
+    "Grass": (r"2001.*", r"2000.*", r"2501.*", "1111000010", r"111101(?!0100).*"),
     "Legume": (r"1105.*", "1106000020", r"1111020.*"),
 }  # fmt: skip
 """Patterns of `ewoc_code` of each group; what matches none is `Other`, and `UNKNOWN` is left out."""
-UNKNOWN = (r"10.*", r"00.*", r"1101000000", r"1114.*")
+UNKNOWN = (r"10.*", r"00.*", r"11010[0-5]000[03]", r"1114.*", "1111040000", "1106000000", "1600000000")
+"""Crops that are not told further, cereals of no season among them, mixtures, and land that may be any of it."""
 LEGACY = {
     1200: "Maize",
     1110: "Winter cereal",

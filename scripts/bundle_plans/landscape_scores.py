@@ -156,35 +156,40 @@ class PixelModels(CrossValidated):
         """Whether XGBoost is trained on every fold."""
         return all((self._folder / f"{XGBOOST}-fold{fold}.npz").exists() for fold in self.folds)
 
-    def tell(self, landscapes: SampleFile, index: Indices, seeds: Sequence[int]) -> Floats:
+    def tell(self, landscapes: SampleFile, index: Indices, seeds: Sequence[int], without: Sequence[int] = ()) -> Floats:
         """Probabilities of the calibrated mean of all members of some seeds, shape (N, K, H, W).
 
-        Each landscape is told by members that have not seen its fold, with temperatures of the other folds.
+        Each landscape is told by members that have not seen its fold, nor those of `without`, with temperatures of the
+        other folds.
         """
         members = [seeded(recipe, seed) for seed in seeds for recipe in self._plan.recipes]
         fold = landscapes.column("fold")[index]
         size = landscapes.layout.size
         found = np.empty((len(index), len(landscapes.classes), size, size), np.float32)
         for number in np.unique(fold):
-            found[fold == number] = self._of_fold(landscapes, index[fold == number], members, int(number))
+            found[fold == number] = self._of_fold(landscapes, index[fold == number], members, int(number), without)
         return found
 
-    def _of_fold(self, landscapes: SampleFile, index: Indices, members: Sequence[Recipe], fold: int) -> Floats:
-        other = self._fold != fold
+    def _of_fold(
+        self, landscapes: SampleFile, index: Indices, members: Sequence[Recipe], fold: int, without: Sequence[int]
+    ) -> Floats:
+        other = ~np.isin(self._fold, (fold, *without))
         feed = Feed(landscapes, landscapes.layout.bands, landscapes.classes, by_pixel=False)
         told, series = [], []
         for recipe in members:
-            logits = self.logits(recipe)
+            logits = self.logits(recipe, without)
             temperature = find_temperature(logits[other], self.truth[other])
-            network, feed.mean, feed.std = self._network(recipe, fold, len(feed.channels))
+            network, feed.mean, feed.std = self._network(recipe, fold, without, len(feed.channels))
             told.append(softmax(tell_logits(network, feed, index) / temperature, axis=1))
             series.append(softmax(logits / temperature, axis=1))
         of_all = find_temperature(_log_mean(series)[other], self.truth[other])
         probabilities: Floats = softmax(_log_mean(told) / of_all, axis=1)
         return probabilities
 
-    def _network(self, recipe: Recipe, fold: int, channels: int) -> tuple[Network, Floats, Floats]:
-        weights = load_file(self._path(recipe, fold).with_suffix(".safetensors"))
+    def _network(
+        self, recipe: Recipe, fold: int, without: Sequence[int], channels: int
+    ) -> tuple[Network, Floats, Floats]:
+        weights = load_file(self._path(recipe, fold, without).with_suffix(".safetensors"))
         mean, std = weights.pop("mean").numpy(), weights.pop("std").numpy()
         sizes = {"channels": channels, "classes": len(self._file.classes)}
         network = models.build(recipe.architecture, **{**recipe.hyper_parameters, **sizes})

@@ -81,6 +81,9 @@ class SpatialPlan:
     seed: int = 0
     series: Recipe | None = None
     """Of a training on pixel series before that; the same architecture and hyper-parameters."""
+    nested: bool = True
+    """Of an auto-context network: what teaches it for a held-out fold is told by models by pixel that have not seen
+    that fold either, which takes as many trainings again; else by those that have."""
     prepare_real: Callable[[Path, Path], None] | None = None
     """Writes a real patch with the fold that holds it out, of any edge; it is mapped and judged too."""
 
@@ -181,6 +184,7 @@ class SpatialTraining:
         told["landscapes"].update(self._told_by_pixel(judged, self._others(folds, judged), reach))
         told["series"] = self._judge_series(folds, alone)
         told["real"] = self._judge_real(reach)
+        told["held_out"] = plan.held_out
         write_text(self.folder / SCORES, json.dumps(told, indent=2) + "\n")
         _print(told)
         target = self._target(judged)
@@ -219,7 +223,7 @@ class SpatialTraining:
         found = PixelModels(self.series, plan.by_pixel, self._by_pixel)
         rows = {f"{plan.id}, series as {edge} x {edge} pixels": logits for edge, logits in alone.items()}
         if found.has_trees():
-            rows["xgboost"] = found.of_trees()
+            rows["xgboost"] = found.calibrated(found.of_trees())
         if seeds := found.there():
             members = [seeded(recipe, seed) for seed in seeds for recipe in plan.by_pixel.recipes]
             rows[_name(plan.by_pixel, seeds)] = found.ensemble(members)
@@ -323,7 +327,8 @@ class SpatialTraining:
             self.say(f"no seed of {plan.by_pixel.id} is trained: judged without it; run its plan, and this one again")
             return {}
         both = np.sort(np.concatenate([judged, others]))
-        path = self.folder / f"by-pixel-{mark(self.landscapes.path.name, both.tolist(), seeds)}.npy"
+        members = [seeded(recipe, seed).as_json() for seed in seeds for recipe in plan.by_pixel.recipes]
+        path = self.folder / f"by-pixel-{mark(self.landscapes.path.name, both.tolist(), members)}.npy"
         if not path.exists():
             started = time.perf_counter()
             part = path.with_suffix(".part.npy")
