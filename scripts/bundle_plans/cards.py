@@ -94,7 +94,7 @@ def _accuracy(evidence: Evidence) -> dict[str, Any]:
         pixels = levels["pixels"]
         return {
             "method": "held-out landscapes, by a network that has not seen their folds",
-            "task": f"{pixels['count']} pixels of landscapes",
+            "task": f"{pixels['count']} pixels of made landscapes{_held_out(evidence.scores or {})}",
             "macro_f1": round(pixels["macro_f1"], 4),
             "overall_accuracy": round(pixels["oa"], 4),
         }
@@ -188,9 +188,9 @@ def _of_landscapes(scores: Document, story: Story, commands: str) -> list[str]:
     """What a plan of landscapes says of networks that have not seen them."""
     parts = [
         "The weights here have seen all landscapes, so no figure is theirs: they are those of networks of the same "
-        f"recipe that have not seen the folds that they are judged on. {story.folds} Beside them stand models by pixel "
-        "that have not seen them either, as they are, and smoothed as far as the network can see by the filter that is "
-        "best on other landscapes."
+        f"recipe that have not seen the folds that they are judged on{_held_out(scores)}. {story.folds} Beside them "
+        "stand models by pixel that have not seen them either, as they are, and smoothed as far as the network can see "
+        "by the filter that is best on other landscapes."
     ]
     if scores.get("landscapes"):
         parts += ["### Made landscapes", landscape_table(scores["landscapes"])]
@@ -199,6 +199,14 @@ def _of_landscapes(scores: Document, story: Story, commands: str) -> list[str]:
     if scores.get("series"):
         parts += ["### Single series", "Each fills a patch alone.", series_table(scores["series"])]
     return _section("Accuracy", *parts, commands)
+
+
+def _held_out(scores: Document) -> str:
+    groups = scores.get("held_out")
+    if not groups:
+        return ""
+    told = "; ".join(", ".join(map(str, group)) for group in groups)
+    return f" (folds {told}, each by a network of all others)"
 
 
 def _classes(bundle: Bundle, evaluation: Document | None) -> str:
@@ -218,14 +226,17 @@ def _list(entries: Sequence[str]) -> str:
 
 
 def _network(bundle: Bundle) -> str:
-    members = bundle.hyper_parameters.get("members", ())
+    first = bundle.hyper_parameters.get("first")
+    of_first = first["hyper_parameters"] if isinstance(first, dict) else {}
+    members = bundle.hyper_parameters.get("members", of_first.get("members", ()))
     counted: dict[str, int] = {}
     for each in members:
         counted[each["architecture"]] = counted.get(each["architecture"], 0) + 1
     what = " and ".join(f"{number} x `{name}`" for name, number in counted.items())
     size = (bundle.folder / WEIGHTS).stat().st_size / 1e6
     parameters = (bundle.properties or {})["mlm:total_parameters"]
-    return f"`{bundle.architecture}`{f' of {what}' if what else ''}, {parameters:,} parameters, {size:.1f} MB"
+    of_what = f"{' on' if first else ' of'} {what}" if what else ""
+    return f"`{bundle.architecture}`{of_what}, {parameters:,} parameters, {size:.1f} MB"
 
 
 def _input(bundle: Bundle) -> str:
@@ -267,9 +278,9 @@ def _tasks(scores: Document | None) -> list[str]:
         return []
     return [
         "### By task",
-        "What is judged together, by members that have not seen the fold: of one seed (the mean of the seeds' scores), "
-        "of all seeds together, as in this bundle, and of single networks. Classes that a task does not have count as "
-        "its others where it has such.",
+        "What is judged together, by members that have not seen the fold: those of one seed (the mean of the seeds' "
+        "scores), those that this bundle has, and single networks. Classes that a task does not have count as its "
+        "others where it has such. XGBoost is one model of all tasks' samples, as the networks are.",
         task_table(scores),
     ]
 

@@ -420,18 +420,22 @@ def averaged(members: Sequence[Member], channels: int, classes: int) -> tuple[Ne
 
 
 def tell(found: CrossValidated, plan: Plan, tasks: Mapping[str, tuple[Task, Sequence[int] | None]], path: Path) -> None:
-    """Prints and writes the scores of XGBoost, of each seed's ensemble and their mean, and of all seeds together."""
+    """Prints and writes the scores of XGBoost, of each seed's ensemble and their mean, and of what is bundled."""
     seeds = found.there()
+    bundled = [seed for seed in seeds if seed in plan.bundled]
     of_trees = found.calibrated(found.of_trees())
     each = {seed: found.ensemble([seeded(recipe, seed) for recipe in plan.recipes]) for seed in seeds}
-    together = found.ensemble([seeded(recipe, seed) for seed in seeds for recipe in plan.recipes]) if seeds else None
+    members = [seeded(recipe, seed) for seed in bundled for recipe in plan.recipes]
+    together = found.ensemble(members) if members else None
     told: dict[str, Any] = {"seeds": seeds, "tasks": {}}
     for name, (task, folds) in tasks.items():
         by_seed = [found.judge(logits, task, folds) for logits in each.values()]
         rows = {"xgboost": found.judge(of_trees, task, folds)}
         if together is not None:
-            rows["mean of seeds"] = {key: float(np.mean([row[key] for row in by_seed])) for key in by_seed[0]}
-            rows["seeds together"] = found.judge(together, task, folds)
+            if len(seeds) > 1:
+                mean = {key: float(np.mean([row[key] for row in by_seed])) for key in by_seed[0]}
+                rows[f"mean of {len(seeds)} seeds"] = mean
+            rows["as bundled"] = found.judge(together, task, folds)
         for place, recipe in enumerate(plan.recipes):
             alone = [found.judge(found.calibrated(found.logits(seeded(recipe, seed))), task, folds) for seed in seeds]
             before = sum(each.architecture == recipe.architecture for each in plan.recipes[:place])

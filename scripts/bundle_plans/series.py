@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -109,6 +111,41 @@ def write_sources(
         writer.put_split(folds, {"method": "the folds of the data", "random": False, "roles": roles})
 
 
+def prepare_once(prepare: Callable[[Path, Path], None], data: Path, path: Path) -> None:
+    """Writes a training set, or makes sure that the one that is there is what the data and the plan still give.
+
+    Args:
+        prepare: Writes it.
+        data: What it is made of.
+        path: The training set, beside which is kept what was trained on it.
+
+    Raises:
+        ValueError: It holds other samples.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        made = Path(scratch) / path.name
+        prepare(data, made)
+        if not path.exists():
+            made.rename(path)
+        elif digest(made) != digest(path):
+            raise ValueError(
+                f"{path} holds other samples than {data} gives now, and what was trained beside it is of those: "
+                f"remove the folder {path.parent}."
+            )
+
+
+def digest(path: Path) -> str:
+    """What tells the samples of a training set from all others: values, labels and folds."""
+    with SampleFile(path) as file:
+        batch = file.read(np.arange(len(file)))
+        parts = (batch.data, batch.valid, batch.label, file.column("fold"), file.column(DETAILS).astype("S"))
+        found = hashlib.sha256()
+        for part in parts:
+            found.update(repr((part.dtype.str, part.shape)).encode() + np.ascontiguousarray(part).tobytes())
+    return found.hexdigest()
+
+
 def _same_width(values: NDArray[np.generic], longest: int) -> NDArray[np.generic]:
     return values.astype(f"S{max(40, longest)}") if values.dtype.kind == "S" else values
 
@@ -135,8 +172,7 @@ def run(
     asked = parser.parse_args()
     folder = asked.work / plan.id
     samples = folder / "samples.h5"
-    if not samples.exists():
-        prepare(asked.data, samples)
+    prepare_once(prepare, asked.data, samples)
     with SampleFile(samples) as file:
         found = CrossValidated(file, plan, folder)
         if asked.seeds:

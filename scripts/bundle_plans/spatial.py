@@ -47,7 +47,7 @@ from scripts.bundle_plans.landscape_scores import (
 )
 from scripts.bundle_plans.landscape_sets import write_landscapes
 from scripts.bundle_plans.landscapes import LandscapeSettings
-from scripts.bundle_plans.series import Tasks
+from scripts.bundle_plans.series import Tasks, prepare_once
 
 _CPU = torch.device("cpu")
 _CALIBRATED_BY = 200_000  # pixels
@@ -102,8 +102,7 @@ class SpatialTraining:
         self._plan = plan
         self.folder = work / plan.id
         self._by_pixel = work / plan.by_pixel.id
-        if not (self._by_pixel / SAMPLES).exists():
-            prepare(data, self._by_pixel / SAMPLES)
+        prepare_once(prepare, data, self._by_pixel / SAMPLES)
         self.series = SampleFile(self._by_pixel / SAMPLES)
         self.folds = tuple(int(fold) for fold in np.unique(self.series.column("fold")) if fold >= 0)
         path = self.folder / f"{mark(asdict(plan.landscapes), plan.landscapes_a_fold, plan.seed)}-{LANDSCAPES}"
@@ -183,7 +182,8 @@ class SpatialTraining:
         told: dict[str, Any] = {"landscapes": {plan.id: self._scores(judged, softmax(logits, axis=1))}, "series": {}}
         told["landscapes"].update(self._told_by_pixel(judged, self._others(folds, judged), reach))
         told["series"] = self._judge_series(folds, alone)
-        told["real"] = self._judge_real(reach)
+        kept = (plan.id, *(name.rpartition(",")[0] for name in told["landscapes"]), *told["landscapes"])
+        told["real"] = {name: each for name, each in self._judge_real(reach).items() if name in kept}
         told["held_out"] = plan.held_out
         write_text(self.folder / SCORES, json.dumps(told, indent=2) + "\n")
         _print(told)

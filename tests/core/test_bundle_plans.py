@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -26,7 +27,7 @@ from scripts.bundle_plans import cross_validation, series
 from scripts.bundle_plans.costs import read_costs
 from scripts.bundle_plans.cross_validation import CrossValidated, Task, make_final, seeded
 from scripts.bundle_plans.fold_bundles import write_fold_bundles
-from scripts.bundle_plans.series import DETAILS
+from scripts.bundle_plans.series import DETAILS, prepare_once
 from tests.core.tiny_plan import COUNT, CROPS, PLAN, write_samples
 
 
@@ -153,21 +154,24 @@ def test_the_command_of_a_plan_goes_on_where_it_was(
     def never(*arguments: Any) -> Any:
         raise AssertionError("it makes again what is there")
 
+    def prepare(data: Path, path: Path) -> None:
+        shutil.copy(samples, path)
+
     shutil.copytree(trained, tmp_path / "tiny")
     shutil.copy(samples, tmp_path / "tiny" / "samples.h5")
     plan, bundle = replace(PLAN, seeds=(0,)), tmp_path / "tiny" / "bundle" / "tiny"
     tasks = {"all": (Task("all", np.arange(COUNT), (0, 1, 2), 2), None)}
     monkeypatch.setattr("sys.argv", ["plan", str(tmp_path), str(tmp_path), "--bundle", str(bundle)])
-    series.run(plan, never, lambda file: tasks)
+    series.run(plan, prepare, lambda file: tasks)
     assert load_bundle(bundle).id == "tiny"
     assert len(load_models(tmp_path / "tiny" / "folds" / "tiny-xgboost").folds) == 3
-    assert json.loads((tmp_path / "tiny" / "scores.json").read_text())["tasks"]["all"]["seeds together"]["oa"] > 0.9
+    assert json.loads((tmp_path / "tiny" / "scores.json").read_text())["tasks"]["all"]["as bundled"]["oa"] > 0.9
     for name in ("write_fold_bundles", "make_final"):
         monkeypatch.setattr(series, name, never)
-    series.run(plan, never, lambda file: tasks)
+    series.run(plan, prepare, lambda file: tasks)
     monkeypatch.setattr("sys.argv", ["plan", str(tmp_path), str(tmp_path), "--bundle", str(bundle.with_name("new"))])
     with pytest.raises(AssertionError, match="makes again"):
-        series.run(plan, never, lambda file: tasks)
+        series.run(plan, prepare, lambda file: tasks)
 
 
 class TestCosts:
@@ -223,3 +227,24 @@ def test_a_recipe_is_known_by_what_is_unusual_in_it() -> None:
     found = cross_validation._unlike(asked, usual)
     assert found == {"hyper_parameters": {"width": 64}, "variation": {"haze": 0.3}, "seed": 2}
     assert seeded(Recipe("ltae", seed=1), 2).seed == 3
+
+
+def test_samples_that_have_changed_are_not_taken_for_those_that_were_trained_on(samples: Path, tmp_path: Path) -> None:
+    path = tmp_path / "work" / "samples.h5"
+
+    def prepare(data: Path, path: Path) -> None:
+        shutil.copy(samples, path)
+
+    def otherwise(data: Path, path: Path) -> None:
+        shutil.copy(samples, path)
+        with h5py.File(path, "r+") as file:
+            label = file["label"][:]
+            file["label"][...] = np.roll(label, 1, axis=0)
+
+    prepare_once(prepare, tmp_path, path)
+    there = path.stat().st_mtime_ns
+    prepare_once(prepare, tmp_path, path)
+    assert path.stat().st_mtime_ns == there
+    with pytest.raises(ValueError, match="holds other samples than .* remove the folder"):
+        prepare_once(otherwise, tmp_path, path)
+    assert [each.name for each in path.parent.iterdir()] == ["samples.h5"]
