@@ -7,7 +7,7 @@ believe them. The first network of the bundle has learnt from all folds; what it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,9 @@ from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 
 import models
-from cropmap_core.classes import CropClass
 from cropmap_core.learning.bundling import write_bundle
 from cropmap_core.learning.feeding import NO_TARGET, Feed, Indices
-from cropmap_core.learning.losses import TrainingLoss
+from cropmap_core.learning.losses import balanced_weights, classification_loss
 from cropmap_core.learning.made import CrossValidation, Made, Member
 from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.schedule import share_of_rate
@@ -93,15 +92,18 @@ class ContextTraining(SpatialTraining):
                     self._first.member(recipe, fold, group)
             with measured(self.folder, f"landscapes told by pixel, without folds {group}"):
                 some = self._told(self.landscapes, index, group)
-            parts = {}
-            for name, values in asdict(some).items():
-                parts[name] = np.zeros((len(self.landscapes), *values.shape[1:]), values.dtype)
-                parts[name][index] = values
+            said, means, observed = (self._spread(each, index) for each in (some.said, some.means, some.observed))
             part = path.with_suffix(".part.npz")
-            np.savez(part, **parts)
+            np.savez(part, said=said, means=means, observed=observed)
             part.rename(path)
         with np.load(path) as kept:
             return Images(**kept)
+
+    def _spread(self, values: NDArray[Any], index: Indices) -> NDArray[Any]:
+        """Values of some landscapes among zeros for all others."""
+        found = np.zeros((len(self.landscapes), *values.shape[1:]), values.dtype)
+        found[index] = values
+        return found
 
     def _told(self, file: SampleFile, index: Indices, group: tuple[int, ...] = ()) -> Images:
         said = _logarithms(self._first.tell(file, index, self._seeds, group))
@@ -124,7 +126,7 @@ class ContextTraining(SpatialTraining):
             index = self.of_folds(folds)
             images = self._images(lacking).of(index).tensors(scaled.mean, scaled.std)
             with measured(self.folder, f"U-Net of folds {', '.join(map(str, folds))}"):
-                loss = teach(network, images, self._target(index), self.landscapes.classes, recipe)
+                loss = teach(network, images, self._target(index), recipe)
             part = path.with_suffix(".part")
             save_file(_without_first(network), part)
             part.rename(path)
@@ -191,7 +193,6 @@ def teach(
     network: AutoContext,
     images: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     target: Indices,
-    classes: Sequence[CropClass],
     recipe: Recipe,
 ) -> float:
     """Trains all of a network but its first one.
@@ -200,15 +201,14 @@ def teach(
         network: The network.
         images: Log-probabilities, means and where observed, as `AutoContext.in_context` takes them.
         target: Positions of the classes, shape (N, H, W).
-        classes: The classes.
-        recipe: How; of its variation only turns count.
+        recipe: How; `weights` are square roots of the balanced ones here. Nothing is varied but turns.
 
     Returns:
         The mean loss of the last epoch.
     """
     random = np.random.default_rng(recipe.seed)
-    counts = np.bincount(target[target != NO_TARGET], minlength=len(classes))
-    loss_of = TrainingLoss(recipe, classes, counts, torch.device("cpu"))
+    counts = np.bincount(target[target != NO_TARGET], minlength=network.classes)
+    balanced = torch.from_numpy(np.sqrt(balanced_weights(counts))) if recipe.balance == "weights" else None
     weights = [each for name, each in network.named_parameters() if not name.startswith(_FIRST)]
     optimiser = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     labels, size = torch.from_numpy(target), recipe.batch_size
@@ -229,7 +229,7 @@ def teach(
             turns, mirrored = int(random.integers(4)), random.random() < 0.5
             said, means, observed, label = (_turned(each, turns, mirrored) for each in (said, means, observed, label))
             logits = network.in_context(said + _UNSURE * torch.randn_like(said), means, observed)
-            loss = loss_of(logits, label)
+            loss = classification_loss(logits, label, balanced, recipe.label_smoothing, None)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(weights, recipe.largest_gradient)

@@ -61,7 +61,14 @@ def prepare_square(data: Path, path: Path) -> None:
 PLAN = SpatialPlan(
     "europe-hybrid-cnn",
     "Groups of crops in western Europe, in their surroundings",
-    Recipe("auto_context", {"widths": (48, 64, 96), "dropout": 0.2}, epochs=10, batch_size=8, learning_rate=1e-3),
+    Recipe(
+        "auto_context",
+        {"widths": (48, 64, 96), "dropout": 0.2},
+        epochs=10,
+        batch_size=8,
+        learning_rate=1e-3,
+        balance="weights",
+    ),
     landscapes=LandscapeSettings(edge=32, background="Other", details=DETAILS, reach_km=15.0),
     held_out=((europe.OF_FLANDERS_2018,),),
     by_pixel=europe.PLAN,

@@ -25,7 +25,14 @@ UNFARMED = (121, 122, 123, 124, 61, 37, 176, 152, 142, 190, 195)
 PLAN = SpatialPlan(
     "us-2021-hybrid-cnn",
     "Crops of California and Arkansas 2021, in their surroundings",
-    Recipe("auto_context", {"widths": (48, 64, 96), "dropout": 0.2}, epochs=10, batch_size=8, learning_rate=1e-3),
+    Recipe(
+        "auto_context",
+        {"widths": (48, 64, 96), "dropout": 0.2},
+        epochs=10,
+        batch_size=8,
+        learning_rate=1e-3,
+        balance="weights",
+    ),
     landscapes=LandscapeSettings(
         edge=32, details=DETAILS, strips=tuple(f"{state}{code}" for state in "CA" for code in UNFARMED)
     ),
