@@ -196,8 +196,9 @@ DESCRIPTIONS: Mapping[str, Description] = MappingProxyType(
                 _ANY_DATES,
                 "Order counts, as the first network sees it.",
                 _BLOCKS,
-                "Trained as one, the U-Net learns from what the first network says of its own training samples, and "
-                "trusts it too much: the bundled ones are taught by first networks that have not seen the landscape.",
+                "Trained as one, the U-Net would learn from what the first network says of its own training samples, "
+                "and trust it too much: trainmodel does not offer it. The bundled ones are taught by first networks "
+                "that have not seen the landscape.",
             ),
         ),
         "convlstm": Description(

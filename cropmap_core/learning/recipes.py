@@ -15,7 +15,7 @@ TREES = ("xgboost", "random_forest")
 """What is trained by xgboost and scikit-learn, and kept as the network `tree_ensemble`."""
 HIERARCHICAL = "hierarchical"
 """What a network with a head for each level is kept as."""
-NOT_TRAINED_BY_STEPS = ("tree_ensemble", "feature_trees", "ensemble", HIERARCHICAL)
+NOT_TRAINED_BY_STEPS = ("tree_ensemble", "feature_trees", "ensemble", "auto_context", HIERARCHICAL)
 """Architectures of `models` that are made of what was trained otherwise."""
 FEATURES_FROM = "features_from"
 """Setting of trees: the network on whose embedding they are grown, in place of the series."""
