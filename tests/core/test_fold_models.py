@@ -13,6 +13,7 @@ import torch
 from cropmap_core.classes import CropClass
 from cropmap_core.errors import ModelBundleError, SeenSamplesError
 from cropmap_core.evaluation import evaluating
+from cropmap_core.evaluation.caveats import warnings_of
 from cropmap_core.evaluation.document import document
 from cropmap_core.evaluation.evaluating import Asked, evaluate
 from cropmap_core.evaluation.fold_models import load_models
@@ -36,12 +37,16 @@ class SaysItsFold(Oracle):
         return found
 
 
+def write_folds(path: Path, valid: bool | list[bool] = True) -> Path:
+    fold = np.array([0, 1, 2, 1, 0, 2, 2])
+    label = np.array(VALUES)[fold]
+    return write_set(path, label, label, fold=fold, lon=3 + 0.01 * np.arange(len(fold)), valid=valid)
+
+
 @pytest.fixture
 def samples(tmp_path: Path) -> Path:
     """Each sample's class is that which the model says that has not seen its fold."""
-    fold = np.array([0, 1, 2, 1, 0, 2, 2])
-    label = np.array(VALUES)[fold]
-    return write_set(tmp_path / "s.h5", label, label, fold=fold)
+    return write_folds(tmp_path / "s.h5")
 
 
 @pytest.fixture
@@ -83,15 +88,29 @@ def test_one_that_all_have_seen_is_refused(samples: Path, folder: Path) -> None:
     assert judge(samples, folder, allow_seen=True).models[0].exposure.trained == 4
 
 
-def test_samples_that_none_has_seen_are_judged_by_the_first(folder: Path, tmp_path: Path) -> None:
-    elsewhere = write_set(tmp_path / "other.h5", [MAIZE, GRASS], [MAIZE, GRASS], percent=40)
-    scores = judge(elsewhere, folder).models[0].pixels.scores
-    assert scores.predicted.tolist() == [2, 0, 0]
+def test_samples_are_known_by_their_places_too(folder: Path, tmp_path: Path) -> None:
+    """With another mask they have other fingerprints."""
+    masked = write_folds(tmp_path / "masked.h5", valid=[True, False, True, True, True])
+    (model,) = judge(masked, folder).models
+    assert model.pixels.scores.confusion.tolist() == [[2, 0, 0], [0, 2, 0], [0, 0, 3]]
+    assert model.exposure.recognised
 
 
-def test_without_the_record_of_one_it_is_not_known_who_has_seen_what(samples: Path, folder: Path) -> None:
+def test_samples_that_none_has_seen_are_judged_by_the_first_and_that_is_said(folder: Path, tmp_path: Path) -> None:
+    elsewhere = write_set(tmp_path / "other.h5", [MAIZE, GRASS], [MAIZE, GRASS], percent=40, lat=52)
+    found = judge(elsewhere, folder)
+    assert found.models[0].pixels.scores.predicted.tolist() == [2, 0, 0]
+    said = "All samples are judged by maize-fold0: none of the fold models of maize recognises any of them."
+    assert said in warnings_of(found)
+    page = render(found)
+    assert "none of them recognises any sample" in page
+    assert "by one that has not seen it" not in page
+
+
+def test_without_the_record_of_one_they_are_refused(samples: Path, folder: Path) -> None:
     (folder / "maize-fold1" / "seen.safetensors").unlink()
-    assert not judge(samples, folder).models[0].exposure.recorded
+    with pytest.raises(ModelBundleError, match="maize-fold1 does not say what it has seen"):
+        judge(samples, folder, allow_seen=True)
 
 
 def test_they_are_told_as_one_model(samples: Path, folder: Path) -> None:
@@ -99,7 +118,9 @@ def test_they_are_told_as_one_model(samples: Path, folder: Path) -> None:
     (model,) = document(found)["models"]
     assert model["id"] == "maize"
     assert model["fold_models"] == {"maize-fold0": 2, "maize-fold1": 2, "maize-fold2": 3}
-    assert "Not one model but 3 fold models of one recipe" in render(found)
+    page = render(found)
+    assert "Not one model but 3 fold models of one recipe: each sample is judged by one that has not seen it." in page
+    assert not any("recognises" in text for text in warnings_of(found))
 
 
 def test_other_classes_are_of_another_recipe(folder: Path) -> None:
