@@ -19,6 +19,7 @@ from cropmap_core.evaluation.evaluating import Asked, evaluate
 from cropmap_core.evaluation.fold_models import load_models
 from cropmap_core.evaluation.report import render
 from cropmap_core.evaluation.results import Evaluation
+from cropmap_core.inference import bundles
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.learning.seen import collect_seen, write_seen
 from cropmap_core.samples.files import SampleFile
@@ -135,3 +136,20 @@ def test_a_bundle_is_a_model_by_itself(folder: Path) -> None:
     assert found.folds == (found.bundle,)
     with pytest.raises(ModelBundleError, match="is not a model bundle"):
         load_models(folder.parent)
+
+
+def test_a_bundled_id_means_the_same_in_every_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundled = save_tiny_bundle(tmp_path / "bundled" / "maize", "tempcnn", id="maize")
+    monkeypatch.setattr(bundles, "BUNDLED", tmp_path / "bundled")
+    monkeypatch.chdir(folder.parent)
+    found = load_models("maize")
+    assert [each.folder for each in found.folds] == [bundled.folder]
+    assert len(load_models(folder).folds) == 3
+
+
+def test_names_may_hold_brackets(tmp_path: Path) -> None:
+    for fold in range(2):
+        save_tiny_bundle(tmp_path / "maize[1]" / f"maize[1]-fold{fold}", "tempcnn")
+    assert len(load_models(tmp_path / "maize[1]").folds) == 2
