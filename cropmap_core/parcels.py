@@ -135,12 +135,12 @@ def describe_parcels(
         if ood is not None:
             _check_beside(ood, "ood", "0 and 1")
         names = {entry["value"]: entry["name"] for entry in legend_of(classes)}
-        shares_out = _shares(parcels.usable, ood) if ood is not None else {}
-        for done, (number, values, shares, certainty) in enumerate(_pixels(parcels.usable, classes, confidence)):
+        pixels = _pixels(parcels.usable, classes, confidence, ood)
+        for done, (number, values, shares, certainty, out) in enumerate(pixels):
             if done % 100 == 0:
                 progress(done / len(parcels.usable))
             if shares.size:
-                records[number] = _record(number, values, shares, certainty, names, shares_out.get(number))
+                records[number] = _record(number, values, shares, certainty, names, out)
     progress(1.0)
     return list(records.values())
 
@@ -261,18 +261,23 @@ def _prepare(parcels: geopandas.GeoDataFrame, grid: Grid) -> tuple[geopandas.Geo
     return usable, warnings
 
 
-_Pixels = tuple[int, NDArray[Any], NDArray[np.float64], NDArray[np.float64]]
+_Pixels = tuple[int, NDArray[Any], NDArray[np.float64], NDArray[np.float64], float | None]
 
 
 def _pixels(
-    parcels: geopandas.GeoDataFrame, classes: DatasetReader, confidence: DatasetReader | None
+    parcels: geopandas.GeoDataFrame,
+    classes: DatasetReader,
+    confidence: DatasetReader | None,
+    ood: DatasetReader | None,
 ) -> Iterator[_Pixels]:
-    """Parcel number, class values, their shares of a pixel, and confidence 0-1 of the observed pixels."""
+    """Parcel number, class values, their shares of a pixel, confidence 0-1 of the observed pixels, and their ood."""
     weights = RasterioRasterSource(confidence, name="confidence") if confidence is not None else None
     for start in range(0, len(parcels), _AT_ONCE):
+        some = parcels.iloc[start : start + _AT_ONCE]
+        shares_out = _shares(some, ood) if ood is not None else {}
         features = exact_extract(
             RasterioRasterSource(classes, name="classes"),
-            parcels.iloc[start : start + _AT_ONCE],
+            some,
             ["values", "coverage"] + (["weights"] if weights is not None else []),
             weights=weights,
             include_cols=[PARCEL_FIELD],
@@ -285,19 +290,18 @@ def _pixels(
             certainty = np.ones_like(shares)
             if weights is not None:
                 certainty = np.nan_to_num(np.asarray(found["weights"], dtype=np.float64)) / 100.0
-            yield int(found[PARCEL_FIELD]), values, shares, certainty
+            number = int(found[PARCEL_FIELD])
+            yield number, values, shares, certainty, shares_out.get(number)
 
 
 def _shares(parcels: geopandas.GeoDataFrame, ood: DatasetReader) -> dict[int, float]:
     """By parcel number, the share of the pixels with a value that are 1; cut ones count by what lies in it."""
     source = RasterioRasterSource(ood, name="ood")
     found = {}
-    for start in range(0, len(parcels), _AT_ONCE):
-        some = parcels.iloc[start : start + _AT_ONCE]
-        for feature in exact_extract(source, some, ["mean"], include_cols=[PARCEL_FIELD], output="geojson"):
-            mean = feature["properties"]["mean"]
-            if mean is not None and np.isfinite(mean):
-                found[int(feature["properties"][PARCEL_FIELD])] = round(float(mean), 4)
+    for feature in exact_extract(source, parcels, ["mean"], include_cols=[PARCEL_FIELD], output="geojson"):
+        mean = feature["properties"]["mean"]
+        if mean is not None and np.isfinite(mean):
+            found[int(feature["properties"][PARCEL_FIELD])] = round(float(mean), 4)
     return found
 
 

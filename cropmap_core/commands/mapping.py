@@ -15,6 +15,7 @@ from cropmap_core.errors import GridMismatchError, JobError
 from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.classification import ClassMap, check_sure_from, choose_device, legend_of, write_class_map
 from cropmap_core.inference.fit import Composites, check_fits, present_channels
+from cropmap_core.inference.out_of_distribution import read_reference
 from cropmap_core.io.grid import Grid
 from cropmap_core.io.outputs import Outputs, write_text
 from cropmap_core.jobs import Job
@@ -183,10 +184,11 @@ def mapcrops(
         maps = _stage_maps(outputs, how.legend, written)
         table = outputs.stage(output_parcels) if output_parcels is not None else None
         if table is not None:  # the record means the same whatever outputs were chosen
+            scratch = outputs.scratch(output_classes.with_suffix(".ood.tif")) if read_reference(bundle) else None
             maps = Maps(
                 maps.classes,
                 maps.confidence or outputs.scratch(output_classes.with_suffix(".confidence.tif")),
-                maps.ood or outputs.scratch(output_classes.with_suffix(".ood.tif")),
+                maps.ood or scratch,
             )
         end = 0.99 if table is None else 0.95
         class_map = _classify(job, Filled(composites), bundle, how, device, maps, provenance, (READING, end))
@@ -242,8 +244,10 @@ def _classify(
 ) -> ClassMap:
     device = choose_device(device_name)
     there = (*series.bands, *computable_indices(series, bundle.channels))
-    warn_of_missing(job, bundle, present_channels(bundle, there))
-    warned = warn_of_place(job, bundle, *series.grid.centre_degrees, series.dates)
+    warned = (
+        *warn_of_missing(job, bundle, present_channels(bundle, there)),
+        *warn_of_place(job, bundle, *series.grid.centre_degrees, series.dates),
+    )
     job.progress(span[0], f"Classifying with {bundle.id} on {device.type}")
     class_map = write_class_map(
         series,
@@ -258,7 +262,7 @@ def _classify(
         maps.ood,
         warned,
     )
-    tell_seen(job, bundle, class_map.watch)
+    tell_seen(job, bundle, class_map.watch, class_map.warnings)
     return class_map
 
 

@@ -29,14 +29,17 @@ def model_temperatures(job: Job, bundles: Sequence[Bundle], path: Path | None) -
     return read_temperatures(path)
 
 
-def warn_of_missing(job: Job, bundle: Bundle, there: Sequence[str]) -> None:
-    """Says which of a model's bands are not there."""
+def warn_of_missing(job: Job, bundle: Bundle, there: Sequence[str]) -> tuple[str, ...]:
+    """Says which of a model's bands are not there, and gives the warnings."""
     missing = [name for name in bundle.channels if name not in there]
-    if missing:
-        job.warning(
-            f"{', '.join(missing)} of the model {bundle.id} {'is' if len(missing) == 1 else 'are'} not there: it has "
-            "learnt to do without, and is less sure."
-        )
+    if not missing:
+        return ()
+    warning = (
+        f"{', '.join(missing)} of the model {bundle.id} {'is' if len(missing) == 1 else 'are'} not there: it has "
+        "learnt to do without, and is less sure."
+    )
+    job.warning(warning)
+    return (warning,)
 
 
 def warn_of_place(job: Job, bundle: Bundle, lon: ArrayLike, lat: ArrayLike, dates: Sequence[date]) -> tuple[str, ...]:
@@ -49,11 +52,11 @@ def warn_of_place(job: Job, bundle: Bundle, lon: ArrayLike, lat: ArrayLike, date
     return (warning,) if warning else ()
 
 
-def tell_seen(job: Job, bundle: Bundle, watch: Watch) -> None:
-    """Says how much of what was classified is unlike what a model has learnt, and warns where that is a lot."""
+def tell_seen(job: Job, bundle: Bundle, watch: Watch, warnings: Sequence[str]) -> None:
+    """Says how much of what was classified is unlike what a model has learnt, and what the watch warns of."""
     if not watch.has_test:
         job.log(f"The model {bundle.id} has no thresholds for ood: it cannot tell what it has not learnt.")
     if watch.told():
         job.log(watch.told())
-    for warning in watch.warnings():
+    for warning in warnings:
         job.warning(warning)

@@ -58,6 +58,11 @@ def _of_exposure(model: ModelResult) -> list[str]:
             "among it."
         ]
     said = []
+    if model.folds and not exposure.recognised:
+        said.append(
+            f"All samples are judged by {next(iter(model.folds))}: none of the fold models of {name} recognises any of "
+            "them."
+        )
     if exposure.seen:
         said.append(
             f"{name} has seen {exposure.seen} of the {exposure.asked} samples (learnt from {exposure.trained}, steered "

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cropmap_core.errors import SeenSamplesError
+from cropmap_core.errors import ModelBundleError, SeenSamplesError
 from cropmap_core.evaluation.fold_models import FoldModels
 from cropmap_core.evaluation.selection import Selection
-from cropmap_core.inference.bundles import Bundle
-from cropmap_core.learning.seen import STEERED, TRAINED, Seen, fingerprints, read_seen
+from cropmap_core.inference.bundle_types import RESTORE, Bundle
+from cropmap_core.learning.seen import SEEN, STEERED, TRAINED, Seen, fingerprints, read_seen
 from cropmap_core.samples.places import nearest_m, on_sphere
 
 Progress = Callable[[float], None]
@@ -39,6 +39,8 @@ class Exposure:
     """Which of the fold models judges each sample of the selection, shape (S,)."""
     known: NDArray[np.bool_]
     """Which samples that model has seen, shape (S,)."""
+    recognised: bool = False
+    """Whether any of the fold models has seen any sample; if none has, the first judges them all."""
 
     @property
     def seen(self) -> int:
@@ -49,7 +51,8 @@ class Exposure:
 def find_exposure(selection: Selection, models: Sequence[FoldModels], progress: Progress) -> list[Exposure]:
     """Looks for the samples of a selection among those that models have seen.
 
-    Of fold models each sample is judged by the first that has not seen it.
+    Of fold models each sample is judged by the first that has not seen it. They know samples by their places too, for
+    the same sample with a band fewer or another mask has another fingerprint.
 
     Args:
         selection: The samples.
@@ -57,9 +60,17 @@ def find_exposure(selection: Selection, models: Sequence[FoldModels], progress: 
         progress: Called with the share that is done; may raise to stop.
 
     Raises:
-        ModelBundleError: A model's record is damaged.
+        ModelBundleError: A model's record is damaged, or that of a fold model is missing.
     """
     records = [[read_seen(bundle) for bundle in each.folds] for each in models]
+    for each, of_folds in zip(models, records, strict=True):
+        if len(of_folds) > 1 and None in of_folds:
+            lacking = each.folds[of_folds.index(None)].folder
+            raise ModelBundleError(
+                f"{lacking} does not say what it has seen ({SEEN}): nobody can tell which fold model may judge which "
+                "sample.",
+                RESTORE,
+            )
     nobody = np.zeros(len(selection), np.int64), np.zeros(len(selection), bool)
     if all(record is None for of_folds in records for record in of_folds):
         return [Exposure(False, len(selection), 0, 0, None, *nobody) for _ in models]
@@ -100,7 +111,7 @@ def refuse_seen(exposures: Sequence[Exposure], models: Sequence[FoldModels], pat
 def _exposure(
     records: Sequence[Seen], mark: NDArray[np.int64], there: NDArray[np.bool_], selection: Selection, bundle: Bundle
 ) -> Exposure:
-    known = [_known(one, mark, selection, bundle) for one in records]
+    known = [_known(one, mark, selection, bundle, by_place=len(records) > 1) for one in records]
     trained = there & np.stack([each[0] for each in known])  # (models, S)
     steered = there & ~trained & np.stack([each[1] for each in known])
     judge = (trained | steered).argmin(axis=0)  # the first that has not seen it, or the first if all have
@@ -118,15 +129,16 @@ def _exposure(
         min((metres for metres in nearest if metres is not None), default=None),
         judge,
         by_judge[0] | by_judge[1],
+        bool((trained | steered).any()),
     )
 
 
 def _known(
-    seen: Seen, mark: NDArray[np.int64], selection: Selection, bundle: Bundle
+    seen: Seen, mark: NDArray[np.int64], selection: Selection, bundle: Bundle, by_place: bool
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which samples a model has learnt from, and which it was steered by."""
     trained, steered = (np.isin(mark, seen.fingerprint[seen.role == role]) for role in (TRAINED, STEERED))
-    if selection.file.layout.period != bundle.period:  # its values are others then, and the sample may be the same
+    if by_place or selection.file.layout.period != bundle.period:  # other values may be of the same sample
         return trained | _at_places_of(seen, TRAINED, selection), steered | _at_places_of(seen, STEERED, selection)
     return trained, steered
 

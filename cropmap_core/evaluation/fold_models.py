@@ -8,11 +8,12 @@ models do, each on the fold that it has not seen. They stand as bundles in one f
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 
 from cropmap_core.errors import ModelBundleError
 from cropmap_core.inference.bundle_types import ITEM
-from cropmap_core.inference.bundles import Bundle, load_bundle
+from cropmap_core.inference.bundles import Bundle, bundled_ids, load_bundle
 
 _ALIKE = ("channels", "classes", "first_days", "period", "positions", "accepts")
 
@@ -31,7 +32,7 @@ def fold_folders(folder: Path) -> list[Path]:
     """The folders of the fold models that a folder holds, by name; none if it holds a bundle or something else."""
     if (folder / ITEM).is_file():
         return []
-    return sorted(path.parent for path in folder.glob(f"{folder.name}-fold*/{ITEM}"))
+    return sorted(path.parent for path in folder.glob(f"{escape(folder.name)}-fold*/{ITEM}"))
 
 
 def load_models(id_or_folder: str | Path) -> FoldModels:
@@ -44,7 +45,7 @@ def load_models(id_or_folder: str | Path) -> FoldModels:
         ModelBundleError: There is no such bundle, one is damaged, or fold models differ in what they take or know.
     """
     folder = Path(id_or_folder).resolve()
-    folders = fold_folders(folder)
+    folders = [] if str(id_or_folder) in bundled_ids() else fold_folders(folder)
     if not folders:
         bundle = load_bundle(id_or_folder)
         return FoldModels(bundle, (bundle,))

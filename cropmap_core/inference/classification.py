@@ -34,6 +34,8 @@ NO_CONFIDENCE = 255
 Percent = NDArray[np.uint8]
 ClassValues = NDArray[np.uint8]
 _ROWS_AT_ONCE = 64  # of a window, for the test of `ood`
+_FEW_PIXELS = 2**20  # of a map, are all looked at
+_EVERY = 17  # of more pixels is looked at if only the share is asked for; no divisor of a block's width
 OOD_TAG, WARNINGS_TAG = "CROPMAP_OOD_SHARE", "CROPMAP_WARNINGS"
 """Of a class raster: the share of pixels that are out of distribution, and what was warned of, a JSON list."""
 
@@ -47,6 +49,8 @@ class ClassMap:
     """Number of pixels by crop class."""
     watch: Watch
     """What was told of their series."""
+    warnings: tuple[str, ...]
+    """What it warned of."""
 
 
 class Found(NamedTuple):
@@ -86,7 +90,8 @@ class Classifier(Predictor):
         temperatures: What a bundle that counts thermal days needs.
         sure_from: The least probability of a crop; below it the pixel is of the finest group that has it.
         there: The channels that are there, as `check_fits` gives them; None for all.
-        watch: Is shown all series that are classified; None for nobody.
+        watch: Is shown series that are classified; None for nobody.
+        every: Of how many pixels it is shown one.
     """
 
     def __init__(
@@ -97,9 +102,10 @@ class Classifier(Predictor):
         sure_from: float = 0.0,
         there: Sequence[str] | None = None,
         watch: Watch | None = None,
+        every: int = 1,
     ) -> None:
         super().__init__(bundle, device, temperatures)
-        self._watch = watch
+        self._watch, self._every = watch, every
         self._sure_from, self._there = sure_from, there
         self._hierarchy = hierarchy_of(bundle.classes) if sure_from else None
 
@@ -131,16 +137,21 @@ class Classifier(Predictor):
             classes[observed] = values[observed]
             confidence[observed] = np.rint(100 * sure[observed]).astype(np.uint8)
             if self._watch is not None:
-                _show(self._watch, block.data[..., inside, inside], block.valid[:, inside, inside], places, ood)
+                data, valid = block.data[..., inside, inside], block.valid[:, inside, inside]
+                _show(self._watch, data, valid, places, ood, self._every)
         return Found(classes, confidence, ood)
 
 
-def _show(watch: Watch, data: Values, valid: Mask, places: NDArray[np.int32], ood: NDArray[np.uint8]) -> None:
-    """Shows the series of a window and fills in what is told of them; some rows at once, to copy little."""
+def _show(
+    watch: Watch, data: Values, valid: Mask, places: NDArray[np.int32], ood: NDArray[np.uint8], every: int
+) -> None:
+    """Shows series of a window and fills in what is told of them; some rows at once, to copy little."""
     for start in range(0, len(ood), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
-        there = valid[:, rows].any(axis=0)
-        ood[rows][there] = watch.see(data[:, :, rows][..., there], valid[:, rows][:, there], places[rows][there])
+        observed = valid[:, rows].reshape(len(valid), -1)  # (T, h * W)
+        here = np.flatnonzero(observed.any(axis=0))[::every]
+        values = np.take(data[:, :, rows].reshape(*data.shape[:2], -1), here, axis=2)  # (T, C, P), contiguous
+        ood[rows].reshape(-1)[here] = watch.see(values, np.take(observed, here, axis=1), places[rows].reshape(-1)[here])
 
 
 def write_class_map(
@@ -181,7 +192,8 @@ def write_class_map(
     channels = as_channels(series, there)
     watch = Watch(bundle)
     watch.expect(series.dates, series.period, there)
-    classifier = Classifier(bundle, device, temperatures, sure_from, there, watch)
+    every = 1 if ood_path is not None or series.grid.width * series.grid.height <= _FEW_PIXELS else _EVERY
+    classifier = Classifier(bundle, device, temperatures, sure_from, there, watch, every)
     days = classifier.days(series.dates, *series.grid.centre_degrees)
     crops = legend_of(bundle, sure_from)
     counts = np.zeros(256, dtype=np.int64)
@@ -205,13 +217,14 @@ def write_class_map(
                     file.write(values, 1, window=window.bounds_rc)
             counts += np.bincount(found.classes.ravel(), minlength=256)
         told = {} if watch.share is None else {OOD_TAG: f"{watch.share:.4f}"}
-        classes_file.update_tags(**told, **{WARNINGS_TAG: json.dumps([*warnings, *watch.warnings()])})
+        warned = watch.warnings()
+        classes_file.update_tags(**told, **{WARNINGS_TAG: json.dumps([*warnings, *warned])})
     if counts[1:].sum() == 0:
         raise NoValidObservationError(
             "No pixel has a clear observation between the dates.",
             "Choose a longer time span, or keep more SCL classes with KEEP_CLASSES.",
         )
-    return ClassMap(device.type, {crop.name: int(counts[crop.value]) for crop in crops}, watch)
+    return ClassMap(device.type, {crop.name: int(counts[crop.value]) for crop in crops}, watch, warned)
 
 
 def legend_of(bundle: Bundle, sure_from: float = 0.0) -> tuple[CropClass, ...]:

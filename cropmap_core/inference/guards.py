@@ -19,9 +19,13 @@ IN, OUT, NO_OOD = 0, 1, 255
 EXPECTED_SHARE, ALARMING_SHARE = 0.01, 0.03
 """Of pixels that are out of distribution: as in training, and where a warning begins."""
 FAR_KM = 100.0
+_FAR_SHARE = 0.1  # of places, from which on a warning is due
 _LOOKED_AT, _LOOKED_AT_AT_ONCE = 4000, 200  # series that are kept to find a cause
+_TOGETHER = 20  # of them are kept or dropped as one
 _STRANGE = 0.1  # share of series unlike all classes from which on a cause is looked for
 _HALF_A_YEAR = 183  # days
+PIXELS, SAMPLES = "pixels", "samples"
+"""What series are called: of maps, and of tables."""
 _EARTH = Geod(ellps="WGS84")
 
 
@@ -30,24 +34,35 @@ class _Cause:
     """What may be wrong with reflectance."""
 
     told: str
+    of_maps: str
+    """What to do about it."""
+    of_tables: str
     undo: Callable[[Floats], Floats]
 
 
 _CAUSES = (
     _Cause(
-        "Reflectance looks 10,000 times too high: give it as 0-1 in floating-point series, x 10000 in whole numbers",
+        "Reflectance looks 10,000 times too high",
+        "give it as 0-1 in floating-point series, x 10000 in whole numbers",
+        "choose REFLECTANCE=scaled",
         lambda values: values / np.float32(10000),
     ),
     _Cause(
-        "Reflectance looks 10,000 times too low: give it as 0-1 in floating-point series, x 10000 in whole numbers",
+        "Reflectance looks 10,000 times too low",
+        "give it as 0-1 in floating-point series, x 10000 in whole numbers",
+        "choose REFLECTANCE=unit",
         lambda values: values * np.float32(10000),
     ),
     _Cause(
-        "Reflectance looks 0.1 too high: remove the offset of processing baseline 04.00 (OFFSET=-1000)",
+        "Reflectance looks 0.1 too high, as if the offset of processing baseline 04.00 were still in it",
+        "stack or map the scenes again with OFFSET=-1000",
+        "subtract it from the bands of the table",
         lambda values: values - np.float32(0.1),
     ),
     _Cause(
-        "Reflectance looks 0.1 too low, as if an offset were removed that was not there: leave it (OFFSET=0)",
+        "Reflectance looks 0.1 too low, as if an offset were removed that was not there",
+        "stack or map the scenes again with OFFSET=0",
+        "add it to the bands of the table",
         lambda values: values + np.float32(0.1),
     ),
 )
@@ -79,18 +94,20 @@ class Watch:
 
     Args:
         bundle: The model.
-        what: What series are called in messages.
+        what: `PIXELS` or `SAMPLES`.
 
     Raises:
         ModelBundleError: Its signatures are not of the documented layout.
     """
 
-    def __init__(self, bundle: Bundle, what: str = "pixels") -> None:
+    def __init__(self, bundle: Bundle, what: str = PIXELS) -> None:
         self._bundle, self._what = bundle, what
         self._reference = read_reference(bundle)
         self._expected: _Expected | None = None
         self._counts = np.zeros((2, len(bundle.classes)), np.int64)
         self._kept: list[_Seen] = []
+        self._offered = 0
+        self._random = np.random.default_rng(0)
 
     @property
     def has_test(self) -> bool:
@@ -148,22 +165,47 @@ class Watch:
         )
 
     def _keep(self, values: Floats, valid: Mask, known: NDArray[np.int64]) -> None:
-        room = _LOOKED_AT - sum(each.valid.shape[1] for each in self._kept)
-        count = min(room, _LOOKED_AT_AT_ONCE, len(known))
-        if count > 0 and self._expected is not None:
-            some = known[np.linspace(0, len(known) - 1, count).astype(np.int64)]
-            self._kept.append(_Seen(self._expected, values[..., some].copy(), valid[:, some].copy()))
+        """Keeps some series of each call, and drops others at random when there are many: all calls count alike."""
+        if self._expected is None:
+            return
+        count = min(_LOOKED_AT_AT_ONCE, len(known))
+        some = known[np.linspace(0, len(known) - 1, count).astype(np.int64)]
+        parts = -(-count // _TOGETHER)
+        for part in range(parts):
+            self._offered += 1
+            full = len(self._kept) >= _LOOKED_AT // _TOGETHER
+            place = int(self._random.integers(self._offered)) if full else len(self._kept)
+            if place < _LOOKED_AT // _TOGETHER:
+                these = some[part::parts]
+                self._kept[place : place + 1] = [_Seen(self._expected, values[..., these], valid[:, these])]
+
+    def _kept_together(self) -> list[_Seen]:
+        """What is kept, of the same composites and channels at once."""
+        alike: dict[int, list[_Seen]] = {}
+        for seen in self._kept:
+            alike.setdefault(id(seen.expected), []).append(seen)
+        return [
+            _Seen(
+                each[0].expected,
+                np.concatenate([seen.values for seen in each], axis=2),
+                np.concatenate([seen.valid for seen in each], axis=1),
+            )
+            for each in alike.values()
+        ]
 
     def _cause(self) -> str:
         """What, if it were undone, would make most of the strange series like some class; nothing if it is unclear."""
-        as_it_is = self._strange(lambda values: values)
+        kept = self._kept_together()
+        as_it_is = self._strange(kept, lambda values: values)
         if as_it_is < _STRANGE:
             return ""
-        without = [self._strange(cause.undo) for cause in _CAUSES]
+        without = [self._strange(kept, cause.undo) for cause in _CAUSES]
         best = int(np.argmin(without))
         if without[best] < as_it_is / 2:
-            return _CAUSES[best].told
-        if self._strange(lambda values: np.roll(values, len(values) // 2, axis=0), whole_year=True) < as_it_is / 2:
+            cause = _CAUSES[best]
+            return f"{cause.told}: {cause.of_tables if self._what == SAMPLES else cause.of_maps}"
+        turned = self._strange(kept, lambda values: np.roll(values, len(values) // 2, axis=0), whole_year=True)
+        if turned < as_it_is / 2:
             return "They look half a year off: choose a model of that hemisphere, or another START_DATE"
         return ""
 
@@ -171,12 +213,17 @@ class Watch:
         seen, out = self._counts
         worst = [k for k in np.argsort(-out) if out[k] > ALARMING_SHARE * max(seen[k], 1)][:3]
         named = ", ".join(f"{self._bundle.classes[k].name} {out[k] / seen[k]:.0%}" for k in worst)
-        return f"do not rely on these ({named}), and look at OOD for where they are"
+        if self._what == SAMPLES:
+            return f"do not rely on these ({named}); the column ood tells which they are"
+        return (
+            f"do not rely on these ({named}); OUTPUT_OOD shows where they are. Woods, water and towns count among them "
+            "where the model has no class for such"
+        )
 
-    def _strange(self, undo: Callable[[Floats], Floats], whole_year: bool = False) -> float:
+    def _strange(self, kept: Sequence[_Seen], undo: Callable[[Floats], Floats], whole_year: bool = False) -> float:
         """Share of kept series that are like no class at all, by their reflectance, once something is undone."""
         found = []
-        for seen in self._kept:
+        for seen in kept:
             bands = [name for name in seen.expected.there if name not in INDICES]
             dates = seen.expected.dates
             if (
@@ -211,12 +258,14 @@ def place_warning(bundle: Bundle, lon: ArrayLike, lat: ArrayLike) -> str:
     known = np.isfinite(lon) & np.isfinite(lat)
     if not known.any():
         return ""
-    away = float(np.median(distance_km(bundle.bbox, lon[known], lat[known])))
-    if away <= FAR_KM:
+    away = distance_km(bundle.bbox, lon[known], lat[known])
+    far = away > FAR_KM
+    if far.mean() < _FAR_SHARE:
         return ""
+    which = "This is" if far.all() else f"{far.mean():.0%} of the places are"
     return (
-        f"This is {away:,.0f} km away from where the model {bundle.id} was trained: try it on fields that you know "
-        "before you trust it, or choose a model of this region."
+        f"{which} {np.median(away[far]):,.0f} km away from where the model {bundle.id} was trained: try it on fields "
+        "that you know before you trust it, or choose a model of this region."
     )
 
 

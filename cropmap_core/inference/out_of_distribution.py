@@ -125,7 +125,7 @@ class OodTest:
         Returns:
             Shape (2, P); NaN where nothing is valid.
         """
-        values = np.ascontiguousarray(values, np.float32)
+        values, valid = np.ascontiguousarray(values, np.float32), np.ascontiguousarray(valid)
         found = np.empty((2, len(classes)), np.float32)
         for position in np.unique(classes):
             chosen = np.flatnonzero(classes == position)

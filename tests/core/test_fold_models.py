@@ -13,11 +13,13 @@ import torch
 from cropmap_core.classes import CropClass
 from cropmap_core.errors import ModelBundleError, SeenSamplesError
 from cropmap_core.evaluation import evaluating
+from cropmap_core.evaluation.caveats import warnings_of
 from cropmap_core.evaluation.document import document
 from cropmap_core.evaluation.evaluating import Asked, evaluate
 from cropmap_core.evaluation.fold_models import load_models
 from cropmap_core.evaluation.report import render
 from cropmap_core.evaluation.results import Evaluation
+from cropmap_core.inference import bundles
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.learning.seen import collect_seen, write_seen
 from cropmap_core.samples.files import SampleFile
@@ -36,12 +38,16 @@ class SaysItsFold(Oracle):
         return found
 
 
+def write_folds(path: Path, valid: bool | list[bool] = True) -> Path:
+    fold = np.array([0, 1, 2, 1, 0, 2, 2])
+    label = np.array(VALUES)[fold]
+    return write_set(path, label, label, fold=fold, lon=3 + 0.01 * np.arange(len(fold)), valid=valid)
+
+
 @pytest.fixture
 def samples(tmp_path: Path) -> Path:
     """Each sample's class is that which the model says that has not seen its fold."""
-    fold = np.array([0, 1, 2, 1, 0, 2, 2])
-    label = np.array(VALUES)[fold]
-    return write_set(tmp_path / "s.h5", label, label, fold=fold)
+    return write_folds(tmp_path / "s.h5")
 
 
 @pytest.fixture
@@ -83,15 +89,29 @@ def test_one_that_all_have_seen_is_refused(samples: Path, folder: Path) -> None:
     assert judge(samples, folder, allow_seen=True).models[0].exposure.trained == 4
 
 
-def test_samples_that_none_has_seen_are_judged_by_the_first(folder: Path, tmp_path: Path) -> None:
-    elsewhere = write_set(tmp_path / "other.h5", [MAIZE, GRASS], [MAIZE, GRASS], percent=40)
-    scores = judge(elsewhere, folder).models[0].pixels.scores
-    assert scores.predicted.tolist() == [2, 0, 0]
+def test_samples_are_known_by_their_places_too(folder: Path, tmp_path: Path) -> None:
+    """With another mask they have other fingerprints."""
+    masked = write_folds(tmp_path / "masked.h5", valid=[True, False, True, True, True])
+    (model,) = judge(masked, folder).models
+    assert model.pixels.scores.confusion.tolist() == [[2, 0, 0], [0, 2, 0], [0, 0, 3]]
+    assert model.exposure.recognised
 
 
-def test_without_the_record_of_one_it_is_not_known_who_has_seen_what(samples: Path, folder: Path) -> None:
+def test_samples_that_none_has_seen_are_judged_by_the_first_and_that_is_said(folder: Path, tmp_path: Path) -> None:
+    elsewhere = write_set(tmp_path / "other.h5", [MAIZE, GRASS], [MAIZE, GRASS], percent=40, lat=52)
+    found = judge(elsewhere, folder)
+    assert found.models[0].pixels.scores.predicted.tolist() == [2, 0, 0]
+    said = "All samples are judged by maize-fold0: none of the fold models of maize recognises any of them."
+    assert said in warnings_of(found)
+    page = render(found)
+    assert "none of them recognises any sample" in page
+    assert "by one that has not seen it" not in page
+
+
+def test_without_the_record_of_one_they_are_refused(samples: Path, folder: Path) -> None:
     (folder / "maize-fold1" / "seen.safetensors").unlink()
-    assert not judge(samples, folder).models[0].exposure.recorded
+    with pytest.raises(ModelBundleError, match="maize-fold1 does not say what it has seen"):
+        judge(samples, folder, allow_seen=True)
 
 
 def test_they_are_told_as_one_model(samples: Path, folder: Path) -> None:
@@ -99,7 +119,9 @@ def test_they_are_told_as_one_model(samples: Path, folder: Path) -> None:
     (model,) = document(found)["models"]
     assert model["id"] == "maize"
     assert model["fold_models"] == {"maize-fold0": 2, "maize-fold1": 2, "maize-fold2": 3}
-    assert "Not one model but 3 fold models of one recipe" in render(found)
+    page = render(found)
+    assert "Not one model but 3 fold models of one recipe: each sample is judged by one that has not seen it." in page
+    assert not any("recognises" in text for text in warnings_of(found))
 
 
 def test_other_classes_are_of_another_recipe(folder: Path) -> None:
@@ -114,3 +136,20 @@ def test_a_bundle_is_a_model_by_itself(folder: Path) -> None:
     assert found.folds == (found.bundle,)
     with pytest.raises(ModelBundleError, match="is not a model bundle"):
         load_models(folder.parent)
+
+
+def test_a_bundled_id_means_the_same_in_every_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundled = save_tiny_bundle(tmp_path / "bundled" / "maize", "tempcnn", id="maize")
+    monkeypatch.setattr(bundles, "BUNDLED", tmp_path / "bundled")
+    monkeypatch.chdir(folder.parent)
+    found = load_models("maize")
+    assert [each.folder for each in found.folds] == [bundled.folder]
+    assert len(load_models(folder).folds) == 3
+
+
+def test_names_may_hold_brackets(tmp_path: Path) -> None:
+    for fold in range(2):
+        save_tiny_bundle(tmp_path / "maize[1]" / f"maize[1]-fold{fold}", "tempcnn")
+    assert len(load_models(tmp_path / "maize[1]").folds) == 2

@@ -13,9 +13,10 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
+from cropmap_core.inference.bundle_types import Accepts
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.classification import OOD_TAG, WARNINGS_TAG
-from cropmap_core.inference.guards import NO_OOD, Watch, distance_km, place_warning, year_note
+from cropmap_core.inference.guards import NO_OOD, PIXELS, SAMPLES, Watch, distance_km, place_warning, year_note
 from cropmap_core.inference.out_of_distribution import read_reference
 from cropmap_core.inference.seasons import season_of
 from cropmap_core.timeseries.files import open_time_series
@@ -37,6 +38,12 @@ def series(count: int = 300, seed: int = 0) -> Floats:
     return np.asarray(level.T + random.normal(0, 0.01, (len(MONTHS), len(CHANNELS), count)), np.float32)
 
 
+def with_bands(values: Floats, bands: Floats) -> Floats:
+    """Series with other reflectance and the same NDVI."""
+    of_band = np.array([name != "NDVI" for name in CHANNELS])[:, None]
+    return np.where(of_band, bands, values)
+
+
 def of_classes(count: int = 300) -> NDArray[np.int32]:
     return np.arange(count, dtype=np.int32) % 3
 
@@ -47,10 +54,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return with_thresholds(made, series()[..., None], of_classes()[:, None].astype(np.int64))
 
 
-def seen(bundle: Bundle, values: Floats) -> Watch:
-    watch = Watch(bundle)
+def seen(bundle: Bundle, *shown: Floats, what: str = PIXELS) -> Watch:
+    watch = Watch(bundle, what)
     watch.expect(DATES, "month", CHANNELS)
-    watch.see(values, np.ones((len(MONTHS), values.shape[2]), bool), of_classes(values.shape[2]))
+    for values in shown:
+        watch.see(values, np.ones((len(MONTHS), values.shape[2]), bool), of_classes(values.shape[2]))
     return watch
 
 
@@ -70,6 +78,13 @@ class TestPlaces:
         assert place_warning(bundle, 3.05, 51.0) == ""
         assert "tiny-tempcnn was trained" in place_warning(bundle, -120.0, 37.0)
         assert " km away" in place_warning(bundle, -120.0, 37.0)
+
+    def test_of_a_table_are_warned_of_from_a_tenth_on(self, bundle: Bundle) -> None:
+        lon, lat = np.full(100, 3.05), np.full(100, 50.75)
+        lon[:9] = -120
+        assert place_warning(bundle, lon, lat) == ""
+        lon[:20] = -120
+        assert place_warning(bundle, lon, lat).startswith("20% of the places are ")
 
     def test_that_are_not_known_are_not(self, bundle: Bundle) -> None:
         assert place_warning(bundle, np.nan, np.nan) == place_warning(bundle, [], []) == ""
@@ -95,7 +110,7 @@ class TestSeries:
         [
             (10000, 0, "10,000 times too high"),
             (1 / 10000, 0, "10,000 times too low"),
-            (1, 0.1, "0.1 too high: remove the offset of processing baseline 04.00 (OFFSET=-1000)"),
+            (1, 0.1, "still in it: stack or map the scenes again with OFFSET=-1000"),
             (1, -0.1, "0.1 too low"),
         ],
     )
@@ -109,6 +124,21 @@ class TestSeries:
         (warning,) = seen(bundle, values).warnings()
         assert told in warning
         assert "tiny-tempcnn" in warning
+
+    def test_of_tables_are_told_what_tables_can_be_given(self, bundle: Bundle) -> None:
+        values = series(seed=1)
+        (warning,) = seen(bundle, with_bands(values, values / np.float32(10000)), what=SAMPLES).warnings()
+        assert "choose REFLECTANCE=unit" in warning
+        (warning,) = seen(bundle, with_bands(values, values + np.float32(0.1)), what=SAMPLES).warnings()
+        assert "subtract it from the bands of the table" in warning
+        assert "OFFSET" not in warning
+
+    def test_of_all_calls_tell_the_cause(self, bundle: Bundle) -> None:
+        """What is seen first is no more than what comes later: a corner of a tile says little of it."""
+        right = series(seed=1)
+        wrong = with_bands(right, right / np.float32(10000))
+        (warning,) = seen(bundle, *[right] * 20, *[wrong] * 180).warnings()
+        assert "10,000 times too low" in warning
 
     def test_of_the_other_hemisphere_are_warned_of_as_such(self, tmp_path: Path) -> None:
         first_days = tuple(f"{month:02}-01" for month in range(1, 13))
@@ -128,6 +158,10 @@ class TestSeries:
         (warning,) = seen(bundle, values).warnings()
         assert warning.startswith("5")
         assert "do not rely on these" in warning
+        assert "OUTPUT_OOD shows where they are. Woods, water and towns count among them" in warning
+        (warning,) = seen(bundle, values, what=SAMPLES).warnings()
+        assert "the column ood tells which they are" in warning
+        assert "OUTPUT_OOD" not in warning
 
     def test_without_observation_are_neither(self, bundle: Bundle) -> None:
         watch = Watch(bundle)
@@ -198,6 +232,35 @@ def test_maps_tell_which_pixels_are_unlike_training(
     for warning in json.loads(tags[WARNINGS_TAG]):
         assert warning in outcome.texts("warning")
     assert (tmp_path / "ood.qml").read_text(encoding="utf-8").count("paletteEntry") == 2
+
+
+def test_of_large_maps_without_ood_every_so_many_pixels_are_looked_at(
+    learnt: tuple[Bundle, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, folder = learnt
+    monkeypatch.setattr("cropmap_core.inference.classification._FEW_PIXELS", 10)
+    given = {"series": folder / "fillgaps.tif", "model": bundle.folder, "output_classes": tmp_path / "classes.tif"}
+    share = run_here("classify", **given, output_ood=tmp_path / "ood.tif").outputs["ood_share"]
+    with rasterio.open(tmp_path / "ood.tif") as unlike:
+        ood = unlike.read(1)
+    every = ood[ood != NO_OOD]
+    some = every[::17]  # all rows are looked at at once
+    assert share == pytest.approx(every.mean())
+    assert run_here("classify", **given).outputs["ood_share"] == pytest.approx(some.mean())
+    assert some.mean() != every.mean()
+
+
+def test_missing_bands_are_told_in_the_map_too(season: Path, tmp_path: Path) -> None:
+    bundle = save_tiny_bundle(tmp_path / "model", "tempcnn", accepts=Accepts(optional=(("B11",),)))
+    bands = {"scenes": [season], "bands": ["B04", "B08"], "start_date": START, "end_date": END}
+    assert run_here("stackscenes", **bands, output=tmp_path / "stack.tif").status == 0
+    months = tmp_path / "months.tif"
+    assert run_here("compositetimeseries", series=tmp_path / "stack.tif", output=months).status == 0
+    outcome = run_here("classify", series=months, model=bundle.folder, output_classes=tmp_path / "classes.tif")
+    with rasterio.open(tmp_path / "classes.tif") as dataset:
+        (warning,) = json.loads(dataset.tags()[WARNINGS_TAG])
+    assert warning.startswith("B11 of the model tiny-tempcnn is not there")
+    assert outcome.texts("warning").count(warning) == 1
 
 
 def test_steps_give_the_same_and_parcels_get_their_share(

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
+from cropmap_core import parcels
 from cropmap_core.classes import CLASSES_TAG
 from cropmap_core.errors import GridMismatchError, OutputError, ParcelError, SeriesError
 from cropmap_core.io.outputs import create_raster
@@ -239,6 +240,28 @@ def test_share_of_pixels_unlike_training(
     assert record.ood == share
     (without,) = describe_parcels(placed, Maps(*maps))
     assert without == replace(record, ood=None)
+
+
+def test_shares_of_more_parcels_than_are_taken_at_once(
+    maps: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cropmap_core.parcels._AT_ONCE", 3)
+    extracted: list[int] = []
+    shares = parcels._shares
+
+    def counted(some: geopandas.GeoDataFrame, ood: Any) -> dict[int, float]:
+        extracted.append(len(some))
+        return shares(some, ood)
+
+    monkeypatch.setattr(parcels, "_shares", counted)
+    unlike = raster(tmp_path / "ood.tif", UNLIKE, 255)
+    cells = [pixel_box(col, row, col + 1, row + 1) for row in range(2) for col in range(4)]
+    placed = place_parcels(layer(tmp_path / "parcels.gpkg", cells), grid_of_file(maps[0]))
+    told: list[tuple[float, int]] = []
+    records = describe_parcels(placed, Maps(maps[0], maps[1], unlike), lambda done: told.append((done, len(extracted))))
+    assert [record.ood for record in records] == np.ravel(UNLIKE[:2]).tolist()
+    assert extracted == [3, 3, 2]
+    assert told[0] == (0.0, 1)  # that is told before the last are extracted
 
 
 def test_share_is_unknown_where_the_model_has_no_test(maps: tuple[Path, Path], tmp_path: Path) -> None:
