@@ -37,7 +37,7 @@ class EvaluateModel(CropMapAlgorithm):
 
     def define(self):
         return [
-            parameters.model(),
+            parameters.model(self.FOLD_MODELS),
             with_help(
                 QgsProcessingParameterFile("SAMPLES", tr("Training set"), fileFilter="HDF5 (*.h5 *.hdf5)"),
                 tr('A training set of "Build training set".'),
@@ -49,7 +49,7 @@ class EvaluateModel(CropMapAlgorithm):
             advanced(
                 with_help(
                     QgsProcessingParameterString("OTHER_MODELS", tr("Models beside it"), optional=True),
-                    tr("Ids or folders of models to compare with, separated by semicolons."),
+                    tr("Ids or folders of models, or of fold models, to compare with, separated by semicolons."),
                 )
             ),
             advanced(

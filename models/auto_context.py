@@ -13,6 +13,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,9 +64,10 @@ class AutoContextParameters:
         if (
             isinstance(self.temperature, bool)
             or not isinstance(self.temperature, (int, float))
+            or not math.isfinite(self.temperature)
             or self.temperature <= 0
         ):
-            raise ValueError(f"temperature is {self.temperature!r}; expected a number above 0")
+            raise ValueError(f"temperature is {self.temperature!r}; expected a finite number above 0")
 
     @property
     def unet(self) -> UNetShape:
@@ -116,7 +118,8 @@ class AutoContext(Network):
     def _said(self, x: Tensor, dates: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         said = torch.log_softmax(self.first.logits(x, dates, valid).float() / self.temperature, dim=1)
         times = valid.sum(dim=1).clamp(min=1).unsqueeze(1)  # (B, 1, H, W)
-        means = x.sum(dim=1, dtype=torch.float64) / times  # a date that adds nothing rounds nothing
+        exact = torch.float32 if x.device.type == "mps" else torch.float64  # Apple's GPUs know no float64
+        means = x.sum(dim=1, dtype=exact) / times  # a date that adds nothing rounds nothing
         return said, means.float(), valid.any(dim=1)
 
     def _features(self, said: Tensor, means: Tensor, observed: Tensor) -> Tensor:

@@ -172,14 +172,13 @@ def offset() -> QgsProcessingParameterDefinition:
     )
 
 
-def model() -> QgsProcessingParameterDefinition:
-    """MODEL: which model classifies."""
+def model(fold_models: bool = False) -> QgsProcessingParameterDefinition:
+    """MODEL: which model classifies; where it is judged, fold models will do."""
     parameter = QgsProcessingParameterString("MODEL", tr("Crop model"))
     parameter.setMetadata(_chooser("ModelWidget"))
     bundled = ", ".join(card.id for card in bundled_models()) or tr("none in this edition")
-    return with_help(
-        parameter, tr("The id of a bundled model ({}), or the folder of a model bundle of your own.").format(bundled)
-    )
+    text = tr("The id of a bundled model ({}), or the folder of a model bundle of your own.").format(bundled)
+    return with_help(parameter, f"{text} {tr('A folder of fold models will do too.')}" if fold_models else text)
 
 
 def own_model(name: str, description: str, text: str) -> QgsProcessingParameterDefinition:

@@ -45,9 +45,10 @@ def make_signatures(
     Returns:
         What `signatures.json` holds.
     """
+    known = (labels >= 0) & np.isfinite(season).all(axis=(0, 1))
     entries = []
     for position, crop in enumerate(bundle.classes):
-        here = labels == position
+        here = (labels == position) & known
         pixels = season[..., here] if here.any() else np.full((*season.shape[:2], 1), np.nan)
         found = np.percentile(pixels, list(QUARTILES.values()), axis=2)  # (3, T, C)
         entries.append(
@@ -68,7 +69,6 @@ def make_signatures(
                 "ood": None,
             }
         )
-    known = (labels >= 0) & np.isfinite(season).all(axis=(0, 1))
     without = ((), *bundle.accepts.optional)
     for entry, limits in zip(
         entries, _limits(season[..., known], labels[known], bundle, entries, without), strict=True

@@ -399,6 +399,8 @@ def test_seed_decides_the_weights(architecture: str) -> None:
         ("rnn", {"channels": 3, "classes": 2, "bidirectional": 1}, "bidirectional is 1"),
         ("transformer", {"channels": 3, "classes": 2, "width": 10, "heads": 4}, "even multiple of 4 heads"),
         ("ltae", {"channels": 3, "classes": 2, "width": 24, "heads": 16}, "multiple of twice the 16 heads"),
+        ("auto_context", {"channels": 3, "classes": 2, "temperature": float("nan")}, "temperature is nan"),
+        ("auto_context", {"channels": 3, "classes": 2, "temperature": float("inf")}, "temperature is inf"),
     ],
 )
 def test_hyper_parameters_that_make_no_network_are_refused(

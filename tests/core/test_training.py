@@ -249,6 +249,15 @@ def test_signatures_are_quartiles_by_class_channel_and_month() -> None:
     assert grass["quartiles"]["B04"]["q50"] == [0.6]
 
 
+def test_signatures_are_of_pixels_with_all_values() -> None:
+    """Quartiles and thresholds are of the same ones."""
+    season = np.array([[[0.1, 0.2, 0.4, 0.5, 0.7]], [[np.nan, 0.3, 0.5, 0.8, np.nan]]], dtype=np.float32)
+    maize, grass = signatures_of(season.reshape(1, 2, 1, 5))["classes"]  # type: ignore[misc]
+    assert (maize["pixels"], maize["parcels"], grass["pixels"]) == (2, 2, 1)
+    assert maize["quartiles"]["B04"]["q50"] == [0.3]
+    assert grass["quartiles"]["B04"]["q50"] == [0.5]
+
+
 def test_signatures_of_a_bundle_read_back(tmp_path: Path) -> None:
     bundle = save_tiny_bundle(tmp_path / "tiny", "convlstm")
     season = np.full((1, 2, 1, 5), 0.25, dtype=np.float32)
