@@ -60,7 +60,7 @@ def draw(folder: Path, picture: Path) -> None:
             )
             panels.append((said, 1 - (1 - colours[found]) * pale))
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(12, 3.9), layout="constrained")
+        figure = Figure(figsize=(12, 4.3), layout="constrained")
         for place, (title, image) in enumerate(panels, start=1):
             axes = figure.add_subplot(1, len(panels), place)
             axes.imshow(image, interpolation="nearest")

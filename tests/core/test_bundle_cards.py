@@ -131,6 +131,7 @@ class TestCardOfLandscapes:
             "landscapes": {"tiny": {"all": levels}, "by pixel": {"all": levels}},
             "series": {"xgboost": {"all of it": {"macro_f1": 0.5, "oa": 0.6, "ece": 0.1, "samples": 7}}},
             "real": {"tiny": {"parcels": {"macro_f1": 0.7, "oa": 0.8, "right": 16, "count": 18}}},
+            "held_out": [[0, 1], [2]],
         }
         finish(tmp_path / "tiny", STORIES["us-2021-hybrid-cnn"], Evidence(("python",), scores=scores))
         card = (tmp_path / "tiny" / "README.md").read_text()
@@ -138,7 +139,9 @@ class TestCardOfLandscapes:
         assert "| tiny | 16 of 18 (0.700) |" in card
         assert "| all of it | xgboost | 0.500 | 0.600 | 0.100 | 7 |" in card
         accuracy = read_json(tmp_path / "tiny" / "item.json")["properties"]["cropmap:accuracy"]
-        assert (accuracy["macro_f1"], accuracy["task"]) == (0.8123, "4000 pixels of landscapes")
+        held_out = "(folds 0, 1; 2, each by a network of all others)"
+        assert held_out in card
+        assert (accuracy["macro_f1"], accuracy["task"]) == (0.8123, f"4000 pixels of made landscapes {held_out}")
 
 
 class TestResuming:
