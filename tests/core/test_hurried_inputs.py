@@ -108,7 +108,7 @@ def test_a_series_that_is_not_filled_is_told(steps: Mapping[str, Path], tmp_path
     ("classes", "confidence", "told"),
     [
         ("stack", None, "no crop classes"),
-        ("confidence", None, "confidence raster, no class raster"),
+        ("confidence", None, "confidence or ood raster, no class raster"),
         ("classes", "classes", "no confidence raster"),
     ],
 )

@@ -27,7 +27,7 @@ def test_a_table_gives_a_row_per_sample(run, worker, bundle, table, tmp_path):
     assert run("classifysamples", parameters, ear) == {"OUTPUT": output}
     with open(output, newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0])[4:] == ["prob_Maize", "prob_Grass", "prob_Potatoes"]
+    assert list(rows[0])[4:] == ["ood", "prob_Maize", "prob_Grass", "prob_Potatoes"]
     assert [row["sample_id"] for row in rows] == ["p0", "p1", "p2", "p3", "p4"]
     assert {row["pred_crop"] for row in rows[:4]} <= {"Maize", "Grass", "Potatoes"}
     assert rows[4]["pred_code"] == rows[4]["pred_crop"] == rows[4]["pred_prob"] == ""
