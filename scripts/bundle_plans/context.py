@@ -34,6 +34,15 @@ from scripts.bundle_plans.landscape_scores import Floats, PixelModels
 from scripts.bundle_plans.spatial import SpatialTraining, mark
 
 ARCHITECTURE = "auto_context"
+RECIPE = Recipe(
+    ARCHITECTURE,
+    {"widths": (48, 64, 96), "dropout": 0.2},
+    epochs=10,
+    batch_size=8,
+    learning_rate=1e-3,
+    balance="weights",
+)
+"""Chosen on a fold of landscapes of the United States (docs/decisions/0051-pixels-in-context.md)."""
 _FIRST = "first."
 _UNSURE = 0.25  # standard deviation of what is added to log-probabilities in training
 _AT_ONCE = 32  # landscapes

@@ -32,6 +32,7 @@ from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.scores import Scores, confusion_matrix, expected_calibration_error
 from cropmap_core.learning.trees import fit_trees
 from cropmap_core.samples.files import SampleFile
+from models.ensemble import LEAST_PROBABILITY
 from models.network import Network
 from models.tree_ensemble import TreeEnsemble, TreeEnsembleParameters
 from scripts.bundle_plans.costs import FINAL, measured
@@ -140,10 +141,7 @@ class CrossValidated:
 
     def ensemble(self, members: Sequence[Recipe]) -> Floats:
         """Log-probabilities of the calibrated mean of calibrated members, shape (N, K)."""
-        each = [softmax(self.calibrated(self.logits(member)), axis=1) for member in members]
-        mean = np.log(np.clip(np.mean(each, axis=0), 1e-7, None)).astype(np.float32)
-        calibrated: Floats = self.calibrated(mean)
-        return calibrated
+        return self.calibrated(log_mean([softmax(self.calibrated(self.logits(each)), axis=1) for each in members]))
 
     def temperatures(self, members: Sequence[Recipe], without: int | None = None) -> tuple[tuple[float, ...], float]:
         """Those of members and of their ensemble, found on all folds, or on all but the one that is judged."""
@@ -151,17 +149,19 @@ class CrossValidated:
         told = [self.logits(member)[known] for member in members]
         each = tuple(find_temperature(logits, self.truth[known]) for logits in told)
         parts = [softmax(logits / temperature, axis=1) for logits, temperature in zip(told, each, strict=True)]
-        mean = np.log(np.clip(np.mean(parts, axis=0), 1e-7, None)).astype(np.float32)
-        return each, find_temperature(mean, self.truth[known])
+        return each, find_temperature(log_mean(parts), self.truth[known])
 
     def temperature_of_trees(self, without: int) -> float:
         """That of XGBoost, found on all folds but one."""
         known = self._fold != without
         return find_temperature(self.of_trees()[known], self.truth[known])
 
-    def kept(self, recipe: Recipe, fold: int) -> tuple[dict[str, torch.Tensor], Floats, Floats]:
-        """Weights of a member that has not seen a fold, and mean and standard deviation of its channels."""
-        return _scaled(self._path(recipe, fold).with_suffix(".safetensors"))
+    def kept(self, recipe: Recipe, fold: int, without: Sequence[int] = ()) -> tuple[Network, Floats, Floats]:
+        """A member that has not seen a fold, nor some others, and mean and standard deviation of its channels."""
+        weights, mean, std = _scaled(self._path(recipe, fold, without).with_suffix(".safetensors"))
+        network = self.build(recipe)
+        network.load_state_dict(weights)
+        return network.eval(), mean, std
 
     def kept_trees(self, fold: int) -> tuple[TreeEnsemble, Floats, Floats]:
         """The same of XGBoost, as a network."""
@@ -198,6 +198,10 @@ class CrossValidated:
         """The untrained network of a member."""
         sizes = {"channels": len(self._file.layout.bands), "classes": len(self._file.classes)}
         return models.build(recipe.architecture, **{**recipe.hyper_parameters, **sizes})
+
+    def has_trees(self) -> bool:
+        """Whether XGBoost is trained on every fold."""
+        return all(self._path_of_trees(fold).exists() for fold in self.folds)
 
     def held_out(self, fold: int) -> NDArray[np.bool_]:
         """Which samples are of a fold, shape (N,)."""
@@ -447,6 +451,12 @@ def tell(found: CrossValidated, plan: Plan, tasks: Mapping[str, tuple[Task, Sequ
             print(f"{name:28} {row:16} {scores['macro_f1']:.4f} / {scores['oa']:.4f}, ECE {scores['ece']:.4f}")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(told, indent=2) + "\n")
+
+
+def log_mean(probabilities: Sequence[Floats]) -> Floats:
+    """Logarithms of the mean of several models' probabilities, all of one shape."""
+    logarithms: Floats = np.log(np.clip(np.mean(probabilities, axis=0), LEAST_PROBABILITY, None)).astype(np.float32)
+    return logarithms
 
 
 def _scaled(path: Path) -> tuple[dict[str, torch.Tensor], Floats, Floats]:

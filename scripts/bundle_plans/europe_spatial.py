@@ -13,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cropmap_core.learning.recipes import Recipe
 from cropmap_core.samples.files import NO_PARCEL, PATCH, Layout
 from cropmap_core.samples.writer import Samples, create_sample_file
 from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES
 from cropmap_core.timeseries.compositing import composite
 from scripts.bundle_plans import europe
-from scripts.bundle_plans.context import ContextTraining
+from scripts.bundle_plans.context import RECIPE, ContextTraining
 from scripts.bundle_plans.flanders_site import CLASSES as CROPS_OF_SQUARE
 from scripts.bundle_plans.flanders_site import read_site
 from scripts.bundle_plans.landscapes import LandscapeSettings
@@ -61,14 +60,7 @@ def prepare_square(data: Path, path: Path) -> None:
 PLAN = SpatialPlan(
     "europe-hybrid-cnn",
     "Groups of crops in western Europe, in their surroundings",
-    Recipe(
-        "auto_context",
-        {"widths": (48, 64, 96), "dropout": 0.2},
-        epochs=10,
-        batch_size=8,
-        learning_rate=1e-3,
-        balance="weights",
-    ),
+    RECIPE,
     landscapes=LandscapeSettings(edge=32, background="Other", details=DETAILS, reach_km=15.0),
     held_out=((europe.OF_FLANDERS_2018,),),
     by_pixel=europe.PLAN,

@@ -82,11 +82,9 @@ def _network(file: SampleFile, found: CrossValidated, recipes: Sequence[Recipe],
     channels, classes = len(file.layout.bands), len(file.classes)
     members = []
     for recipe, temperature in zip(recipes, temperatures, strict=True):
-        weights, mean, std = found.kept(recipe, fold)
-        network = found.build(recipe)
-        network.load_state_dict(weights)
+        network, mean, std = found.kept(recipe, fold)
         scores = _scores(found, found.logits(recipe), fold)
-        members.append(Member(recipe, network.eval(), temperature, (), recipe.epochs, _KEPT, scores, 0.0))
+        members.append(Member(recipe, network, temperature, (), recipe.epochs, _KEPT, scores, 0.0))
     together, settings = averaged(members, channels, classes)
     scores = _scores(found, found.ensemble(recipes), fold)
     return Made(

@@ -12,26 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from scipy.ndimage import convolve1d
 from scipy.special import softmax
 
-import models
 from cropmap_core.learning.calibration import find_temperature
 from cropmap_core.learning.feeding import NO_TARGET, Feed, Indices
 from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.scores import Scores, confusion_matrix
 from cropmap_core.samples.files import NO_PARCEL, SampleFile
 from models.network import Network
-from scripts.bundle_plans.cross_validation import CrossValidated, seeded
+from scripts.bundle_plans.cross_validation import CrossValidated, log_mean, seeded
 
 Floats = NDArray[np.float32]
 Told = Callable[[Indices], Floats]
 """Probabilities of landscapes, shape (N, K, H, W)."""
-XGBOOST = "xgboost"
 PIXELS, PARCELS = "pixels", "parcels"
 _AT_ONCE = 8  # landscapes
-_LEAST_PROBABILITY = 1e-7
 _WIDTHS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 6.0)
 
 
@@ -152,10 +148,6 @@ class PixelModels(CrossValidated):
         """Seeds of the bundle all of whose members are trained."""
         return tuple(seed for seed in super().there() if seed in self._plan.bundled)
 
-    def has_trees(self) -> bool:
-        """Whether XGBoost is trained on every fold."""
-        return all((self._folder / f"{XGBOOST}-fold{fold}.npz").exists() for fold in self.folds)
-
     def tell(self, landscapes: SampleFile, index: Indices, seeds: Sequence[int], without: Sequence[int] = ()) -> Floats:
         """Probabilities of the calibrated mean of all members of some seeds, shape (N, K, H, W).
 
@@ -179,25 +171,9 @@ class PixelModels(CrossValidated):
         for recipe in members:
             logits = self.logits(recipe, without)
             temperature = find_temperature(logits[other], self.truth[other])
-            network, feed.mean, feed.std = self._network(recipe, fold, without, len(feed.channels))
+            network, feed.mean, feed.std = self.kept(recipe, fold, without)
             told.append(softmax(tell_logits(network, feed, index) / temperature, axis=1))
             series.append(softmax(logits / temperature, axis=1))
-        of_all = find_temperature(_log_mean(series)[other], self.truth[other])
-        probabilities: Floats = softmax(_log_mean(told) / of_all, axis=1)
+        of_all = find_temperature(log_mean(series)[other], self.truth[other])
+        probabilities: Floats = softmax(log_mean(told) / of_all, axis=1)
         return probabilities
-
-    def _network(
-        self, recipe: Recipe, fold: int, without: Sequence[int], channels: int
-    ) -> tuple[Network, Floats, Floats]:
-        weights = load_file(self._path(recipe, fold, without).with_suffix(".safetensors"))
-        mean, std = weights.pop("mean").numpy(), weights.pop("std").numpy()
-        sizes = {"channels": channels, "classes": len(self._file.classes)}
-        network = models.build(recipe.architecture, **{**recipe.hyper_parameters, **sizes})
-        network.load_state_dict(weights)
-        return network, mean, std
-
-
-def _log_mean(probabilities: Sequence[Floats]) -> Floats:
-    mean = np.mean(probabilities, axis=0)
-    logarithms: Floats = np.log(np.clip(mean, _LEAST_PROBABILITY, None)).astype(np.float32)
-    return logarithms

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cropmap_core.learning.recipes import Recipe
 from scripts.bundle_plans import us_2021
-from scripts.bundle_plans.context import ContextTraining
+from scripts.bundle_plans.context import RECIPE, ContextTraining
 from scripts.bundle_plans.landscapes import LandscapeSettings
 from scripts.bundle_plans.series import DETAILS
 from scripts.bundle_plans.spatial import SpatialPlan, run
@@ -25,14 +24,7 @@ UNFARMED = (121, 122, 123, 124, 61, 37, 176, 152, 142, 190, 195)
 PLAN = SpatialPlan(
     "us-2021-hybrid-cnn",
     "Crops of California and Arkansas 2021, in their surroundings",
-    Recipe(
-        "auto_context",
-        {"widths": (48, 64, 96), "dropout": 0.2},
-        epochs=10,
-        batch_size=8,
-        learning_rate=1e-3,
-        balance="weights",
-    ),
+    RECIPE,
     landscapes=LandscapeSettings(
         edge=32, details=DETAILS, strips=tuple(f"{state}{code}" for state in "CA" for code in UNFARMED)
     ),
