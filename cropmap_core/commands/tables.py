@@ -14,7 +14,7 @@ from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.channels import Mask
 from cropmap_core.inference.classification import check_sure_from, choose_device, legend_of
 from cropmap_core.inference.fit import fewest_dates, present_channels
-from cropmap_core.inference.guards import SAMPLES, Watch
+from cropmap_core.inference.guards import SAMPLES, InputWatch
 from cropmap_core.inference.predictor import Predictor, computable_of
 from cropmap_core.inference.table_classes import (
     Counts,
@@ -87,7 +87,7 @@ def classifysamples(
             reach = reach_of(overview.dates, whole=bundle.accepts.share == 1)
             _warn_of_part(job, bundle, seasons, reach)
             warn_of_place(job, bundle, *table_places(input, find_columns(input)), sorted(overview.dates))
-            watch = Watch(bundle, SAMPLES)
+            watch = InputWatch(bundle, SAMPLES)
             found: list[SampleClasses] = []
             for number, drawer in enumerate(drawers):
                 start, end = (_SORTED + (_CLASSIFIED - _SORTED) * done / len(drawers) for done in (number, number + 1))

@@ -9,7 +9,7 @@ from pathlib import Path
 from numpy.typing import ArrayLike
 
 from cropmap_core.inference.bundle_types import THERMAL, Bundle
-from cropmap_core.inference.guards import Watch, place_warning, year_note
+from cropmap_core.inference.guards import InputWatch, place_warning, year_note
 from cropmap_core.jobs import Job
 from cropmap_core.timeseries.temperatures import Temperatures, read_temperatures
 
@@ -52,7 +52,7 @@ def warn_of_place(job: Job, bundle: Bundle, lon: ArrayLike, lat: ArrayLike, date
     return (warning,) if warning else ()
 
 
-def tell_seen(job: Job, bundle: Bundle, watch: Watch, warnings: Sequence[str]) -> None:
+def tell_seen(job: Job, bundle: Bundle, watch: InputWatch, warnings: Sequence[str]) -> None:
     """Says how much of what was classified is unlike what a model has learnt, and what the watch warns of."""
     if not watch.has_test:
         job.log(f"The model {bundle.id} has no thresholds for ood: it cannot tell what it has not learnt.")

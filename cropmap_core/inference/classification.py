@@ -20,7 +20,7 @@ from cropmap_core.errors import JobError, NoValidObservationError
 from cropmap_core.hierarchy import hierarchy_of
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.fit import Composites, check_fits
-from cropmap_core.inference.guards import NO_OOD, Watch
+from cropmap_core.inference.guards import NO_OOD, InputWatch
 from cropmap_core.inference.predictor import Predictor, Progress
 from cropmap_core.io.grid import Window
 from cropmap_core.io.outputs import BLOCK_SIZE, create_raster
@@ -47,7 +47,7 @@ class ClassMap:
     device: str
     pixels: Mapping[str, int]
     """Number of pixels by crop class."""
-    watch: Watch
+    watch: InputWatch
     """What was told of their series."""
     warnings: tuple[str, ...]
     """What it warned of."""
@@ -59,7 +59,7 @@ class Found(NamedTuple):
     classes: ClassValues
     confidence: Percent
     ood: NDArray[np.uint8]
-    """0, 1 or 255, as `Watch.see` tells it."""
+    """0, 1 or 255, as `InputWatch.see` tells it."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -101,7 +101,7 @@ class Classifier(Predictor):
         temperatures: Temperatures | None = None,
         sure_from: float = 0.0,
         there: Sequence[str] | None = None,
-        watch: Watch | None = None,
+        watch: InputWatch | None = None,
         every: int = 1,
     ) -> None:
         super().__init__(bundle, device, temperatures)
@@ -143,7 +143,7 @@ class Classifier(Predictor):
 
 
 def _show(
-    watch: Watch, data: Values, valid: Mask, places: NDArray[np.int32], ood: NDArray[np.uint8], every: int
+    watch: InputWatch, data: Values, valid: Mask, places: NDArray[np.int32], ood: NDArray[np.uint8], every: int
 ) -> None:
     """Shows series of a window and fills in what is told of them; some rows at once, to copy little."""
     for start in range(0, len(ood), _ROWS_AT_ONCE):
@@ -190,7 +190,7 @@ def write_class_map(
     computable = computable_indices(series, bundle.channels)
     there = check_fits(bundle, Composites((*series.bands, *computable), series.period, tuple(series.dates)))
     channels = as_channels(series, there)
-    watch = Watch(bundle)
+    watch = InputWatch(bundle)
     watch.expect(series.dates, series.period, there)
     every = 1 if ood_path is not None or series.grid.width * series.grid.height <= _FEW_PIXELS else _EVERY
     classifier = Classifier(bundle, device, temperatures, sure_from, there, watch, every)

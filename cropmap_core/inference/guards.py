@@ -89,7 +89,7 @@ class _Seen:
     """Shape (T, P)."""
 
 
-class Watch:
+class InputWatch:
     """Tells of each series whether it is like its class in training, and of all together whether something is wrong.
 
     Args:

@@ -22,7 +22,7 @@ from cropmap_core.inference.bundle_types import THERMAL
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.channels import Mask, sample_channels
 from cropmap_core.inference.fit import present_channels
-from cropmap_core.inference.guards import NO_OOD, Watch
+from cropmap_core.inference.guards import NO_OOD, InputWatch
 from cropmap_core.inference.predictor import Predictor, Progress, computable_of
 from cropmap_core.inference.seasons import last_day, season_of
 from cropmap_core.io.outputs import write_table, written_whole
@@ -69,7 +69,7 @@ class SampleClasses:
     probability: NDArray[np.float32]
     """In the order of the model's classes, shape (N, K); NaN where nothing was observed."""
     ood: NDArray[np.uint8]
-    """0, 1 or 255, as `Watch.see` tells it, shape (N,)."""
+    """0, 1 or 255, as `InputWatch.see` tells it, shape (N,)."""
     counts: Counts
 
 
@@ -121,7 +121,7 @@ def classify_rows(
     seasons: Sequence[Season],
     scale: float,
     predictor: Predictor,
-    watch: Watch,
+    watch: InputWatch,
     reach: Callable[[Season], Mask] = lambda season: np.ones(len(season.dates), bool),
     progress: Progress = lambda fraction: None,
 ) -> SampleClasses:

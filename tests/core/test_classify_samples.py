@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from cropmap_core.errors import IncompatibleModelError
 from cropmap_core.inference.bundles import Bundle, load_bundle
-from cropmap_core.inference.guards import Watch
+from cropmap_core.inference.guards import InputWatch
 from cropmap_core.inference.predictor import Predictor
 from cropmap_core.inference.table_classes import classify_rows, table_columns, table_seasons
 from cropmap_core.samples import drawers, rows
@@ -138,7 +138,7 @@ class TestAnswers:
         seasons = table_seasons(bundle)
         table = write_table(tmp_path, observations(count=1, year=2020))
         (read,) = read_rows(table, table_columns(table, bundle))
-        found = classify_rows(read, seasons, 1.0, Predictor(bundle), Watch(bundle))
+        found = classify_rows(read, seasons, 1.0, Predictor(bundle), InputWatch(bundle))
         in_season = {"dekad": 2, "half_month": 2, "days:20": 2}.get(period, 4)
         assert len(DAYS) - found.counts.outside == in_season
         assert np.isfinite(found.probability).all()

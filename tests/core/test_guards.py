@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cropmap_core.inference.bundle_types import Accepts
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.classification import OOD_TAG, WARNINGS_TAG
-from cropmap_core.inference.guards import NO_OOD, PIXELS, SAMPLES, Watch, distance_km, place_warning, year_note
+from cropmap_core.inference.guards import NO_OOD, PIXELS, SAMPLES, InputWatch, distance_km, place_warning, year_note
 from cropmap_core.inference.out_of_distribution import read_reference
 from cropmap_core.inference.seasons import season_of
 from cropmap_core.timeseries.files import open_time_series
@@ -54,8 +54,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return with_thresholds(made, series()[..., None], of_classes()[:, None].astype(np.int64))
 
 
-def seen(bundle: Bundle, *shown: Floats, what: str = PIXELS) -> Watch:
-    watch = Watch(bundle, what)
+def seen(bundle: Bundle, *shown: Floats, what: str = PIXELS) -> InputWatch:
+    watch = InputWatch(bundle, what)
     watch.expect(DATES, "month", CHANNELS)
     for values in shown:
         watch.see(values, np.ones((len(MONTHS), values.shape[2]), bool), of_classes(values.shape[2]))
@@ -146,7 +146,7 @@ class TestSeries:
         summer = np.exp(-(((np.arange(12) - 6.5) / 2) ** 2))[:, None, None]
         values = np.tile(series()[:1], (12, 1, 1)) * np.float32(1 + summer)
         bundle = with_thresholds(bundle, values[..., None], of_classes()[:, None].astype(np.int64))
-        watch = Watch(bundle)
+        watch = InputWatch(bundle)
         watch.expect(season_of(first_days, 2018), "month", CHANNELS)
         watch.see(np.roll(values, 6, axis=0), np.ones((12, 300), bool), of_classes())
         (warning,) = watch.warnings()
@@ -164,7 +164,7 @@ class TestSeries:
         assert "OUTPUT_OOD" not in warning
 
     def test_without_observation_are_neither(self, bundle: Bundle) -> None:
-        watch = Watch(bundle)
+        watch = InputWatch(bundle)
         watch.expect(DATES, "month", CHANNELS)
         found = watch.see(series(6), np.zeros((5, 6), bool), of_classes(6))
         assert found.tolist() == [NO_OOD] * 6
