@@ -131,6 +131,7 @@ def manifest_of(
     outputs: Mapping[str, tuple[Path, Path]],
     fingerprint: str,
     warnings: Sequence[str] = (),
+    result: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The manifest of a run that has ended well, as a JSON object.
 
@@ -141,6 +142,7 @@ def manifest_of(
         outputs: By the name of their parameter: where each is to stand, and the complete file that will be put there.
         fingerprint: As `Run.fingerprint` has it.
         warnings: What the user was warned of.
+        result: What the job answers.
     """
     written = hash_files([part for _, part in outputs.values()], None)
     return {
@@ -161,31 +163,32 @@ def manifest_of(
             for (name, (target, _)), file in zip(outputs.items(), written, strict=True)
         },
         "warnings": list(warnings),
+        "result": _plain(result or {}),
     }
 
 
-def unchanged(path: Path, fingerprint: str) -> dict[str, Any] | None:
+def unchanged(path: Path, fingerprint: str, outputs: Mapping[str, Path]) -> dict[str, Any] | None:
     """The manifest of a run that need not be done again; None where it must.
 
     Args:
         path: Where the manifest of the run before would be.
         fingerprint: Of the run that is asked for.
+        outputs: The files that are asked for, by the name of their parameter.
 
     Returns:
-        The manifest, if it is of the same fingerprint and its outputs are there as they were written.
+        The manifest, if it is of the same fingerprint and all that is asked for stands as it was written.
     """
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest["cropmap_manifest"] != FORM or manifest["fingerprint"] != fingerprint:
             return None
-        outputs = list(manifest["outputs"].values())
-        paths = [Path(output["path"]) for output in outputs]
-        if any(file.stat().st_size != output["bytes"] for file, output in zip(paths, outputs, strict=True)):
+        before = [manifest["outputs"][name] for name in outputs]
+        if any(file.stat().st_size != told["bytes"] for file, told in zip(outputs.values(), before, strict=True)):
             return None
-        found = [file.digest for file in hash_files(paths, None)]
-    except (OSError, SceneError, ValueError, KeyError, TypeError, AttributeError):
+        found = [file.digest for file in hash_files(list(outputs.values()), None)]
+    except (OSError, SceneError, ValueError, KeyError, TypeError):
         return None  # no manifest of ours, or an output is gone
-    return manifest if found == [output["sha256"] for output in outputs] else None
+    return dict(manifest) if found == [told["sha256"] for told in before] else None
 
 
 def hash_files(paths: Sequence[Path], most: int | None = WHOLE_FILE) -> tuple[HashedFile, ...]:

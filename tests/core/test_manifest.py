@@ -207,30 +207,31 @@ def test_a_manifest_tells_all(finished: tuple[Run, Path, dict[str, Any]], tmp_pa
 
 class TestUnchanged:
     def test_is_a_run_whose_outputs_stand_as_they_were_written(
-        self, finished: tuple[Run, Path, dict[str, Any]]
+        self, finished: tuple[Run, Path, dict[str, Any]], tmp_path: Path
     ) -> None:
         run, path, told = finished
-        assert unchanged(path, run.fingerprint()) == told
-
-    def test_is_not_one_of_another_fingerprint(self, finished: tuple[Run, Path, dict[str, Any]]) -> None:
-        run, path, _ = finished
-        assert unchanged(path, run.fingerprint({"precision": "bfloat16"})) is None
+        wanted = {"output_classes": tmp_path / "map.tif"}
+        assert unchanged(path, run.fingerprint(), wanted) == told
+        assert unchanged(path, run.fingerprint({"precision": "bfloat16"}), wanted) is None
+        more = {**wanted, "output_entropy": tmp_path / "map.tif"}
+        assert unchanged(path, run.fingerprint(), more) is None, "an output was not asked for before"
 
     @pytest.mark.parametrize("content", ["the mop", "the map, longer", None])
     def test_is_not_one_whose_output_was_touched(
         self, finished: tuple[Run, Path, dict[str, Any]], tmp_path: Path, content: str | None
     ) -> None:
         run, path, _ = finished
-        (tmp_path / "map.tif").unlink()
+        target = tmp_path / "map.tif"
+        target.unlink()
         if content is not None:
-            (tmp_path / "map.tif").write_text(content)
-        assert unchanged(path, run.fingerprint()) is None
+            target.write_text(content)
+        assert unchanged(path, run.fingerprint(), {"output_classes": target}) is None
 
     @pytest.mark.parametrize("content", ["", "[]", "{}", '{"cropmap_manifest": 1}'])
     def test_is_not_what_is_no_manifest(self, tmp_path: Path, content: str) -> None:
         (tmp_path / "map.run.json").write_text(content)
-        assert unchanged(tmp_path / "map.run.json", "0") is None
-        assert unchanged(tmp_path / "none.run.json", "0") is None
+        assert unchanged(tmp_path / "map.run.json", "0", {}) is None
+        assert unchanged(tmp_path / "none.run.json", "0", {}) is None
 
 
 class TestItem:
