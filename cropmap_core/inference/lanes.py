@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import types
 from numba.extending import intrinsic, models, register_model
 
@@ -20,7 +20,7 @@ _Generate = Callable[[Any, Any, Any, Any], Any]
 _intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = intrinsic
 
 
-class _Lanes(types.Type):  # type: ignore[misc]
+class _Lanes(types.Type):
     """The type of a vector in compiled code."""
 
     def __init__(self, bits: int) -> None:
@@ -29,9 +29,9 @@ class _Lanes(types.Type):  # type: ignore[misc]
 
 
 @register_model(_Lanes)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, lanes: _Lanes) -> None:
-        super().__init__(manager, lanes, ir.VectorType(ir.IntType(lanes.bits), COUNT))
+        super().__init__(manager, lanes, ir.VectorType(ir.IntType(lanes.bits), COUNT))  # type: ignore[no-untyped-call]
 
 
 _BYTES = _Lanes(8)

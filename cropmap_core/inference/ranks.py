@@ -109,7 +109,7 @@ class RealRanks:
 
 
 def make_ranks(
-    thresholds: Thresholds, dtype: np.dtype[Any], channels: int, there: Sequence[int], normalise: Normalise
+    thresholds: Thresholds, dtype: np.dtype[Any], channels: int, there: Sequence[int], normalise: Normalise | None
 ) -> WholeRanks | RealRanks:
     """Prepares the ranking of values as they are read.
 
@@ -118,13 +118,17 @@ def make_ranks(
         dtype: int16 or float32.
         channels: Of the network.
         there: Which of them are among the values, in order.
-        normalise: What would be done to the values.
+        normalise: What would be done to the values; None for nothing.
     """
     sources = np.full(channels, -1, np.int64)
     sources[list(there)] = np.arange(len(there))
     if dtype.kind == "i":
-        return _whole_ranks(thresholds, sources, normalise)
+        return _whole_ranks(thresholds, sources, normalise or _as_they_are)
     return _real_ranks(thresholds, sources, normalise)
+
+
+def _as_they_are(values: Values) -> Floats:
+    return values.astype(np.float32)
 
 
 def _whole_ranks(thresholds: Thresholds, sources: NDArray[np.int64], normalise: Normalise) -> WholeRanks:
@@ -137,17 +141,15 @@ def _whole_ranks(thresholds: Thresholds, sources: NDArray[np.int64], normalise: 
     return WholeRanks(table, thresholds.of_zero, sources)
 
 
-def _real_ranks(thresholds: Thresholds, sources: NDArray[np.int64], normalise: Normalise) -> RealRanks:
-    features, counts = len(thresholds.starts) - 1, np.diff(thresholds.starts)
-    padded = np.full((features, int(counts.max(initial=0))), np.nan, np.float32)
-    padded[np.arange(padded.shape[1]) < counts[:, None]] = thresholds.values
-    carried = _carried_over(padded.reshape(-1, len(sources), padded.shape[1]), sources, normalise)
-    own = [row[:count] for row, count in zip(carried.reshape(features, -1), counts, strict=True)]
+def _real_ranks(thresholds: Thresholds, sources: NDArray[np.int64], normalise: Normalise | None) -> RealRanks:
+    features = len(thresholds.starts) - 1
+    carried = thresholds.values if normalise is None else _carried_over(thresholds, sources, normalise)
+    own = np.split(carried, thresholds.starts[1:-1])
     scaling = np.array([_scaling_of(some) for some in own], np.float32).reshape(features, 2)
     table, steps, parts = np.empty((features, _BUCKETS + 1), thresholds.dtype), np.empty(features, np.int64), []
     for feature, some in enumerate(own):
         buckets = np.empty(len(some), np.int32)
-        _find_buckets(some, np.ones(len(some), np.bool_), *scaling[feature], buckets)
+        _find_buckets(some, scaling[feature, 0], scaling[feature, 1], buckets)
         passed = np.bincount(buckets, minlength=_BUCKETS + 1)[:_BUCKETS]
         table[feature, 0], table[feature, 1:] = 0, passed.cumsum()
         table[feature, _BUCKETS] = len(some)
@@ -157,25 +159,28 @@ def _real_ranks(thresholds: Thresholds, sources: NDArray[np.int64], normalise: N
     return RealRanks(np.concatenate(parts), starts, steps, scaling, table, thresholds.of_zero, sources)
 
 
-def _carried_over(normalised: Floats, sources: NDArray[np.int64], normalise: Normalise) -> Floats:
-    """The least values that, normalised, are not less than some thresholds, by halving the range of all floats.
+def _carried_over(thresholds: Thresholds, sources: NDArray[np.int64], normalise: Normalise) -> Floats:
+    """The least values that, normalised, are not less than thresholds, by halving the range of all floats.
 
-    Args:
-        normalised: Thresholds, shape (T, C, N); NaN stays.
-        sources: As in `WholeRanks`.
-        normalise: What is done to values.
+    NaN where no float is such a value; the thresholds of channels that are not there stay.
     """
+    carried = thresholds.values.copy()
+    channels = np.repeat(np.arange(len(thresholds.starts) - 1), np.diff(thresholds.starts)) % len(sources)
     there = np.flatnonzero(sources >= 0)
-    asked = normalised[:, there][..., None]  # (T, C, N, 1)
-    least, beyond = (np.full(asked.shape, sign * _KEY_OF_INFINITY + step, np.int64) for sign, step in ((-1, 0), (1, 1)))
+    own = [np.flatnonzero(channels == channel) for channel in there]
+    asked = np.full((1, len(there), max(map(len, own), default=0), 1), np.nan, np.float32)  # a window of one date
+    for row, places in enumerate(own):
+        asked[0, row, : len(places), 0] = carried[places]
+    least = np.full(asked.shape, -_KEY_OF_INFINITY, np.int64)
+    beyond = np.full(asked.shape, _KEY_OF_INFINITY + 1, np.int64)
     while (least < beyond).any():
         middle = (least + beyond) >> 1
         with np.errstate(over="ignore"):
             less = normalise(_float_of(middle))[:, there] < asked
         least, beyond = np.where(less & (least < beyond), middle + 1, least), np.where(less, beyond, middle)
-    carried = normalised.copy()
     found = np.where(least > _KEY_OF_INFINITY, np.float32(np.nan), _float_of(np.minimum(least, _KEY_OF_INFINITY)))
-    carried[:, there] = np.where(np.isnan(asked), asked, found)[..., 0]
+    for row, places in enumerate(own):
+        carried[places] = found[0, row, : len(places), 0]
     return carried
 
 
@@ -249,7 +254,7 @@ def _rank_real(
                     continue
                 row, source, zero = table[feature], values[time, sources[channel], begin:end], of_zero[feature]
                 own = thresholds[starts[feature] :]
-                _find_buckets(source, usable, scaling[feature, 0], scaling[feature, 1], buckets)
+                _find_buckets(source, scaling[feature, 0], scaling[feature, 1], buckets)
                 for pixel in range(source.size):
                     rank = np.int64(row[buckets[pixel]])
                     step = steps[feature]
@@ -263,7 +268,7 @@ def _rank_real(
 
 
 @compiled
-def _find_buckets(values: Any, valid: Any, subtracted: float, factor: float, buckets: Any) -> None:
+def _find_buckets(values: Any, subtracted: float, factor: float, buckets: Any) -> None:
     """Buckets ascend with values, however sums and products are rounded; NaN has one of its own, the last."""
     for pixel in range(values.size):
         place = (values[pixel] - subtracted) * factor

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from cropmap_core.inference.ranks import BLOCK, Floats, Normalise, RealRanks, Th
 from cropmap_core.io.compiling import compiled
 from cropmap_core.timeseries.kernels import over_pixels
 from cropmap_core.timeseries.series import Mask, Values
+from models.network import Network
 from models.tree_ensemble import LEAST_PROBABILITY, TreeEnsemble
 
 Progress = Callable[[float], None]
@@ -97,13 +99,13 @@ class TreeKernel:
         self._thresholds = thresholds
         shallow = thresholds.dtype == np.uint8 and trees.depth <= MOST_ASKED_OF_ALL
         self._layout = _shallow(trees, most) if shallow else _deep(trees, most)
-        self._ranks: dict[tuple[str, tuple[int, ...]], WholeRanks | RealRanks] = {}
+        self._ranks: dict[tuple[str, tuple[int, ...], bool], WholeRanks | RealRanks] = {}
 
     def logits(
         self,
         values: Values,
         valid: Mask,
-        normalise: Normalise = lambda values: values,
+        normalise: Normalise | None = None,
         there: Sequence[int] | None = None,
         progress: Progress = lambda fraction: None,
     ) -> Tensor:
@@ -112,7 +114,8 @@ class TreeKernel:
         Args:
             values: Channels that are `there`, int16 or float32, shape (T, C, H, W).
             valid: Where they may be used, of the same T, H and W.
-            normalise: What would have to be done to them: always the same for a type of values and for channels.
+            normalise: What would have to be done to them, for a type of values and for channels always the same; None
+                for nothing.
             there: Places of the channels that are there, in order; None for all.
             progress: Called with the share that is done; may raise to stop.
 
@@ -128,7 +131,7 @@ class TreeKernel:
             raise ValueError(f"x has {times} dates; the trees were grown on {self.times}")
         if channels != len(there):
             raise ValueError(f"x has {channels} channels; expected {len(there)}")
-        kind = (values.dtype.kind, there)
+        kind = (values.dtype.kind, there, normalise is None)
         if kind not in self._ranks:
             self._ranks[kind] = make_ranks(self._thresholds, values.dtype, self.channels, there, normalise)
         pixels = height * width
@@ -164,6 +167,31 @@ class TreeKernel:
             if self._averaged:
                 sums /= np.float32(self._trees)
                 np.log(np.maximum(sums, np.float32(LEAST_PROBABILITY), out=sums), out=sums)
+
+
+def ask_by_kernels(network: Network) -> TreeKernel | None:
+    """Lets all trees of a network on the CPU be asked by kernels: its own, those of members, those on features.
+
+    Args:
+        network: With its weights, which do not change any more.
+
+    Returns:
+        The kernel of the network itself if it is a `TreeEnsemble`, else None.
+    """
+    kernel = None
+    for module in network.modules():
+        if isinstance(module, TreeEnsemble):
+            kernel = TreeKernel(module)
+            module.asked_by = partial(_logits_of_batch, kernel)
+    return kernel if isinstance(network, TreeEnsemble) else None
+
+
+def _logits_of_batch(kernel: TreeKernel, x: Tensor) -> Tensor:
+    """The logits of normalised values, of shape (B, T, C, H, W)."""
+    batch, times, channels, height, width = x.shape
+    pixels = x.detach().permute(1, 2, 0, 3, 4).reshape(times, channels, batch * height, width)  # (T, C, B * H, W)
+    found = kernel.logits(pixels.float().numpy(), np.ones((times, batch * height, width), bool))
+    return found.view(-1, batch, height, width).movedim(1, 0)  # (B, K, H, W)
 
 
 def _ranked_questions(trees: TreeEnsemble) -> tuple[Thresholds, NDArray[np.int64]]:
@@ -383,9 +411,7 @@ def _add(scores: Any, found: Any, own_class: int, sums: Any) -> None:
 
 
 @compiled
-def _follow(
-    ranks: Any, roots: Any, asked: Any, most: Any, children: Any, scores: Any, classes: Any, out: Any
-) -> None:
+def _follow(ranks: Any, roots: Any, asked: Any, most: Any, children: Any, scores: Any, classes: Any, out: Any) -> None:
     """Adds what all trees say of some blocks of pixels to `out`, shape (K, P); tree by tree, to keep it in a cache."""
     at = np.empty(_FOLLOWED, np.int32)
     for tree in range(roots.size):
