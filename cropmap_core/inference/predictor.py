@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.channels import Floats, Mask, sample_channels
 from cropmap_core.inference.fit import Composites, check_fits, present_channels
 from cropmap_core.inference.seasons import season_of
+from cropmap_core.inference.tree_kernels import ask_by_kernels
 from cropmap_core.timeseries.formulas import INDICES
+from cropmap_core.timeseries.series import Values
 from cropmap_core.timeseries.temperatures import Temperatures
 
 PATCH_PIXELS_AT_ONCE = 1024 * 5 * 5
@@ -53,6 +56,7 @@ class Predictor:
         self._temperatures = temperatures if bundle.positions == THERMAL else None
         self.device = torch.device(device)
         self._network = bundle.network(self.device)
+        self._trees = ask_by_kernels(self._network) if self.device.type == "cpu" else None
         if self.by_patch and bundle.stride_pixels > int(self._network.patch_size):
             raise ModelBundleError(
                 f"The model bundle {bundle.folder} maps cells of {bundle.stride_pixels} pixels from patches of "
@@ -143,11 +147,22 @@ class Predictor:
         Returns:
             On the device, shape (K, H, W); of no meaning where nothing was observed.
         """
+        if self._trees is not None:
+            return self._of_trees(values, valid, progress, there)
         normalised, halo = self.bundle.normalise(values, there), self.halo
         if self.by_patch:
             return self._cells(normalised, valid, days, progress)
         inside = slice(halo, -halo) if halo else slice(None)
         return self._forward(normalised[None], valid[None], days)[0, :, inside, inside]
+
+    def _of_trees(self, values: Values, valid: Mask, progress: Progress, there: Sequence[str] | None) -> Tensor:
+        """The probabilities of a window that trees say, of the values as they were read."""
+        if self._trees is None:
+            raise ValueError(f"{self.bundle.id} has no trees of its own")
+        places = [place for place, name in enumerate(self.bundle.channels) if there is None or name in there]
+        normalise = partial(self.bundle.normalise, there=there)
+        logits = self._trees.logits(values, valid, normalise, places, progress)
+        return torch.softmax(logits / self.bundle.temperature, dim=0)
 
     def probabilities(
         self,
