@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cropmap_core.errors import IncompatibleModelError, ModelBundleError
+from cropmap_core.errors import IncompatibleModelError, JobError, ModelBundleError
 from cropmap_core.inference.bundle_types import THERMAL
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.channels import Floats, Mask, sample_channels
@@ -22,6 +23,9 @@ from cropmap_core.inference.tree_kernels import ask_by_kernels
 from cropmap_core.timeseries.formulas import INDICES
 from cropmap_core.timeseries.series import Values
 from cropmap_core.timeseries.temperatures import Temperatures
+from models.convlstm import ConvLSTM
+from models.dense_patches import Cells, patch_logits, runs_densely
+from models.faster.convolutional_recurrence import faster_recurrence
 
 PATCH_PIXELS_AT_ONCE = 1024 * 5 * 5
 """Pixels of patches seen together; at least one patch."""
@@ -38,14 +42,20 @@ class Predictor:
         bundle: The model.
         device: Where to compute.
         temperatures: What a bundle that counts thermal days needs; no other looks at them.
+        stride: Edge of the cells that a patch network maps, in pixels, at most its patches'; None for the bundle's.
 
     Raises:
         IncompatibleModelError: The bundle counts thermal days, and there are no temperatures.
+        JobError: The stride is none.
         ModelBundleError: The weights cannot be read, or the cells of a patch network are larger than its patches.
     """
 
     def __init__(
-        self, bundle: Bundle, device: torch.device | str = "cpu", temperatures: Temperatures | None = None
+        self,
+        bundle: Bundle,
+        device: torch.device | str = "cpu",
+        temperatures: Temperatures | None = None,
+        stride: int | None = None,
     ) -> None:
         if bundle.positions == THERMAL and temperatures is None:
             raise IncompatibleModelError(
@@ -63,6 +73,13 @@ class Predictor:
                 f"{self._network.patch_size}, so that pixels of a cell would not be looked at.",
                 "Set cropmap:stride_pixels in its item.json to the patch size or less.",
             )
+        if stride is not None and not (self.by_patch and 1 <= stride <= int(self._network.patch_size)):
+            takes = f"1 to {self._network.patch_size}" if self.by_patch else "none: it gives every pixel a class"
+            raise JobError(f"The stride is {stride}; the model {bundle.id} takes {takes}.", "Leave the stride out.")
+        self._stride = stride or bundle.stride_pixels
+        self._shared: ConvLSTM | None = None  # computes the states of overlapping patches once
+        if runs_densely(self._network):
+            self._shared = cast(ConvLSTM, faster_recurrence(self._network))
 
     @property
     def by_patch(self) -> bool:
@@ -72,7 +89,7 @@ class Predictor:
     @property
     def step(self) -> int:
         """Windows start and end on multiples of this many pixels, or at the raster's edge."""
-        return self.bundle.stride_pixels if self.by_patch else int(self._network.stride)
+        return self._stride if self.by_patch else int(self._network.stride)
 
     @property
     def halo(self) -> int:
@@ -221,7 +238,7 @@ class Predictor:
             around = ((0, 0), (self.halo, self.halo), (self.halo, self.halo))
             found = torch.stack(
                 [
-                    self._cells(np.pad(sample, ((0, 0), *around)), np.pad(mask, around), own)
+                    self._cells(np.pad(sample, ((0, 0), *around)), np.pad(mask, around), own, cut_out=True)
                     for sample, mask, own in zip(values, there, days, strict=True)
                 ]
             )
@@ -231,13 +248,40 @@ class Predictor:
         probabilities.transpose(0, 2, 3, 1)[~np.asarray(there.any(axis=1))] = np.nan
         return probabilities
 
-    def _cells(self, values: Floats, valid: Mask, days: Floats, progress: Progress = lambda fraction: None) -> Tensor:
-        """The probabilities of each cell of `stride_pixels`, from the patch around its middle."""
-        cell, patch = self.bundle.stride_pixels, int(self._network.patch_size)
-        height, width = (edge - 2 * self.halo for edge in valid.shape[1:])
-        rows, cols = range(0, height, cell), range(0, width, cell)
-        first = self.halo + cell // 2 - patch // 2
-        corners = [(first + row, first + col) for row in rows for col in cols]
+    def _cells(
+        self,
+        values: Floats,
+        valid: Mask,
+        days: Floats,
+        progress: Progress = lambda fraction: None,
+        cut_out: bool = False,
+    ) -> Tensor:
+        """The probabilities of each cell of `step` pixels, from the patch around its middle.
+
+        Patches that overlap share what they can, which is not the same to the last digit: see `models.dense_patches`.
+        `cut_out` runs the network on each patch alone.
+        """
+        edge, patch = self.step, int(self._network.patch_size)
+        height, width = (length - 2 * self.halo for length in valid.shape[1:])
+        cells = Cells(edge, -(-height // edge), -(-width // edge), corner=self.halo + edge // 2 - patch // 2)
+        if self._shared is None or cut_out:
+            found = self._of_patches(values, valid, days, cells, progress)
+        else:
+            with torch.inference_mode():
+                x, observed = (torch.from_numpy(np.ascontiguousarray(part)).to(self.device) for part in (values, valid))
+                dates = torch.from_numpy(np.array(days, np.float32)).to(self.device)
+                logits = patch_logits(self._shared, x, dates, observed, cells, progress)
+            found = self._calibrated(logits[None])[0]
+        return found.repeat_interleave(edge, dim=1).repeat_interleave(edge, dim=2)[:, :height, :width]
+
+    def _of_patches(self, values: Floats, valid: Mask, days: Floats, cells: Cells, progress: Progress) -> Tensor:
+        """The probabilities of each patch, cut out, shape (K, rows, cols)."""
+        patch = int(self._network.patch_size)
+        corners = [
+            (cells.corner + row * cells.stride, cells.corner + col * cells.stride)
+            for row in range(cells.rows)
+            for col in range(cells.cols)
+        ]
         at_once = max(1, PATCH_PIXELS_AT_ONCE // patch**2)
         found = []
         for start in range(0, len(corners), at_once):
@@ -246,8 +290,7 @@ class Predictor:
             patches = np.stack([values[:, :, row : row + patch, col : col + patch] for row, col in some])
             masks = np.stack([valid[:, row : row + patch, col : col + patch] for row, col in some])
             found.append(self._forward(patches, masks, days))
-        cells = torch.cat(found).T.reshape(-1, len(rows), len(cols))  # (K, rows, cols)
-        return cells.repeat_interleave(cell, dim=1).repeat_interleave(cell, dim=2)[:, :height, :width]
+        return torch.cat(found).T.reshape(-1, cells.rows, cells.cols)
 
     def _forward(self, values: Floats, valid: Mask, days: Floats) -> Tensor:
         with torch.inference_mode():
@@ -256,7 +299,11 @@ class Predictor:
                 torch.from_numpy(np.array(days, np.float32)).to(self.device).expand(valid.shape[:2]),
                 torch.from_numpy(np.ascontiguousarray(valid)).to(self.device),
             )
-            return torch.softmax(logits.float() / self.bundle.temperature, dim=1)
+            return self._calibrated(logits)
+
+    def _calibrated(self, logits: Tensor) -> Tensor:
+        """Probabilities, shape (B, K, ...) as the logits."""
+        return torch.softmax(logits.float() / self.bundle.temperature, dim=1)
 
 
 def computable_of(bundle: Bundle, bands: Sequence[str]) -> tuple[str, ...]:
