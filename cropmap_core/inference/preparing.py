@@ -51,6 +51,44 @@ def prepare(
     return tensor.view(times, height, width, len(bundle.channels))
 
 
+def prepare_on(
+    device: torch.device,
+    bundle: Bundle,
+    values: Values,
+    valid: Mask,
+    there: Sequence[str] | None = None,
+    precision: torch.dtype = torch.float32,
+) -> Tensor:
+    """`prepare` on an accelerator: what was read is copied there as it is, and normalised there.
+
+    Args:
+        device: Where to compute; what it gets is pinned in memory where that makes the copy faster.
+        bundle: As in `prepare`.
+        values: As above.
+        valid: As above.
+        there: As above.
+        precision: As above.
+
+    Returns:
+        As above, on the device.
+    """
+    chosen = [place for place, name in enumerate(bundle.channels) if there is None or name in there]
+    std, mean = np.array(bundle.std)[chosen], np.array(bundle.mean)[chosen]
+    read, usable = (torch.from_numpy(np.ascontiguousarray(each)) for each in (values, valid))
+    if device.type == "cuda":
+        read, usable = read.pin_memory(), usable.pin_memory()
+    x = read.to(device, non_blocking=True).permute(0, 2, 3, 1).float()  # (T, H, W, C)
+    if values.dtype.kind == "i":
+        x = x * np.float32(REFLECTANCE_SCALE).item()
+    scale, shift = (torch.from_numpy(each.astype(np.float32)).to(device) for each in (1.0 / std, mean / std))
+    x = (x * scale - shift).masked_fill(~usable.to(device, non_blocking=True).unsqueeze(-1), 0.0).to(precision)
+    if len(chosen) == len(bundle.channels):
+        return x.contiguous()
+    whole = x.new_zeros(*x.shape[:3], len(bundle.channels))
+    whole[..., chosen] = x
+    return whole
+
+
 @compiled
 def _normalise(
     values: Any, valid: Any, unit: Any, scale: Any, shift: Any, places: Any, out: Any, begin: int, end: int
