@@ -8,19 +8,59 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cropmap_core.errors import JobError
+from cropmap_core.inference.sieving import smallest_region
+from cropmap_core.io.grid import Grid
 from cropmap_core.timeseries.kernels import compiled, over_rows
 
+_WIDEST = 20  # pixels; what is smoothed more is no map of fields
 _REACH = 3.0
 """Standard deviations after which a Gaussian is cut: 0.3 % of its weight lies beyond."""
 
 Probabilities = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Classes = NDArray[Any]
+Meanings = Mapping[int, Sequence[Sequence[int]]]
+
+
+@dataclass(frozen=True)
+class Care:
+    """What a map is given besides a model's word.
+
+    Raises:
+        JobError: The smoothing or the area is below 0, or the smoothing wider than can be meant.
+    """
+
+    smoothing: float = 0.0
+    """Standard deviation of the Gaussian that probabilities are averaged with, in pixels; 0 for none."""
+    minimum_area_ha: float = 0.0
+    """Smaller regions become part of their surroundings; 0 for none."""
+    mask: Path | None = None
+    """A raster or polygons: nothing else is mapped."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.smoothing <= _WIDEST:
+            raise JobError(
+                f"SMOOTHING is {self.smoothing:g} pixels.", f"Give 0 for none, or up to {_WIDEST}; 1 is a good start."
+            )
+        if not 0 <= self.minimum_area_ha < math.inf:
+            raise JobError(f"MINIMUM_AREA is {self.minimum_area_ha:g} hectares.", "Give 0 for none, or more.")
+
+    @property
+    def halo(self) -> int:
+        """Pixels around a block whose probabilities smoothing needs."""
+        return halo(self.smoothing)
+
+    def smallest_region(self, grid: Grid) -> int:
+        """The fewest pixels that a region may have."""
+        return smallest_region(self.minimum_area_ha, grid.resolution_m)
 
 
 def halo(sigma: float) -> int:
@@ -76,24 +116,23 @@ def majority(classes: Classes, edge: int, nodata: int = 0) -> Classes:
     return filtered
 
 
-def probability_of(
-    classes: Classes, probabilities: NDArray[Any], members: Mapping[int, Sequence[int]]
-) -> NDArray[np.float32]:
+def probability_of(classes: Classes, probabilities: NDArray[Any], meanings: Meanings) -> NDArray[np.float32]:
     """The probability of the class that each pixel has, whatever it was that gave it the class.
 
     Args:
-        classes: Values of crop classes, or of groups of them, shape (H, W).
-        probabilities: Of the crop classes, of any type and scale, shape (K, H, W).
-        members: By value, the places of a class, or those of all classes of a group, along the first axis.
+        classes: Values of crop classes, or of groups of them, shape (H, W) or (P,).
+        probabilities: Of the crop classes, of any type and scale, shape (K, H, W) or (K, P).
+        meanings: By value, the places along the first axis of what it stands for, as `Hierarchy.meanings` has them.
 
     Returns:
-        In the scale of the probabilities, shape (H, W); 0 where a value is none of `members`.
+        In the scale of the probabilities, of the shape of the classes; 0 where a value means nothing.
     """
     found = np.zeros(classes.shape, dtype=np.float32)
     for value in np.unique(classes).tolist():
         here = classes == value
-        for place in members.get(value, ()):
-            found[here] += probabilities[place][here]
+        for places in meanings.get(value, ()):
+            sums = np.sum([probabilities[place][here] for place in places], axis=0, dtype=np.float32)
+            found[here] = np.maximum(found[here], sums)
     return found
 
 

@@ -17,8 +17,10 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
-from cropmap_core.errors import CropMapError, GridMismatchError, ParcelError
-from cropmap_core.inference.map_care import halo, majority, probability_of, smooth
+from cropmap_core.classes import CropClass
+from cropmap_core.errors import CropMapError, GridMismatchError, JobError, ParcelError
+from cropmap_core.hierarchy import hierarchy_of
+from cropmap_core.inference.map_care import Care, halo, majority, probability_of, smooth
 from cropmap_core.inference.map_masks import MapMask, open_mask
 from cropmap_core.inference.sieving import sieve, smallest_region
 from cropmap_core.io.grid import Grid, Window
@@ -204,9 +206,26 @@ class TestSieving:
 
 def test_a_pixel_is_as_sure_as_its_class_of_now_is_probable() -> None:
     probabilities = np.array([[[200, 10]], [[40, 40]], [[10, 200]]], np.uint8)
-    members = {1: [0], 2: [1], 5: [2], 9: [1, 2]}
-    assert probability_of(np.array([[2, 9]], np.uint8), probabilities, members).tolist() == [[40, 240]]
-    assert probability_of(np.array([[0, 5]], np.uint8), probabilities, members).tolist() == [[0, 200]]
+    meanings = {1: [[0]], 2: [[1]], 5: [[2]], 9: [[1, 2]], 10: [[0], [1, 2]]}
+    for classes, expected in (([2, 9], [40, 240]), ([0, 5], [0, 200]), ([10, 10], [200, 240])):
+        assert probability_of(np.array([classes], np.uint8), probabilities, meanings).tolist() == [expected]
+
+
+def test_groups_mean_their_crops_and_undecided_any_of_the_coarsest() -> None:
+    crops = [("Wheat", ("cereals", "arable")), ("Maize", ("cereals", "arable")), ("Grass", ("grass", "green"))]
+    classes = [CropClass(value, name, "#111111", parents=parents) for value, (name, parents) in enumerate(crops, 1)]
+    hierarchy = hierarchy_of(classes)
+    assert [stop.value for stop in hierarchy.stops()] == [4, 5]
+    assert hierarchy.meanings() == {1: ((0,),), 2: ((1,),), 3: ((2,),), 4: ((0, 1),), 5: ((0, 1), (2,))}
+    random = np.random.default_rng(0).dirichlet([0.4] * 3, 200).T.astype(np.float32)
+    values, sure = hierarchy.decide(random, 0.8)
+    np.testing.assert_allclose(probability_of(values, random, hierarchy.meanings()), sure, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"smoothing": -1}, {"smoothing": 21}, {"minimum_area_ha": -0.1}])
+def test_care_of_no_size_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(JobError, match="Give 0 for none"):
+        Care(**wrong)
 
 
 def mask_raster(path: Path, values: NDArray[np.generic], grid: Grid = GRID, nodata: float | None = None) -> Path:
