@@ -89,7 +89,8 @@ def smooth(probabilities: Probabilities, observed: Mask, sigma: float) -> Probab
         beside which random fields are judged.
     """
     smoothed = np.zeros(probabilities.shape, dtype=np.float32)
-    over_rows(_smooth_rows, observed.shape[0], probabilities, observed, _weights(sigma), smoothed)
+    values, seen = np.ascontiguousarray(probabilities), np.ascontiguousarray(observed)
+    over_rows(_smooth_rows, observed.shape[0], values, seen, _weights(sigma), smoothed)
     return smoothed
 
 
