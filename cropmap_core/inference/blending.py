@@ -5,6 +5,10 @@ reach is an approximation (see `models.convolutional_recurrence`) two blocks giv
 probabilities that differ a little, and along a straight line that shows. Then each block is computed `overlap` pixels
 into its neighbours, and where blocks overlap their probabilities are averaged, each with a weight that falls linearly
 to zero towards the block's outer edge: what differs changes over 2 x `overlap` pixels, and not from one to the next.
+
+It is no substitute for a halo. Of a dense ConvLSTM on the real square of Flanders, in blocks of 32 pixels,
+probabilities were off by up to 0.17 with a halo of 2 pixels, by 0.01 with 4 pixels of overlap besides, and by 0.002
+with the same 6 pixels as halo alone; the largest step across an edge was 0.17, 0.0016 and 0.0015.
 """
 
 from __future__ import annotations
