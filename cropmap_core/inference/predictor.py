@@ -20,7 +20,7 @@ from cropmap_core.inference.fit import Composites, check_fits, present_channels
 from cropmap_core.inference.seasons import season_of
 from cropmap_core.inference.tree_kernels import ask_by_kernels
 from cropmap_core.timeseries.formulas import INDICES
-from cropmap_core.timeseries.series import Values
+from cropmap_core.timeseries.series import REFLECTANCE_SCALE, Values
 from cropmap_core.timeseries.temperatures import Temperatures
 
 PATCH_PIXELS_AT_ONCE = 1024 * 5 * 5
@@ -156,12 +156,15 @@ class Predictor:
         return self._forward(normalised[None], valid[None], days)[0, :, inside, inside]
 
     def _of_trees(self, values: Values, valid: Mask, progress: Progress, there: Sequence[str] | None) -> Tensor:
-        """The probabilities of a window that trees say, of the values as they were read."""
+        """The probabilities of a window that trees say, of the values as they were read.
+
+        Whole numbers are decided as the reflectance that they stand for, which trees were grown on: normalised at once
+        they would be some rounding apart, and xgboost's thresholds are values that it has seen.
+        """
         if self._trees is None:
             raise ValueError(f"{self.bundle.id} has no trees of its own")
         places = [place for place, name in enumerate(self.bundle.channels) if there is None or name in there]
-        normalise = partial(self.bundle.normalise, there=there)
-        logits = self._trees.logits(values, valid, normalise, places, progress)
+        logits = self._trees.logits(values, valid, partial(_normalised, self.bundle, there), places, progress)
         return torch.softmax(logits / self.bundle.temperature, dim=0)
 
     def probabilities(
@@ -257,6 +260,11 @@ class Predictor:
                 torch.from_numpy(np.ascontiguousarray(valid)).to(self.device),
             )
             return torch.softmax(logits.float() / self.bundle.temperature, dim=1)
+
+
+def _normalised(bundle: Bundle, there: Sequence[str] | None, values: Values) -> Floats:
+    reflectance = values * np.float32(REFLECTANCE_SCALE) if values.dtype.kind == "i" else values
+    return bundle.normalise(reflectance, there)
 
 
 def computable_of(bundle: Bundle, bands: Sequence[str]) -> tuple[str, ...]:
