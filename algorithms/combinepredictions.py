@@ -51,7 +51,7 @@ class CombinePredictions(CropMapAlgorithm):
             parameters.raster_output(
                 "OUTPUT_PROBABILITIES",
                 tr("Combined probabilities"),
-                tr("One band for each class, 0 to 250 for 0 to 1, 255 where unknown."),
+                tr("A band for each class, named after it, 0 to 1."),
                 optional=True,
                 made_unasked=False,
             ),
@@ -72,21 +72,14 @@ class CombinePredictions(CropMapAlgorithm):
         return ""
 
     def compute(self, values, feedback):
-        probabilities = values.target("OUTPUT_PROBABILITIES")
-        confidence = values.target("OUTPUT_CONFIDENCE", beneath=probabilities)
-        classes = values.target("OUTPUT_CLASSES", beneath=confidence or probabilities)
+        written = {}
+        for name in ("OUTPUT_PROBABILITIES", "OUTPUT_CONFIDENCE", "OUTPUT_CLASSES"):  # from beneath
+            written[name] = values.target(name, [path for path in written.values() if path])
         job = {
             "predictions": values.paths("PREDICTIONS"),
             "method": values.choice("METHOD"),
             "weights": values.decimals("WEIGHTS"),
-            "output_classes": classes,
-            "output_confidence": confidence,
-            "output_probabilities": probabilities,
-        }
-        written = {
-            "OUTPUT_CLASSES": classes,
-            "OUTPUT_CONFIDENCE": confidence,
-            "OUTPUT_PROBABILITIES": probabilities,
+            **{name.lower(): path for name, path in written.items()},
         }
         self.run_job(self.ID, job, feedback, written.values())
         return {name: path for name, path in written.items() if path}
