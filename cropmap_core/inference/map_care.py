@@ -7,7 +7,7 @@ over the same neighbours in the same order wherever the window lies.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropmap_core.errors import JobError
-from cropmap_core.inference.map_layers import NO_CLASS, STEPS
-from cropmap_core.inference.sieving import sieve, smallest_region
-from cropmap_core.io.grid import Grid, Window
+from cropmap_core.inference.sieving import smallest_region
+from cropmap_core.io.grid import Grid
 from cropmap_core.timeseries.kernels import compiled, over_rows
 
 _WIDEST = 20  # pixels; what is smoothed more is no map of fields
@@ -28,9 +27,7 @@ _REACH = 3.0
 Probabilities = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Classes = NDArray[Any]
-Arrays = Mapping[str, NDArray[Any]]
 Meanings = Mapping[int, Sequence[Sequence[int]]]
-"""By class value, the sets of places of which it may be any, as `Hierarchy.meanings` has them."""
 
 
 @dataclass(frozen=True)
@@ -138,42 +135,6 @@ def probability_of(classes: Classes, probabilities: NDArray[Any], meanings: Mean
             sums = np.sum([probabilities[place][here] for place in places], axis=0, dtype=np.float32)
             found[here] = np.maximum(found[here], sums)
     return found
-
-
-def sieve_blocks(
-    blocks: Iterable[tuple[Window, Arrays]], grid: Grid, smallest: int, meanings: Meanings
-) -> Iterator[tuple[Window, Arrays]]:
-    """Sieves a map that is there in blocks, as a whole.
-
-    Args:
-        blocks: Of a finished map, gone through twice: arrays by the names of layers, `classes` and, where there is
-            `confidence`, `probabilities` too, as `layers_of` makes them.
-        grid: Of the map; what no block covers is nodata.
-        smallest: Pixels that a region must have.
-        meanings: What class values stand for, as `Hierarchy.meanings` has it.
-
-    Yields:
-        The blocks with their classes of now, and the probability of these as confidence where they changed. All other
-        arrays are those that were given.
-    """
-    whole: Classes | None = None
-    for window, arrays in blocks:
-        if whole is None:
-            whole = np.full((grid.height, grid.width), NO_CLASS, arrays["classes"].dtype)
-        whole[window.slices_within(grid.window())] = arrays["classes"]
-    if whole is None:
-        return
-    sieved = sieve(whole, smallest, nodata=NO_CLASS)
-    del whole
-    for window, arrays in blocks:
-        classes = sieved[window.slices_within(grid.window())]
-        changed = classes != arrays["classes"]
-        found = {**arrays, "classes": classes}
-        if "confidence" in arrays and changed.any():
-            found["confidence"] = arrays["confidence"].copy()
-            probability = probability_of(classes[changed], arrays["probabilities"][:, changed], meanings) / STEPS
-            found["confidence"][changed] = np.rint(100 * probability)
-        yield window, found
 
 
 def _weights(sigma: float) -> NDArray[np.float32]:

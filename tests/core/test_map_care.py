@@ -20,7 +20,7 @@ from scipy.ndimage import label
 from cropmap_core.classes import CropClass
 from cropmap_core.errors import CropMapError, GridMismatchError, JobError, ParcelError
 from cropmap_core.hierarchy import hierarchy_of
-from cropmap_core.inference.map_care import Care, halo, majority, probability_of, sieve_blocks, smooth
+from cropmap_core.inference.map_care import Care, halo, majority, probability_of, smooth
 from cropmap_core.inference.map_masks import MapMask, open_mask
 from cropmap_core.inference.sieving import sieve, smallest_region
 from cropmap_core.io.grid import Grid, Window
@@ -220,29 +220,6 @@ def test_groups_mean_their_crops_and_undecided_any_of_the_coarsest() -> None:
     random = np.random.default_rng(0).dirichlet([0.4] * 3, 200).T.astype(np.float32)
     values, sure = hierarchy.decide(random, 0.8)
     np.testing.assert_allclose(probability_of(values, random, hierarchy.meanings()), sure, atol=1e-6)
-
-
-def test_a_map_in_blocks_is_sieved_as_a_whole() -> None:
-    """A region that is large enough over two blocks stays; of one that goes, confidence is that of its new class."""
-    classes = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 2, 2, 1, 3], [1, 1, 2, 1, 1, 1]], np.uint8)
-    probabilities = np.zeros((3, 3, 6), np.uint8)
-    probabilities[0], probabilities[:, 1, 5] = 250, (75, 50, 125)
-    layers = {"classes": classes, "confidence": np.full((3, 6), 90, np.uint8), "probabilities": probabilities}
-    grid = Grid(CRS, GRID.transform, 6, 3)
-    blocks = [
-        (window, {name: each[(..., *window.slices_within(grid.window()))] for name, each in layers.items()})
-        for window in grid.blocks(3)
-    ]
-    meanings = {1: [[0]], 2: [[1]], 3: [[2]]}
-    (_, left), (_, right) = sieve_blocks(blocks, grid, 3, meanings)
-    assert left["classes"].tolist() == classes[:, :3].tolist()
-    assert right["classes"].tolist() == [[1, 1, 1], [2, 1, 1], [1, 1, 1]]
-    assert left["confidence"].tolist() == [[90] * 3] * 3
-    assert right["confidence"].tolist() == [[90] * 3, [90, 90, 30], [90] * 3]
-    assert layers["confidence"][1, 5] == 90  # what is kept for another try is as it was
-    ((_, alone),) = sieve_blocks([(Window(1, 5, 1, 1), {"classes": classes[1:2, 5:6]})], grid, 3, meanings)
-    assert alone["classes"].tolist() == [[3]]
-    assert list(sieve_blocks([], grid, 3, meanings)) == []
 
 
 @pytest.mark.parametrize("wrong", [{"smoothing": -1}, {"smoothing": 21}, {"minimum_area_ha": -0.1}])
