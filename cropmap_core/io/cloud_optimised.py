@@ -24,6 +24,7 @@ from cropmap_core.io.outputs import GDAL_CACHE, cannot_write, check_complete, cr
 Overviews = Literal["mode", "nearest", "average"]
 """What a pixel of an overview shows of those beneath it: the most frequent value, one of them, or their mean."""
 _ON_THE_WAY = (".tiles.tif", ".tiles.tif.aux.xml", ".ovr.tmp")  # the last one is GDAL's
+_LEAST_EDGE = 128  # of tiles, in pixels: GDAL's driver complains of smaller ones
 _LEVEL = 1  # of ZSTD: higher ones take much longer and gain little
 
 
@@ -98,7 +99,7 @@ def create_cog(
             writer = CogWriter(dataset)
             writer.tag(tags or {})
             yield writer
-        _arrange(tiles, path, tile_edge(max(grid.width, grid.height)), overviews)
+        _arrange(tiles, path, max(_LEAST_EDGE, tile_edge(max(grid.width, grid.height))), overviews)
     finally:
         for ending in _ON_THE_WAY:
             path.with_name(path.name + ending).unlink(missing_ok=True)

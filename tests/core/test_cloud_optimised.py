@@ -78,7 +78,7 @@ class TestLayout:
         write_cog(tmp_path / "map.tif", grid(20, 40), 1, "uint8", 0, blocks_of(noise(1, 20, 40)), overviews="mode")
         with rasterio.open(tmp_path / "map.tif") as dataset:
             assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
-            assert (dataset.overviews(1), dataset.block_shapes) == ([], [(48, 48)])
+            assert (dataset.overviews(1), dataset.block_shapes) == ([], [(128, 128)])
 
     def test_blocks_need_not_be_tiles_and_what_is_not_written_is_nodata(self, tmp_path: Path) -> None:
         values = noise(1, 700, 900)

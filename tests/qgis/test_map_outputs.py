@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shlex
+from pathlib import Path
 
 import pytest
 from qgis.core import (
@@ -87,3 +90,68 @@ def test_a_map_with_parcels_can_be_called_again(run, fake_worker, season, fields
     words = shlex.split(fake_worker.job["parameters"]["replay"])
     assert {f"--SCENES={season}", f"--PARCELS={fields}", "--MONTHS=4", "--MONTHS=5"} <= set(words)
     assert f"--OUTPUT_PARCELS={tmp_path / 'parcels.gpkg'}" in words
+
+
+def checksums(manifest: Path) -> dict[str, tuple[str, str]]:
+    """What a manifest says of the outputs beside it, and what they are."""
+    told = json.loads(manifest.read_text())["outputs"]
+    return {
+        name: (output["sha256"], hashlib.sha256(Path(output["path"]).read_bytes()).hexdigest())
+        for name, output in told.items()
+    }
+
+
+def test_the_command_of_a_manifest_makes_the_same_map_again(run, worker, qgis_process, season, bundle, tmp_path):
+    made = run(
+        "mapcrops",
+        {
+            "SCENES": [str(season)],
+            "MODEL": str(bundle),
+            "SURE_FROM": 0.4,
+            "OUTPUT_CLASSES": str(tmp_path / "crops.tif"),
+            "OUTPUT_PROBABILITIES": QgsProcessing.TEMPORARY_OUTPUT,
+        },
+    )
+    manifest = tmp_path / "crops.run.json"
+    before = checksums(manifest)
+    assert set(before) == {"output_classes", "output_probabilities"}
+    assert all(told == found for told, found in before.values())
+    command = shlex.split(json.loads(manifest.read_text())["replay"])
+    for path in (*made.values(), manifest):
+        Path(path).unlink()
+
+    assert command[0] == "qgis_process"
+    again = qgis_process(*command[1:])
+
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert checksums(manifest) == before
+
+
+def test_a_map_knows_the_names_of_its_values_and_its_scales(run, worker, season, bundle, tmp_path):
+    made = run(
+        "mapcrops",
+        {
+            "SCENES": [str(season)],
+            "MODEL": str(bundle),
+            **{f"OUTPUT_{name}": str(tmp_path / f"{name}.tif") for name in ("CLASSES", "ENTROPY", "PROBABILITIES")},
+        },
+    )
+    legend = {
+        item["value"]: item["title"]
+        for item in json.loads((bundle / "item.json").read_text())["properties"]["mlm:output"][0][
+            "classification:classes"
+        ]
+    }
+    classes = QgsRasterLayer(made["OUTPUT_CLASSES"], "classes")
+    named = {item.value: item.label for item in classes.dataProvider().colorTable(1) if item.label}
+    assert legend.items() <= named.items()
+    probabilities = QgsRasterLayer(made["OUTPUT_PROBABILITIES"], "probabilities")
+    names = [probabilities.bandName(band).partition(": ")[2] for band in range(1, probabilities.bandCount() + 1)]
+    assert names == list(legend.values())
+    centre = probabilities.extent().center()
+    shares = [probabilities.dataProvider().sample(centre, band)[0] for band in range(1, len(names) + 1)]
+    assert sum(shares) == pytest.approx(1, abs=0.002 * len(names))
+    layer = QgsRasterLayer(made["OUTPUT_ENTROPY"], "entropy")
+    entropy, known = layer.dataProvider().sample(centre, 1)
+    assert known
+    assert 0 < entropy <= 1
