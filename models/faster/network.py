@@ -7,7 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from models.faster.unet import Region
+from models.faster.regions import Region
 from models.network import Network
 
 
@@ -27,15 +27,15 @@ class FasterNetwork(Network):
         self.precision = precision
         self.kind = network.kind
         self.channels, self.classes = network.channels, network.classes
-        self.stride, self.receptive_radius = network.stride, network.receptive_radius
-        self.patch_size = network.patch_size
+        self.stride, self.receptive_radius = int(network.stride), int(network.receptive_radius)
+        self.patch_size = int(network.patch_size)
 
     @abstractmethod
     def logits_inside(self, x: Tensor, dates: Tensor, valid: Tensor, inside: Region) -> Tensor:
         """Logits of a part of the image, which saves what only its surroundings would need.
 
         Args:
-            x: As `logits` gets it.
+            x: As `logits` gets it; fastest if it lies as (B, T, H, W, C) in memory.
             dates: As in `forward`.
             valid: As in `forward`.
             inside: The part.
@@ -49,3 +49,13 @@ class FasterNetwork(Network):
 
     def embed(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
         return self.original.embed(x.float(), dates, valid)
+
+
+class Single(FasterNetwork):
+    """A network as it is, in float32, for those that have no fast form; patch networks have no inside."""
+
+    def logits(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
+        return self.original.logits(x.float(), dates, valid).float()
+
+    def logits_inside(self, x: Tensor, dates: Tensor, valid: Tensor, inside: Region) -> Tensor:
+        return self.logits(x, dates, valid)[..., inside.top : inside.bottom, inside.left : inside.right]
