@@ -27,7 +27,7 @@ from cropmap_core.timeseries.series import Values
 from cropmap_core.timeseries.temperatures import Temperatures
 from models.convlstm import ConvLSTM
 from models.dense_patches import Cells, patch_logits, runs_densely
-from models.faster import TwoStages, faster
+from models.faster import TwoStages, faster, has_bfloat16
 from models.faster.convolutional_recurrence import faster_recurrence
 from models.faster.regions import Region
 
@@ -83,7 +83,8 @@ class Predictor:
             takes = f"1 to {self._network.patch_size}" if self.by_patch else "none: it gives every pixel a class"
             raise JobError(f"The stride is {stride}; the model {bundle.id} takes {takes}.", "Leave the stride out.")
         self._stride = stride or bundle.stride_pixels
-        self.precision = torch.float32 if self.by_patch or self._trees is not None else precision
+        halved = not self.by_patch and has_bfloat16(self._network)
+        self.precision = precision if halved else torch.float32
         self._exact = self._network if self.by_patch else faster(self._network)
         self._fast = self._exact if self.precision == torch.float32 else faster(self._network, self.precision)
         self._shared: ConvLSTM | None = None  # computes the states of overlapping patches once
