@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qgis.core import Qgis, QgsProcessingParameterMultipleLayers, QgsProcessingParameterString
 
-from ..processing_provider import parameters, vocabulary
+from ..processing_provider import map_outputs, parameters, vocabulary
 from ..processing_provider.algorithm import CropMapAlgorithm
 from ..processing_provider.parameters import tr, with_help, words
 
@@ -51,7 +51,7 @@ class CombinePredictions(CropMapAlgorithm):
             parameters.raster_output(
                 "OUTPUT_PROBABILITIES",
                 tr("Combined probabilities"),
-                tr("A band for each class, named after it, 0 to 1."),
+                tr("One band for each class, 0 to 250 for 0 to 1, 255 where unknown."),
                 optional=True,
                 made_unasked=False,
             ),
@@ -72,14 +72,12 @@ class CombinePredictions(CropMapAlgorithm):
         return ""
 
     def compute(self, values, feedback):
-        written = {}
-        for name in ("OUTPUT_PROBABILITIES", "OUTPUT_CONFIDENCE", "OUTPUT_CLASSES"):  # from beneath
-            written[name] = values.target(name, [path for path in written.values() if path])
+        written = map_outputs.targets(values)
         job = {
             "predictions": values.paths("PREDICTIONS"),
             "method": values.choice("METHOD"),
             "weights": values.decimals("WEIGHTS"),
-            **{name.lower(): path for name, path in written.items()},
+            **map_outputs.in_a_job(written),
         }
         self.run_job(self.ID, job, feedback, written.values())
         return {name: path for name, path in written.items() if path}

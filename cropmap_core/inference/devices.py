@@ -17,8 +17,8 @@ def choose_devices(name: str) -> tuple[torch.device, ...]:
     """The devices to compute on.
 
     Args:
-        name: `auto` (all of CUDA's where there are, else Apple's, else the processor), `cpu`, `cuda`, one of CUDA's such
-            as `cuda:1`, or `mps`.
+        name: `auto` (all of CUDA's where there are, else Apple's, else the processor), `cpu`, `cuda`, one of CUDA's
+            such as `cuda:1`, or `mps`.
 
     Raises:
         JobError: It is none of these, or torch sees no such device.
@@ -41,6 +41,20 @@ def choose_devices(name: str) -> tuple[torch.device, ...]:
     if kind == "mps" or (kind == "auto" and torch.backends.mps.is_available()):
         return (torch.device("mps"),)
     return (torch.device("cpu"),)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of what computes on one: CUDA's first where there is one and none is named, else the processor.
+
+    Args:
+        name: As `choose_devices` takes it.
+
+    Raises:
+        JobError: It is none of these, or torch sees no such device.
+    """
+    if name == "auto" and not torch.cuda.is_available():
+        return torch.device("cpu")
+    return choose_devices(name)[0]
 
 
 def free_memory(device: torch.device) -> int:

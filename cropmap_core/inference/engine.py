@@ -270,7 +270,8 @@ class _Work:
         try:
             return self._asked.series.read(window)
         except SceneError as error:
-            place = f"rows {window.row} to {window.row + window.height}, columns {window.col} to {window.col + window.width}"
+            rows, cols = f"{window.row} to {window.row + window.height}", f"{window.col} to {window.col + window.width}"
+            place = f"rows {rows}, columns {cols}"
             if not self._asked.keep_going:
                 raise SceneError(
                     f"{error.message.rstrip('.')} ({place} of the map).",

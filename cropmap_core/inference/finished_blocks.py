@@ -21,11 +21,15 @@ from numpy.typing import NDArray
 from cropmap_core.io.grid import Window
 from cropmap_core.io.outputs import write_text, written_whole
 
-SUFFIX = ".unfinished"
 _MADE_OF = "made-of.json"
 _BLOCK = "block-{}-{}-{}-{}.npz"
 
 Arrays = Mapping[str, NDArray[Any]]
+
+
+def folder_beside(output: Path) -> Path:
+    """Where the finished blocks of an output are kept."""
+    return output.with_name(f"{output.name}.unfinished")
 
 
 class FinishedBlocks:
@@ -90,8 +94,9 @@ class FinishedBlocks:
             return
         path = self.folder / _BLOCK.format(window.row, window.col, window.height, window.width)
         part = path.with_suffix(".part")
+        contents: dict[str, Any] = dict(arrays)
         with written_whole(self.folder), part.open("wb") as file:
-            np.savez(file, **dict(arrays))
+            np.savez(file, **contents)
         with written_whole(self.folder):
             part.replace(path)
         with self._lock:

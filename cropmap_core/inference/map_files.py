@@ -91,7 +91,7 @@ def create_maps(
     Raises:
         OutputError: A file cannot be written or is incomplete.
     """
-    described = {"classes": _described(legend), "probabilities": _described(classes)}
+    told = {"classes": _legend_tag(legend), "probabilities": _legend_tag(classes)}
     with ExitStack() as stack:
         files: dict[Layer, CogWriter] = {}
         for name, path in paths.there.items():
@@ -108,11 +108,16 @@ def create_maps(
                     overviews=kind.overviews,
                     colours={each.value: each.color for each in legend} if name == "classes" else None,
                     descriptions=names,
-                    tags={**(tags or {}), **({CLASSES_TAG: described[name]} if name in described else {})},
+                    tags={**(tags or {}), **told.get(name, {})},
                     scales=[SCALE] * len(names) if kind.is_scaled else None,
                 )
             )
         yield MapWriter(files)
+
+
+def _legend_tag(classes: Sequence[CropClass]) -> dict[str, str]:
+    told = [{"value": each.value, "name": each.name, "color": each.color} for each in classes]
+    return {CLASSES_TAG: json.dumps(told)}
 
 
 def stage_maps(outputs: Outputs, legend: Sequence[CropClass], written: MapPaths) -> MapPaths:
@@ -136,10 +141,6 @@ def stage_maps(outputs: Outputs, legend: Sequence[CropClass], written: MapPaths)
     names = written.classes.with_name(f"{written.classes.name}.aux.xml")
     write_text(outputs.stage(names), category_names(legend))
     return MapPaths(**parts)
-
-
-def _described(classes: Sequence[CropClass]) -> str:
-    return json.dumps([{"value": each.value, "name": each.name, "color": each.color} for each in classes])
 
 
 def category_names(legend: Sequence[CropClass]) -> str:

@@ -84,25 +84,27 @@ def bytes_of_network(stages: Stages, times: int, channels: int) -> tuple[float, 
 
 def peak_of(work: Callable[[], object]) -> int:
     """Bytes of the tensors that are alive at once while something is computed, as torch's operations make them."""
-    with torch.inference_mode(), _Alive() as alive:
+    alive = _Alive()
+    with torch.inference_mode(), alive:
         work()
     return alive.most
 
 
-class _Alive(TorchDispatchMode):
+class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the memory of all tensors that operations give, until they are gone."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._held: dict[int, tuple[StorageWeakRef, int]] = {}
-        self.most = 0
+        self.most: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        self._held = {key: held for key, held in self._held.items() if not held[0].expired()}
+        self._held = {key: held for key, held in self._held.items() if not held[0].expired()}  # type: ignore[no-untyped-call]
         for each in tree_leaves(result):
             if isinstance(each, torch.Tensor):
                 storage = each.untyped_storage()
-                self._held[storage.data_ptr()] = StorageWeakRef(storage), storage.nbytes()
+                alive = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+                self._held[storage.data_ptr()] = alive, storage.nbytes()
         self.most = max(self.most, sum(size for _, size in self._held.values()))
         return result

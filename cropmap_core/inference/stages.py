@@ -1,7 +1,7 @@
 """A network at work on parts of a raster: first each pixel by itself, then with what lies around it.
 
-Where memory does not suffice fewer pixels are worked on at a time, at first in the one stage, then in the other; results
-do not depend on it. Where the least is too much, or the device does not answer any more, `DeviceFailed` says so.
+Where memory does not suffice fewer pixels are worked on at a time, in the one stage or the other; results do not depend
+on it. Where the least is too much, or the device does not answer any more, `DeviceFailed` says so.
 """
 
 from __future__ import annotations
