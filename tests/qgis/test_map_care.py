@@ -57,6 +57,22 @@ def test_polygons_are_a_mask_while_the_worker_runs(run, fake_worker, bundle, cla
     assert not Path(fake_worker.job["parameters"]["mask"]).exists()
 
 
+def test_only_the_parcels_are_mapped(run, worker, season, fields, bundle, tmp_path):
+    """Fields in the Belgian grid, scenes in UTM."""
+    scenes = {"SCENES": [str(season)], "MODEL": str(bundle)}
+    run("mapcrops", {**scenes, "OUTPUT_CLASSES": str(tmp_path / "all.tif")})
+    care = {"MASK": str(fields), "SMOOTHING": 0.5, "MINIMUM_AREA": 0.03}
+    run("mapcrops", {**scenes, **care, "OUTPUT_CLASSES": str(tmp_path / "fields.tif")})
+
+    counts = []
+    for name in ("all.tif", "fields.tif"):
+        layer = QgsRasterLayer(str(tmp_path / name))
+        block = layer.dataProvider().block(1, layer.extent(), layer.width(), layer.height())
+        counts.append(sum(block.value(row, col) > 0 for row in range(layer.height()) for col in range(layer.width())))
+    assert counts[0] == 32 * 24
+    assert 4 * 14 * 10 <= counts[1] < 4 * 16 * 12
+
+
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
