@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
+import rasterio
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -25,6 +26,7 @@ from cropmap_core.inference.predictor import Predictor, Progress
 from cropmap_core.inference.stages import DeviceFailed, Stages
 from cropmap_core.inference.surroundings import Parts, Surroundings, Wanted, divide, needed_for
 from cropmap_core.io.grid import Window
+from cropmap_core.io.outputs import GDAL_CACHE
 from cropmap_core.timeseries.series import Block, Series
 
 LEAST_EDGE = 64
@@ -125,7 +127,8 @@ def run(
         store.use_edge(edge)
         work = _Work(asked, stages, store, edge, report, progress)
         try:
-            work.run()
+            with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE):
+                work.run()
             report.devices = sorted({*report.devices, *(str(each.predictor.device) for each in stages)})
             report.edge = edge
             return report
