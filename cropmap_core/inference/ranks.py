@@ -239,7 +239,7 @@ def _rank_real(
     ranks: Any,
 ) -> None:
     times, channels = values.shape[0], sources.size
-    buckets = np.empty(BLOCK, np.int32)
+    buckets, found = np.empty(BLOCK, np.int32), np.empty(BLOCK, np.int32)
     for block in range(ranks.shape[0]):
         begin = first + block * BLOCK
         end = min(begin + BLOCK, last)
@@ -256,15 +256,22 @@ def _rank_real(
                 own = thresholds[starts[feature] :]
                 _find_buckets(source, scaling[feature, 0], scaling[feature, 1], buckets)
                 for pixel in range(source.size):
-                    rank = np.int64(row[buckets[pixel]])
-                    step = steps[feature]
-                    while step > 0:
-                        rank += step if own[rank + step - 1] <= source[pixel] else 0
-                        step >>= 1
-                    into[pixel] = rank
+                    found[pixel] = row[buckets[pixel]]
+                step = steps[feature]
+                while step > 0:
+                    _search_on(own[step - 1 :], source, np.int32(step), found)
+                    step >>= 1
+                for pixel in range(source.size):
+                    into[pixel] = found[pixel]
                 if not all_there:
                     for pixel in range(source.size):
                         into[pixel] = into[pixel] if usable[pixel] else zero
+
+
+@compiled
+def _search_on(thresholds: Any, values: Any, step: int, ranks: Any) -> None:
+    for pixel in range(values.size):
+        ranks[pixel] += step if thresholds[ranks[pixel]] <= values[pixel] else np.int32(0)
 
 
 @compiled
