@@ -56,7 +56,7 @@ class _ShallowTrees:
     most: NDArray[np.uint8]
     """The rank above which a question leads to the right."""
     scores: Floats
-    """Of a leaf, shape (leaves, outputs)."""
+    """Of leaves, shape (outputs, leaves)."""
 
     def find(self, ranks: NDArray[Any], classes: NDArray[np.int64], out: Floats) -> None:
         _ask_all(
@@ -246,7 +246,7 @@ def _shallow(trees: TreeEnsemble, most: NDArray[np.int64]) -> _ShallowTrees:
         np.cumsum([0, *map(len, leaves)])[:-1],
         np.concatenate(asked),
         np.concatenate(ranks).astype(np.uint8),
-        trees.scores.numpy()[np.concatenate(leaves)],
+        np.ascontiguousarray(trees.scores.numpy()[np.concatenate(leaves)].T),
     )
 
 
@@ -332,7 +332,7 @@ def _ask_all(
                         )
                     _of_eight_found(own, asked, most, first, between, found, part)
                 _of_parts(own, asked, most, node, parts[tree], found)
-            _add(scores[leaves[tree] :], found, classes[tree], sums)
+            _add(scores, leaves[tree], found, classes[tree], sums)
 
 
 @compiled
@@ -398,16 +398,13 @@ def _of_pair(ranks: Any, asked: Any, most: Any, node: int, at: int, left: Any, r
 
 
 @compiled
-def _add(scores: Any, found: Any, own_class: int, sums: Any) -> None:
-    if scores.shape[1] == 1:
-        margins, row = scores[:, 0], sums[own_class]
+def _add(scores: Any, leaf: int, found: Any, own_class: int, sums: Any) -> None:
+    """Adds to sums, of shape (K, P), the scores of leaves, of shape (outputs, leaves), from one leaf on."""
+    first = own_class if scores.shape[0] == 1 else 0
+    for output in range(scores.shape[0]):
+        own, row = scores[output, leaf:], sums[first + output]
         for pixel in range(row.size):
-            row[pixel] += margins[found[pixel]]
-    else:
-        for output in range(sums.shape[0]):
-            shares, row = scores[:, output], sums[output]
-            for pixel in range(row.size):
-                row[pixel] += shares[found[pixel]]
+            row[pixel] += own[found[pixel]]
 
 
 @compiled
