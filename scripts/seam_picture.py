@@ -134,9 +134,9 @@ def draw(data: Path, picture: Path) -> None:
         figure.text(
             0.02,
             0.94,
-            "32 x 32 pixels of the real square in Flanders, a dense ConvLSTM. Dashed: the blocks' edges. With its reach "
-            f"of 12 pixels there would\nbe nothing to see, so {HALO} are read here; overlapping blocks see {HALO + OVERLAP}. "
-            "Below: differences, twenty times as strong as above.",
+            "32 x 32 pixels of the real square in Flanders, a dense ConvLSTM. Dashed: the blocks' edges. With its "
+            f"reach of 12 pixels there would\nbe nothing to see, so {HALO} are read here; overlapping blocks see "
+            f"{HALO + OVERLAP}. Below: differences, twenty times as strong as above.",
             va="top",
             fontsize=10,
             color=QUIET,
