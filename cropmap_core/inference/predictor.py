@@ -23,7 +23,7 @@ from cropmap_core.inference.preparing import prepare, prepare_on
 from cropmap_core.inference.seasons import season_of
 from cropmap_core.inference.tree_kernels import ask_by_kernels
 from cropmap_core.timeseries.formulas import INDICES
-from cropmap_core.timeseries.series import Values
+from cropmap_core.timeseries.series import REFLECTANCE_SCALE, Values
 from cropmap_core.timeseries.temperatures import Temperatures
 from models.convlstm import ConvLSTM
 from models.dense_patches import Cells, patch_logits, runs_densely
@@ -259,11 +259,15 @@ class Predictor:
         return logits[0].float()
 
     def _of_trees(self, values: Values, valid: Mask, progress: Progress, there: Sequence[str] | None) -> Tensor:
-        """The probabilities of a window that trees say, of the values as they were read, shape (K, H, W)."""
+        """The probabilities of a window that trees say, of the values as they were read, shape (K, H, W).
+
+        Whole numbers are decided as the reflectance that they stand for, which trees were grown on: normalised at once
+        they would be some rounding apart, and xgboost's thresholds are values that it has seen.
+        """
         if self._trees is None:
             raise ValueError(f"{self.bundle.id} has no trees of its own")
         places = [place for place, name in enumerate(self.bundle.channels) if there is None or name in there]
-        normalise = partial(self.bundle.normalise, there=there)
+        normalise = partial(_normalised, self.bundle, there)
         return self._calibrated(self._trees.logits(values, valid, normalise, places, progress))
 
     def probabilities(
@@ -398,6 +402,11 @@ class Predictor:
     def _calibrated(self, logits: Tensor, dim: int = 0) -> Tensor:
         """Probabilities of logits whose classes are along an axis."""
         return torch.softmax(logits.float() / self.bundle.temperature, dim=dim)
+
+
+def _normalised(bundle: Bundle, there: Sequence[str] | None, values: Values) -> Floats:
+    reflectance = values * np.float32(REFLECTANCE_SCALE) if values.dtype.kind == "i" else values
+    return bundle.normalise(reflectance, there)
 
 
 def computable_of(bundle: Bundle, bands: Sequence[str]) -> tuple[str, ...]:

@@ -243,9 +243,15 @@ def test_trees_among_the_members_of_an_ensemble_are_asked_by_kernels(combine: st
     torch.testing.assert_close(network(x, *rest), before, atol=1e-6, rtol=0)
 
 
+def season() -> NDArray[np.int16]:
+    return np.random.default_rng(3).integers(0, 5000, (TIMES, CHANNELS, 6, 7)).astype(np.int16)
+
+
 @pytest.fixture
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    trees = random_trees([6] * 12)
+    """Its thresholds are values that its season has, as xgboost's are."""
+    seen = BUNDLE.normalise(season() * np.float32(1e-4)).reshape(-1)
+    trees = random_trees([6] * 12, thresholds=np.random.default_rng(4).choice(seen, 50))
     described = bundle_of(
         (*CROPS, CROPS[0].__class__(9, "Beet", "#aa0000")),
         BANDS,
@@ -262,9 +268,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def test_a_window_is_classified_as_its_samples_and_by_the_network(bundle: Bundle) -> None:
     """Whole numbers, the same as reflectance, each pixel as a sample, and softmax of the network's logits."""
-    rng = np.random.default_rng(3)
-    numbers = rng.integers(0, 5000, (TIMES, CHANNELS, 6, 7)).astype(np.int16)
-    valid = np.repeat(rng.random((1, 6, 7)) < 0.8, TIMES, axis=0)
+    numbers, valid = season(), np.repeat(np.random.default_rng(5).random((1, 6, 7)) < 0.8, TIMES, axis=0)
     numbers[:, :, ~valid[0]] = NODATA
     predictor = Predictor(bundle)
     days = np.zeros(TIMES, np.float32)
