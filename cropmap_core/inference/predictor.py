@@ -23,11 +23,11 @@ from cropmap_core.inference.preparing import prepare, prepare_on
 from cropmap_core.inference.seasons import season_of
 from cropmap_core.inference.tree_kernels import ask_by_kernels
 from cropmap_core.timeseries.formulas import INDICES
-from cropmap_core.timeseries.series import REFLECTANCE_SCALE, Values
+from cropmap_core.timeseries.series import Values
 from cropmap_core.timeseries.temperatures import Temperatures
 from models.convlstm import ConvLSTM
 from models.dense_patches import Cells, patch_logits, runs_densely
-from models.faster import TwoStages, faster
+from models.faster import TwoStages, faster, has_bfloat16
 from models.faster.convolutional_recurrence import faster_recurrence
 from models.faster.regions import Region
 
@@ -63,11 +63,7 @@ class Predictor:
         stride: int | None = None,
         precision: torch.dtype = torch.float32,
     ) -> None:
-        if bundle.positions == THERMAL and temperatures is None:
-            raise IncompatibleModelError(
-                f"The model {bundle.id} counts thermal days, and there are no temperatures.",
-                "Give TEMPERATURES: daily means of where and when the series is from.",
-            )
+        _check_temperatures(bundle, temperatures)
         self.bundle = bundle
         self._temperatures = temperatures if bundle.positions == THERMAL else None
         self.device = torch.device(device)
@@ -83,7 +79,8 @@ class Predictor:
             takes = f"1 to {self._network.patch_size}" if self.by_patch else "none: it gives every pixel a class"
             raise JobError(f"The stride is {stride}; the model {bundle.id} takes {takes}.", "Leave the stride out.")
         self._stride = stride or bundle.stride_pixels
-        self.precision = torch.float32 if self.by_patch or self._trees is not None else precision
+        halved = not self.by_patch and has_bfloat16(self._network)
+        self.precision = precision if halved else torch.float32
         self._exact = self._network if self.by_patch else faster(self._network)
         self._fast = self._exact if self.precision == torch.float32 else faster(self._network, self.precision)
         self._shared: ConvLSTM | None = None  # computes the states of overlapping patches once
@@ -119,9 +116,7 @@ class Predictor:
         Raises:
             TemperatureError: The temperatures do not reach over the season.
         """
-        if self._temperatures is None:
-            return self.bundle.season_days(dates)
-        return self._temperatures.thermal_days(self.bundle.season_start(dates), dates, lon, lat)
+        return days_of(self.bundle, self._temperatures, dates, lon, lat)
 
     def days_of_samples(
         self,
@@ -259,15 +254,11 @@ class Predictor:
         return logits[0].float()
 
     def _of_trees(self, values: Values, valid: Mask, progress: Progress, there: Sequence[str] | None) -> Tensor:
-        """The probabilities of a window that trees say, of the values as they were read, shape (K, H, W).
-
-        Whole numbers are decided as the reflectance that they stand for, which trees were grown on: normalised at once
-        they would be some rounding apart, and xgboost's thresholds are values that it has seen.
-        """
+        """The probabilities of a window that trees say, of the values as they were read, shape (K, H, W)."""
         if self._trees is None:
             raise ValueError(f"{self.bundle.id} has no trees of its own")
         places = [place for place, name in enumerate(self.bundle.channels) if there is None or name in there]
-        normalise = partial(_normalised, self.bundle, there)
+        normalise = partial(self.bundle.normalise, there=there)
         return self._calibrated(self._trees.logits(values, valid, normalise, places, progress))
 
     def probabilities(
@@ -404,9 +395,31 @@ class Predictor:
         return torch.softmax(logits.float() / self.bundle.temperature, dim=dim)
 
 
-def _normalised(bundle: Bundle, there: Sequence[str] | None, values: Values) -> Floats:
-    reflectance = values * np.float32(REFLECTANCE_SCALE) if values.dtype.kind == "i" else values
-    return bundle.normalise(reflectance, there)
+def days_of(
+    bundle: Bundle,
+    temperatures: Temperatures | None,
+    dates: Sequence[date],
+    lon: float = math.nan,
+    lat: float = math.nan,
+) -> Floats:
+    """Where dates lie in a season, as a bundle's network counts; see `Predictor.days`.
+
+    Raises:
+        IncompatibleModelError: The bundle counts thermal days, and there are no temperatures.
+        TemperatureError: The temperatures do not reach over the season.
+    """
+    _check_temperatures(bundle, temperatures)
+    if bundle.positions != THERMAL or temperatures is None:
+        return bundle.season_days(dates)
+    return temperatures.thermal_days(bundle.season_start(dates), dates, lon, lat)
+
+
+def _check_temperatures(bundle: Bundle, temperatures: Temperatures | None) -> None:
+    if bundle.positions == THERMAL and temperatures is None:
+        raise IncompatibleModelError(
+            f"The model {bundle.id} counts thermal days, and there are no temperatures.",
+            "Give TEMPERATURES: daily means of where and when the series is from.",
+        )
 
 
 def computable_of(bundle: Bundle, bands: Sequence[str]) -> tuple[str, ...]:
