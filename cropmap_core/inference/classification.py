@@ -28,7 +28,7 @@ from cropmap_core.inference.map_layers import STEPS, Layer, Layers, MapPaths, la
 from cropmap_core.inference.map_masks import MapMask, open_mask
 from cropmap_core.inference.part_size import edge_of_parts
 from cropmap_core.inference.precision import choose_precision, name_of
-from cropmap_core.inference.predictor import Predictor, Progress
+from cropmap_core.inference.predictor import Predictor, Progress, days_of
 from cropmap_core.inference.sieving import sieve
 from cropmap_core.inference.stages import Stages
 from cropmap_core.io.grid import Window
@@ -148,11 +148,11 @@ def write_class_map(
             predictors[device] = Predictor(bundle, device, how.temperatures, how.stride, precision)
         return predictors[device]
 
-    days = predictor_on(devices[0]).days(series.dates, *series.grid.centre_degrees)
+    days = days_of(bundle, how.temperatures, series.dates, *series.grid.centre_degrees)
     channels = _channels(series, there)
     kept = how.unfinished if series.grid.width * series.grid.height >= _KEPT_FROM else None
     told = hashlib.sha256(
-        f"{how.fingerprint} {name_of(precision)}".encode() + (mask.digest if mask is not None else b"")
+        f"{how.fingerprint} {name_of(precision)} {sorted(asked)}".encode() + (mask.digest if mask is not None else b"")
     ).hexdigest()
     finished = FinishedBlocks(kept, told)
     work = Asked(
@@ -197,6 +197,7 @@ def write_class_map(
         maps.tag({**unlike, WARNINGS_TAG: warned, RUN_TAG: json.dumps(made.computed)})
         progress(1.0)
     if counts[1:].sum() == 0:
+        finished.remove()
         raise NoValidObservationError(
             "No pixel has a clear observation between the dates.",
             "Choose a longer time span, or keep more SCL classes with KEEP_CLASSES.",

@@ -125,14 +125,14 @@ class Stages:
         """
         device = self.predictor.device
         if is_lost(error, device):
-            raise DeviceFailed(device, f"{device} does not answer any more ({_first_line(error)})") from error
+            raise DeviceFailed(device, f"{device} does not answer any more ({first_line(error)})") from error
         if not is_out_of_memory(error):
             raise error
         forget(device)
         if count <= least:
             if device.type == "cpu":
                 raise OutOfMemoryError(
-                    f"The machine has too little memory for {self.predictor.bundle.id}: {_first_line(error)}.",
+                    f"The machine has too little memory for {self.predictor.bundle.id}: {first_line(error)}.",
                     "Close other programs, or choose a smaller model.",
                 ) from error
             raise DeviceFailed(device, f"{device} has too little memory even for {count} {what}") from error
@@ -151,5 +151,6 @@ class _Share:
         self._progress((self._done + fraction) / self._count)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says first, without a full stop."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -26,7 +26,7 @@ from models.ltae import LTAE
 from models.network import Network
 from models.tempcnn import TempCNN
 
-__all__ = ["FasterNetwork", "TwoStages", "faster"]
+__all__ = ["FasterNetwork", "TwoStages", "faster", "has_bfloat16"]
 
 
 def faster(network: Network, precision: torch.dtype = torch.float32) -> FasterNetwork:
@@ -57,6 +57,14 @@ def faster(network: Network, precision: torch.dtype = torch.float32) -> FasterNe
         if isinstance(network, AutoContext):
             return FasterAutoContext(network, faster(network.first, precision), precision)
     return Single(network, precision)
+
+
+def has_bfloat16(network: Network) -> bool:
+    """Whether the fast form of a network computes in bfloat16 when it is asked to; others always in float32."""
+    own = (HybridCNN, TempCNN, LTAE, AutoContext, ConvLSTM, ConvRNN)
+    if isinstance(network, Ensemble):
+        return any(has_bfloat16(member) for member in network.members if isinstance(member, Network))
+    return isinstance(network, own)
 
 
 def _ensemble(network: Ensemble, precision: torch.dtype) -> FasterNetwork:
