@@ -393,7 +393,7 @@ def _classify(
     for place in class_map.report.unreadable:
         job.warning(f"Not mapped, for it cannot be read: {place}")
     tell_seen(job, bundle, class_map.watch, class_map.warnings)
-    return class_map
+    return replace(class_map, warnings=(*warned, *class_map.warnings))
 
 
 def _place(job: Job, parcels: Path, grid: Grid) -> PlacedParcels:
