@@ -29,6 +29,7 @@ from cropmap_core.classes import CropClass
 from cropmap_core.inference.bundles import Bundle, save_bundle
 from cropmap_core.inference.classification import write_class_map
 from cropmap_core.inference.guards import InputWatch
+from cropmap_core.inference.map_layers import MapPaths
 from cropmap_core.inference.predictor import Predictor
 from cropmap_core.io.grid import Grid, Window
 from cropmap_core.learning.signatures import make_signatures
@@ -143,7 +144,11 @@ def main() -> None:
             f"trees of {bundle.hyper_parameters['nodes'] / ROUNDS / CLASSES:.0f} questions",
             {
                 "write_class_map, file to file": lambda: write_class_map(
-                    open_time_series(series), bundle, torch.device("cpu"), classes, folder / "confidence.tif", {}
+                    open_time_series(series),
+                    bundle,
+                    [torch.device("cpu")],
+                    MapPaths(classes, folder / "confidence.tif"),
+                    {},
                 ),
                 "inplace_predict, preloaded": lambda: [booster.inplace_predict(rows) for _ in range(times)],
             },

@@ -39,7 +39,7 @@ from cropmap_core.timeseries.temperatures import Temperatures
 
 _ROWS_AT_ONCE = 64  # of a window, for the test of `ood`
 _FEW_PIXELS = 2**20  # of a map, are all looked at
-_EVERY = 17  # of more pixels is looked at if only the share is asked for; no divisor of a block's width
+_EVERY = 4  # rows and columns: of more pixels one in so many is looked at if only the share is asked for
 _KEPT_FROM = 2**18  # pixels of a map whose finished blocks are kept on disk
 _COMPUTING = 0.95  # of the progress; the rest is writing
 OOD_TAG, WARNINGS_TAG, RUN_TAG = "CROPMAP_OOD_SHARE", "CROPMAP_WARNINGS", "CROPMAP_RUN"
@@ -140,7 +140,7 @@ def write_class_map(
     watch.expect(series.dates, series.period, there)
     mask = open_mask(how.care.mask, series.grid) if how.care.mask is not None else None
     asked: set[Layer] = {*paths.there, *(("probabilities",) if how.care.minimum_area_ha else ())}
-    finish = _Finish(bundle, how, asked, watch, mask, paths.ood is not None, series.grid.width * series.grid.height)
+    finish = _Finish(bundle, how, asked, watch, mask)
     predictors: dict[torch.device, Predictor] = {}
 
     def predictor_on(device: torch.device) -> Predictor:
@@ -161,7 +161,7 @@ def write_class_map(
         there,
         finish,
         around=how.care.halo,
-        all_series=paths.ood is not None,
+        every=1 if paths.ood is not None or series.grid.width * series.grid.height <= _FEW_PIXELS else _EVERY,
         wanted=mask.touches if mask is not None else None,
         keep_going=how.skip_damaged,
     )
@@ -170,7 +170,7 @@ def write_class_map(
         predictor_on,
         devices,
         finished,
-        partial(_edge, how, channels),
+        partial(_edge, how, channels, work.every == 1),
         lambda done: progress(_COMPUTING * done),
         log,
     )
@@ -212,10 +212,10 @@ def _channels(series: Series, there: Sequence[str]) -> Series:
     return as_channels(series, there)
 
 
-def _edge(how: HowToMap, channels: Series, stages: Stages, lag: int) -> int:
+def _edge(how: HowToMap, channels: Series, all_series: bool, stages: Stages, lag: int) -> int:
     """The edge of parts: a multiple of the network's step, and at least twice what windows lag."""
     step = stages.predictor.step
-    return -(-max(how.edge or edge_of_parts(channels, stages, lag), 2 * lag) // step) * step
+    return -(-max(how.edge or edge_of_parts(channels, stages, lag, all_series), 2 * lag) // step) * step
 
 
 class _Finish:
@@ -228,12 +228,9 @@ class _Finish:
         asked: Collection[Layer],
         watch: InputWatch,
         mask: MapMask | None,
-        all_pixels: bool,
-        pixels: int,
     ) -> None:
         self._bundle, self._how, self._asked = bundle, how, asked
         self._watch, self._mask = watch, mask
-        self._every = 1 if all_pixels or pixels <= _FEW_PIXELS else _EVERY
         self._hierarchy: Hierarchy | None = hierarchy_of(bundle.classes) if how.sure_from else None
 
     def __call__(self, seen: Seen) -> Arrays:
@@ -263,14 +260,13 @@ class _Finish:
     ) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
         """Shows the watch series of a window, some rows at once, to copy little."""
         ood = np.full(observed.shape, NO_OOD, np.uint8)
-        rows, cols = seen.looked_at.slices_within(seen.window)
-        own, found, classes = ood[rows, cols], observed[rows, cols], places[rows, cols]
+        own, found, classes = ood[seen.looked_at], observed[seen.looked_at], places[seen.looked_at]
         data, valid = seen.block.data, seen.block.valid
         quota = -(-LOOKED_AT_AT_ONCE // max(1, -(-len(own) // _ROWS_AT_ONCE)))
         looked: list[Looked] = []
         for start in range(0, len(own), _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
-            here = np.flatnonzero(found[part].reshape(-1))[:: self._every]
+            here = np.flatnonzero(found[part].reshape(-1))
             if not len(here):
                 continue
             values = np.take(data[:, :, part].reshape(*data.shape[:2], -1), here, axis=2)  # (T, C, P), contiguous

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+import rasterio
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -25,6 +26,7 @@ from cropmap_core.inference.predictor import Predictor, Progress
 from cropmap_core.inference.stages import DeviceFailed, Stages, first_line
 from cropmap_core.inference.surroundings import Parts, Surroundings, Wanted, divide, needed_for
 from cropmap_core.io.grid import Window
+from cropmap_core.io.outputs import GDAL_CACHE
 from cropmap_core.timeseries.series import Block, Series
 
 LEAST_EDGE = 64
@@ -41,8 +43,8 @@ class Seen:
     """Shape (H + 2 around, W + 2 around, K); of no meaning where nothing was observed."""
     observed: NDArray[np.bool_]
     """Shape (H + 2 around, W + 2 around)."""
-    looked_at: Window
-    """Part of the window whose series are there: all of it if that was asked for."""
+    looked_at: tuple[slice, slice]
+    """Rows and columns of the window whose series are there."""
     block: Block
     """Those series."""
 
@@ -61,8 +63,8 @@ class Asked:
     """Makes what is kept of a window; called by other threads, one window after the other for each device."""
     around: int = 0
     """Pixels around a window whose probabilities `finish` needs."""
-    all_series: bool = False
-    """`finish` needs the series of every pixel, else some of them do."""
+    every: int = 1
+    """`finish` needs the series of one row in so many, and of one column in so many: 1 for all pixels."""
     wanted: Callable[[Window], bool] | None = None
     """Which windows are to be made; None for all."""
     keep_going: bool = False
@@ -125,7 +127,8 @@ def run(
             edge = store.edge or edge_for(stages[0], lag)
             store.use_edge(edge)
             try:
-                _Work(asked, stages, store, edge, report, progress).run()
+                with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE):
+                    _Work(asked, stages, store, edge, report, progress).run()
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -331,6 +334,25 @@ class _Within:
         self._progress(min(1.0, (self._done + 0.9 * fraction) / self._total))
 
 
+def _sparse(block: Block, every: int) -> Block:
+    if every == 1:
+        return block
+    return Block(block.data[..., ::every, ::every].copy(), block.valid[:, ::every, ::every].copy())
+
+
+def _common(first: int, length: int, there: int, long: int, every: int) -> tuple[slice, slice]:
+    """What of a window is looked at, of which one row or column in so many is there of another one that it meets.
+
+    Returns:
+        Which of the window's rows, or columns, and which of those that are there.
+    """
+    end = min(first + length, there + long)
+    skipped = -(-max(0, first - there) // every)
+    begin = there + skipped * every
+    count = max(0, -(-(end - begin) // every))
+    return slice(begin - first, begin - first + count * every, every), slice(skipped, skipped + count)
+
+
 class _Finisher:
     """Makes of probabilities what is kept, on a thread of its own, one window behind the network."""
 
@@ -349,7 +371,7 @@ class _Finisher:
         said = parts.lagging(lag)
         self._windows = said.lagging(around)
         self._probabilities = Surroundings(said, around)
-        self._series = Surroundings(parts, lag + around) if asked.all_series else None
+        self._series = Surroundings(parts, lag + around) if asked.every == 1 and lag + around else None
         self._block: tuple[Window, Block] | None = None
         self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(1)
         self._error: BaseException | None = None
@@ -357,9 +379,9 @@ class _Finisher:
         self._thread.start()
 
     def add_series(self, row: int, col: int, block: Block) -> None:
-        """Takes what was read of a part."""
-        if self._series is None or not self._total_lag:
-            self._block = self._parts.window(row, col), block
+        """Takes what was read of a part; of series that are not all asked for no more than is needed is kept."""
+        if self._series is None:
+            self._block = self._parts.window(row, col), _sparse(block, self._asked.every)
             return
         images = [torch.from_numpy(each)[..., None] for each in (block.data, block.valid)]
         window = self._windows.window(row, col)
@@ -378,13 +400,10 @@ class _Finisher:
         if not self._wanted[row, col] or self._block is None:
             return
         window, (there, block) = self._windows.window(row, col), self._block
-        top, left = max(window.row, there.row), max(window.col, there.col)
-        bottom = min(window.row + window.height, there.row + there.height)
-        right = min(window.col + window.width, there.col + there.width)
-        looked_at = Window(top, left, max(0, bottom - top), max(0, right - left))
-        rows, cols = looked_at.slices_within(there)
-        some = Block(block.data[..., rows, cols], block.valid[:, rows, cols])
-        seen = Seen(window, images[0].numpy(), images[1].numpy()[..., 0], looked_at, some)
+        rows, kept_rows = _common(window.row, window.height, there.row, there.height, self._asked.every)
+        cols, kept_cols = _common(window.col, window.width, there.col, there.width, self._asked.every)
+        some = Block(block.data[..., kept_rows, kept_cols], block.valid[:, kept_rows, kept_cols])
+        seen = Seen(window, images[0].numpy(), images[1].numpy()[..., 0], (rows, cols), some)
         self._waiting.put(lambda: self._finish(seen))
 
     def end(self) -> None:

@@ -27,9 +27,9 @@ from cropmap_core.timeseries.series import Values
 from cropmap_core.timeseries.temperatures import Temperatures
 from models.convlstm import ConvLSTM
 from models.dense_patches import Cells, patch_logits, runs_densely
-from models.faster import faster
-from models.faster.hybrid_cnn import FasterHybridCNN
-from models.faster.unet import Region
+from models.faster import TwoStages, faster
+from models.faster.convolutional_recurrence import faster_recurrence
+from models.faster.regions import Region
 
 PATCH_PIXELS_AT_ONCE = 1024 * 5 * 5
 """Pixels of patches seen together; at least one patch."""
@@ -84,7 +84,7 @@ class Predictor:
         self._fast = self._exact if self.precision == torch.float32 else faster(self._network, self.precision)
         self._shared: ConvLSTM | None = None  # computes the states of overlapping patches once
         if runs_densely(self._network):
-            self._shared = cast(ConvLSTM, faster(self._network))
+            self._shared = cast(ConvLSTM, faster_recurrence(self._network))
 
     @property
     def by_patch(self) -> bool:
@@ -199,7 +199,7 @@ class Predictor:
             dates = torch.from_numpy(np.array(days, np.float32)).to(self.device)
             if self.by_patch:
                 return [x, usable[..., None]]
-            if isinstance(self._fast, FasterHybridCNN):
+            if isinstance(self._fast, TwoStages):
                 return [self._fast.embed_pixels(x.permute(0, 3, 1, 2), dates, usable)]
             if not self.halo:
                 return [self._calibrated(self._logits(x, dates, usable)).permute(1, 2, 0)]
@@ -230,7 +230,7 @@ class Predictor:
         with torch.inference_mode():
             if self._trees is not None or (not self.halo and not self.by_patch):
                 return images[0][within]
-            if not self.by_patch and isinstance(self._fast, FasterHybridCNN):
+            if not self.by_patch and isinstance(self._fast, TwoStages):
                 shape = inside.bottom - inside.top, inside.right - inside.left, self._fast.classes
                 logits = torch.empty(shape, device=observed.device)
                 self._fast.classify_image(images[0], observed, inside, logits)

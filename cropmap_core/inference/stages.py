@@ -71,13 +71,17 @@ class Stages:
         rows = min(self._rows or height, height)
         while True:
             try:
-                parts = [
-                    self.predictor.first_stage(
-                        block.data[:, :, top : top + rows], block.valid[:, top : top + rows], self._days, self._there
+                if rows == height:
+                    images = self.predictor.first_stage(block.data, block.valid, self._days, self._there)
+                    return [*images, observed.to(images[0].device)]
+                parts = []
+                for top in range(0, height, rows):
+                    some = slice(top, top + rows)
+                    found = self.predictor.first_stage(
+                        block.data[:, :, some], block.valid[:, some], self._days, self._there
                     )
-                    for top in range(0, height, rows)
-                ]
-                images = parts[0] if len(parts) == 1 else [torch.cat(each, dim=-3) for each in zip(*parts, strict=True)]
+                    parts.append([each.clone() for each in found])  # a network may use its memory again
+                images = [torch.cat(each, dim=-3) for each in zip(*parts, strict=True)]
                 return [*images, observed.to(images[0].device)]
             except (RuntimeError, MemoryError) as error:
                 rows = self._rows = self._fewer(error, rows, 1, "rows at a time")
