@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import models
-from cropmap_core.inference.blending import Blend
+from scripts.blending import Blend
 from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.io.grid import Window
 from cropmap_core.scenes.inventory import find_scenes

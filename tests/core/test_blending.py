@@ -10,7 +10,7 @@ import torch
 from affine import Affine
 from torch import Tensor
 
-from cropmap_core.inference.blending import Blend, Sides, ramp
+from scripts.blending import Blend, Sides, ramp
 from cropmap_core.io.grid import Grid, Window
 
 
