@@ -109,10 +109,11 @@ class TestSeams:
         assert smoothed.difference(whole_of(kind)) > 0.05
         assert_same(map_of(landscape, bundle_of(kind), edge_of(kind, edge), sigma=1.3), smoothed)
 
-    @pytest.mark.parametrize("kind", ["convlstm dense", "auto_context"])
+    @pytest.mark.parametrize(("kind", "halo"), [("convlstm dense", 0), ("auto_context", 4)])
     def test_what_lies_around_a_part_is_what_makes_it_so(
         self,
         kind: str,
+        halo: int,
         bundle_of: BundleOf,
         landscape: SeriesInMemory,
         whole_of: Callable[[str], Map],
@@ -120,7 +121,7 @@ class TestSeams:
     ) -> None:
         """Else these tests would see nothing."""
         whole = whole_of(kind)
-        monkeypatch.setattr(Predictor, "halo", 0)
+        monkeypatch.setattr(Predictor, "halo", halo)
         without = map_of(landscape, bundle_of(kind), edge_of(kind, 45))
         assert without.difference(whole) > 100 * SAME_PROBABILITY
         assert without.agreement(whole) < SAME_CLASS
@@ -181,7 +182,7 @@ class TestTooLittleMemory:
 
         made = map_of(landscape, bundle_of("hybrid_cnn"), 1000, fault=fault)
         assert_same(made, whole_of("hybrid_cnn"))
-        assert made.said == ["cpu has too little memory: on with 64 pixels in windows of an edge of."]
+        assert made.said == ["cpu has too little memory: on with windows of 64 x 64 pixels."]
 
     @pytest.mark.parametrize("stage", ["weights", "first", "second"])
     def test_then_another_device(
@@ -207,9 +208,14 @@ class TestTooLittleMemory:
             map_of(landscape, bundle_of("hybrid_cnn"), 64, [GPU], fault)
 
     def test_parts_that_cannot_be_read_are_halved(
-        self, bundle_of: BundleOf, landscape: SeriesInMemory, whole_of: Callable[[str], Map]
+        self,
+        bundle_of: BundleOf,
+        landscape: SeriesInMemory,
+        whole_of: Callable[[str], Map],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """The first parts fit, one later on does not: what is finished is kept, the rest is made of smaller parts."""
+        monkeypatch.setattr(engine, "LEAST_EDGE", 36)
 
         def fault(window: Window) -> None:
             if window.row > 0 and window.height > 40:
@@ -248,7 +254,7 @@ class TestTooLittleMemory:
         np.testing.assert_array_equal(made["classes"], expected["classes"])
         told = run_tag(tmp_path / "other" / "classes.tif")
         assert told["steps_down"] == said
-        assert said[-1] == "cuda:0 has too little memory even for 64 pixels in windows of an edge of: on with cpu."
+        assert said[-1] == "cuda:0 has too little memory even for windows of 48 x 48 pixels: on with cpu."
         assert {name: told[name] for name in ("device", "precision", "block_pixels")} == {
             "device": "cpu",
             "precision": "float32",
