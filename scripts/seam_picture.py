@@ -23,7 +23,6 @@ from torch import Tensor
 from torch.nn import functional
 
 import models
-from scripts.blending import Blend
 from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.io.grid import Window
 from cropmap_core.scenes.inventory import find_scenes
@@ -32,6 +31,7 @@ from cropmap_core.scenes.stack import stack_scenes
 from cropmap_core.timeseries.compositing import composite
 from cropmap_core.timeseries.filling import Filled
 from cropmap_core.timeseries.indices import as_channels
+from scripts.blending import Blend
 
 BUNDLE = Path(__file__).parents[1] / "models" / "bundled" / "flanders-2018-convlstm"
 START, END = date(2018, 1, 1), date(2018, 12, 31)
