@@ -189,7 +189,7 @@ def write_class_map(
             {crop.name: int(counts[crop.value]) for crop in crops},
             watch,
             watch.warnings(),
-            computed_in,
+            name_of(next(iter(predictors.values())).precision),
             report,
             finished,
         )

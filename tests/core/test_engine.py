@@ -592,7 +592,9 @@ class TestPrecision:
         half = files_of(landscape, bundle_of(kind), tmp_path / "half", HowToMap(precision="bfloat16"))
         seen = exact["classes"] > 0
         assert np.mean(half["classes"][seen] == exact["classes"][seen]) > 0.97
-        assert run_tag(tmp_path / "half" / "classes.tif")["precision"] == "bfloat16"
+        knows_one = "patches" in kind or "trees" in kind
+        told = run_tag(tmp_path / "half" / "classes.tif")["precision"]
+        assert told == ("float32" if knows_one else "bfloat16")
 
 
 @pytest.fixture(scope="module")
@@ -614,7 +616,13 @@ def real_seasons(flanders: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
     return cache(made)
 
 
-@pytest.mark.parametrize("name", [bundle.id for bundle in list_bundles() if bundle.architecture != "convlstm"])
+def is_of_flanders(bundle: Bundle) -> bool:
+    """Whether a bundle knows the region: elsewhere it is unsure, and a pixel that is unsure takes either class."""
+    west, south, east, north = bundle.bbox
+    return west <= 3.024 <= east and south <= 50.816 <= north
+
+
+@pytest.mark.parametrize("name", [each.id for each in list_bundles() if agreement_of(each) and is_of_flanders(each)])
 def test_bundled_models_agree_in_bfloat16_as_they_say(
     name: str, real_seasons: Callable[[str], Series], tmp_path: Path
 ) -> None:
