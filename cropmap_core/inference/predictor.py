@@ -88,6 +88,11 @@ class Predictor:
             self._shared = cast(ConvLSTM, faster_recurrence(self._network))
 
     @property
+    def by_trees(self) -> bool:
+        """Whether trees are asked, by kernels of our own."""
+        return self._trees is not None
+
+    @property
     def by_patch(self) -> bool:
         """Whether a patch gets one class, and not each of its pixels."""
         return self._network.kind == "patch"
