@@ -280,9 +280,8 @@ def _describe_parcels(
 ) -> dict[str, Any]:
     records = describe_parcels(parcels, maps, job.part(*span))
     write_records(records, table)
-    classified = sum(record.pred_code is not None for record in records)
-    job.log(f"{classified} of {len(records)} parcels have a class.")
-    return {"parcels": len(records), "classified": classified}
+    job.log(f"{records.classified()} of {len(records)} parcels have a class.")
+    return {"parcels": len(records), "classified": records.classified()}
 
 
 def _map_result(how: _Asked, class_map: ClassMap, written: Maps) -> dict[str, Any]:
