@@ -30,7 +30,7 @@ from cropmap_core.parcels import Maps, RecordOptions, describe_parcels, grid_of_
 
 BANDS = 12
 PARCELS, SIDE_M, PIXELS = 5_000, 200.0, 4096
-INSET_M = 10.0
+BUFFER_M = 10.0
 STEPS = 250
 """Of a probability, as classify stores it."""
 
@@ -38,7 +38,7 @@ STEPS = 250
 def main() -> None:
     if sys.argv[1:2] == ["describe"]:
         made = Path(sys.argv[2])
-        _describe(_maps(made), made / "parcels.gpkg", made / "records.csv", INSET_M)
+        _describe(_maps(made), made / "parcels.gpkg", made / "records.csv", BUFFER_M)
         return
     sizes = [int(text) for text in sys.argv[1:]]
     with tempfile.TemporaryDirectory(dir=os.environ.get("CROPMAP_BENCH")) as folder:
@@ -54,7 +54,7 @@ def _side_by_side(folder: Path) -> None:
     probabilities = maps.probabilities
 
     def ours() -> None:
-        _describe(maps, parcels, folder / "records.csv", INSET_M)
+        _describe(maps, parcels, folder / "records.csv", BUFFER_M)
 
     def twelve_calls() -> list[pd.DataFrame]:
         with rasterio.open(probabilities) as file:
@@ -77,7 +77,7 @@ def _side_by_side(folder: Path) -> None:
         contenders["rasterstats, 12 x one band"] = lambda: _rasterstats(layer, probabilities)
     else:
         print("rasterstats is not installed: its row is missing.")
-    _describe(maps, parcels, folder / "whole.csv", inset_m=0.0)
+    _describe(maps, parcels, folder / "whole.csv", buffer_m=0.0)
     _check(folder / "whole.csv", one_call())
     compare("Records of 5,000 parcels of 4 ha, 12 probability bands", contenders, PARCELS / 1000, "k parcels", rounds=3)
 
@@ -110,8 +110,8 @@ def _once(folder: Path, parcels: int, pixels: int) -> None:
     )
 
 
-def _describe(maps: Maps, parcels: Path, table: Path, inset_m: float) -> None:
-    placed = place_parcels(parcels, grid_of_file(maps.classes), inset_m)
+def _describe(maps: Maps, parcels: Path, table: Path, buffer_m: float) -> None:
+    placed = place_parcels(parcels, grid_of_file(maps.classes), buffer_m)
     options = RecordOptions(with_probabilities=True, with_shares=True)
     write_records(describe_parcels(placed, maps, options=options), table)
 

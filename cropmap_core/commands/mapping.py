@@ -1,4 +1,4 @@
-"""The commands that classify, and describe parcels."""
+"""The commands that classify."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cropmap_core.classes import CropClass
+from cropmap_core.commands.parcels import place, tell
 from cropmap_core.commands.using import model_temperatures, tell_seen, warn_of_missing, warn_of_place
 from cropmap_core.commands.writing import Result, job_outputs, tell_unseen
 from cropmap_core.errors import GridMismatchError, JobError
@@ -16,18 +17,9 @@ from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.classification import ClassMap, check_sure_from, choose_device, legend_of, write_class_map
 from cropmap_core.inference.fit import Composites, check_fits, present_channels
 from cropmap_core.inference.out_of_distribution import read_reference
-from cropmap_core.io.grid import Grid
 from cropmap_core.io.outputs import Outputs, write_text
 from cropmap_core.jobs import Job
-from cropmap_core.parcels import (
-    Maps,
-    PlacedParcels,
-    describe_parcels,
-    grid_of_file,
-    legend_of_file,
-    place_parcels,
-    write_records,
-)
+from cropmap_core.parcels import Maps, describe_parcels, write_records
 from cropmap_core.scenes.intake import READING, Asked, origin_of, stack_asked
 from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES
 from cropmap_core.scenes.target import ask_for_grid
@@ -77,33 +69,6 @@ def classify(
         class_map = _classify(job, source, bundle, how, device, maps, provenance, (0.0, 0.99))
         outputs.commit()
     return _map_result(how, class_map, written)
-
-
-def parcelattributes(
-    job: Job,
-    *,
-    parcels: Path,
-    classes: Path,
-    output: Path,
-    confidence: Path | None = None,
-    ood: Path | None = None,
-) -> Result:
-    """Describes parcels by the class raster beneath them.
-
-    Args:
-        parcels: Polygon layer with the integer field `parcel`.
-        classes: Class raster.
-        output: Table to write, CSV.
-        confidence: Confidence raster of the same run.
-        ood: Raster of the same run of pixels unlike what the model learnt.
-    """
-    maps = Maps(classes, confidence, ood)
-    placed = _place(job, parcels, grid_of_file(classes))
-    with job_outputs(job) as outputs:
-        outputs.protect([path for path in (parcels, *maps) if path is not None])
-        described = _describe_parcels(job, placed, maps, outputs.stage(output), (READING, 1.0))
-        outputs.commit()
-    return {"output": str(output), **described, "classes": legend_of_file(classes)}
 
 
 def mapcrops(
@@ -176,7 +141,7 @@ def mapcrops(
     channels = (*composites.bands, *computable_indices(composites, bundle.channels))
     check_fits(bundle, Composites(channels, composites.period, tuple(composites.dates)))
     tell_unseen(job, composites)
-    placed = _place(job, parcels, stack.grid) if parcels is not None and output_parcels is not None else None
+    placed = place(job, parcels, stack.grid) if parcels is not None and output_parcels is not None else None
     with job_outputs(job) as outputs:
         outputs.protect([*files, *(path for path in (parcels, area, template, temperatures) if path is not None)])
         provenance = {"command": "mapcrops", "keep_classes": keep_classes, **origin_of(stack)}
@@ -195,7 +160,9 @@ def mapcrops(
         result = _map_result(how, class_map, written)
         if table is not None and placed is not None:
             job.progress(end, "Describing the parcels")
-            result |= _describe_parcels(job, placed, maps, table, (end, 1.0))
+            records = describe_parcels(placed, maps, job.part(end, 1.0))
+            write_records(records, table)
+            result |= tell(job, records)
         outputs.commit()
     dates = [day.isoformat() for day in stack.dates]
     return {**result, "output_parcels": str(output_parcels) if output_parcels else None, "dates": dates}
@@ -264,24 +231,6 @@ def _classify(
     )
     tell_seen(job, bundle, class_map.watch, class_map.warnings)
     return class_map
-
-
-def _place(job: Job, parcels: Path, grid: Grid) -> PlacedParcels:
-    """Places the parcels before anything is computed: a wrong layer should not cost a whole run."""
-    job.progress(READING / 2, "Checking the parcels")
-    placed = place_parcels(parcels, grid)
-    for warning in placed.warnings:
-        job.warning(warning)
-    return placed
-
-
-def _describe_parcels(
-    job: Job, parcels: PlacedParcels, maps: Maps, table: Path, span: tuple[float, float]
-) -> dict[str, Any]:
-    records = describe_parcels(parcels, maps, job.part(*span))
-    write_records(records, table)
-    job.log(f"{records.classified()} of {len(records)} parcels have a class.")
-    return {"parcels": len(records), "classified": records.classified()}
 
 
 def _map_result(how: _Asked, class_map: ClassMap, written: Maps) -> dict[str, Any]:

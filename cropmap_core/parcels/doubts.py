@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cropmap_core.errors import JobError
 
 Floats = NDArray[np.float64]
+_DIGITS = 6
 
 
 class Doubt(IntFlag):
@@ -89,16 +90,16 @@ def doubts_of(grounds: Grounds, thresholds: Thresholds) -> NDArray[np.int64]:
     Returns:
         Sums of `Doubt`, shape (n,).
     """
-    few = (grounds.clear_dates < thresholds.min_clear_dates) | (grounds.filled > thresholds.max_filled)
+    few = _below(grounds.clear_dates, thresholds.min_clear_dates) | _above(grounds.filled, thresholds.max_filled)
     found = {
-        Doubt.TOO_SMALL: (grounds.pixels < thresholds.min_pixels) | grounds.buffer_failed,
-        Doubt.MIXED: grounds.purity < thresholds.min_purity,
-        Doubt.LOW_CONFIDENCE: grounds.probability < thresholds.min_probability,
+        Doubt.TOO_SMALL: _below(grounds.pixels, thresholds.min_pixels) | grounds.buffer_failed,
+        Doubt.MIXED: _below(grounds.purity, thresholds.min_purity),
+        Doubt.LOW_CONFIDENCE: _below(grounds.probability, thresholds.min_probability),
         Doubt.FEW_OBSERVATIONS: few,
-        Doubt.EDGE: grounds.edge > thresholds.max_edge,
-        Doubt.OUT_OF_DISTRIBUTION: grounds.ood > thresholds.max_ood,
-        Doubt.NOT_COVERED: ~(grounds.covered >= thresholds.min_covered),
-        Doubt.OVERLAP: grounds.overlap > thresholds.max_overlap,
+        Doubt.EDGE: _above(grounds.edge, thresholds.max_edge),
+        Doubt.OUT_OF_DISTRIBUTION: _above(grounds.ood, thresholds.max_ood),
+        Doubt.NOT_COVERED: _below(np.nan_to_num(grounds.covered), thresholds.min_covered),
+        Doubt.OVERLAP: _above(grounds.overlap, thresholds.max_overlap),
     }
     reasons = np.zeros(len(grounds.pixels), dtype=np.int64)
     for doubt, raised in found.items():
@@ -111,3 +112,12 @@ def doubts_of(grounds: Grounds, thresholds: Thresholds) -> NDArray[np.int64]:
 def reason_text(reasons: int) -> str:
     """The codes, in their order, between semicolons; empty without a doubt."""
     return ";".join(str(doubt.name) for doubt in Doubt if reasons & doubt)
+
+
+def _below(values: Floats, limit: float) -> NDArray[np.bool_]:
+    """Not a little below: rasters hold 32-bit numbers, which are a little off what they stand for."""
+    return np.round(values, _DIGITS) < limit
+
+
+def _above(values: Floats, limit: float) -> NDArray[np.bool_]:
+    return np.round(values, _DIGITS) > limit

@@ -24,6 +24,7 @@ from cropmap_core.timeseries.indices import as_channels
 from cropmap_core.timeseries.series import Derived, Series
 
 Legend = list[dict[str, Any]]
+_GDAL_CACHE = 128 * 2**20  # bytes: every tile is read once or twice, and GDAL would take 5 % of the machine's memory
 _BESIDE = ("confidence", "ood", "probabilities", "provenance")
 _RED_AND_INFRARED = {"B04", "B08"}
 
@@ -116,7 +117,7 @@ def open_maps(maps: Maps, indices: Sequence[str] = ()) -> Iterator[OpenMaps]:
         SeriesError: One cannot be read, or is not of its kind.
         MissingBandError: An index cannot be computed from the series.
     """
-    with ExitStack() as files:
+    with rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE), ExitStack() as files:
         classes = files.enter_context(_open(maps.classes))
         _check_classes(classes)
         grid, legend = Grid.of(classes), legend_of(classes)

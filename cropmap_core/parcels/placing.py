@@ -53,29 +53,29 @@ class PlacedParcels:
         return len(self.numbers)
 
 
-def place_parcels(path: Path, grid: Grid, inset_m: float = 0.0, declared_field: str | None = None) -> PlacedParcels:
+def place_parcels(path: Path, grid: Grid, buffer_m: float = 0.0, declared_field: str | None = None) -> PlacedParcels:
     """Reads parcels and places them on a grid.
 
     Args:
         path: Polygons in any CRS, with the integer field `parcel`.
         grid: That of the class raster, which need not exist yet.
-        inset_m: Inward buffer, in metres of the raster's CRS.
+        buffer_m: Inward buffer, in metres of the raster's CRS.
         declared_field: The field that holds the declared crop.
 
     Raises:
         ParcelError: There are no parcels, they have no CRS or no area, lack a field, or none lies on the grid.
     """
-    placing = _Placing(grid, inset_m)
+    placing = _Placing(grid, buffer_m)
     for parcels in _read(path, declared_field):
         placing.add(parcels, declared_field)
     return placing.finish(path)
 
 
 class _Placing:
-    def __init__(self, grid: Grid, inset_m: float) -> None:
-        self._grid, self._inset_m = grid, inset_m
+    def __init__(self, grid: Grid, buffer_m: float) -> None:
+        self._grid, self._buffer_m = grid, buffer_m
         self._shapes = ShapeStore()
-        self._inner = ShapeStore() if inset_m > 0 else None
+        self._inner = ShapeStore() if buffer_m > 0 else None
         self._columns: list[tuple[NDArray[Any], ...]] = []
         self._declared: list[str] = []
         self._broken: list[int] = []
@@ -110,7 +110,7 @@ class _Placing:
         shapes[there] = placed
         self._shapes.extend(shapely.to_wkb(shapes))
         if self._inner is not None:
-            inner = shapely.buffer(shapes, -self._inset_m)
+            inner = shapely.buffer(shapes, -self._buffer_m)
             too_small = shapely.area(inner) < _FEWEST_INNER * abs(self._grid.transform.a * self._grid.transform.e)
             inner[too_small] = None
             self._inner.extend(shapely.to_wkb(inner))

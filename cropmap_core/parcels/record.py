@@ -304,6 +304,10 @@ class Records:
         """How many parcels have a class."""
         return int(np.count_nonzero(~np.isnan(self._columns["pred_code"])))
 
+    def doubts(self) -> int:
+        """How many records are doubted."""
+        return int(np.count_nonzero(self._columns["doubt"] > 0))
+
     def predicted(self) -> list[int | None]:
         """The class value of each parcel, None where it has none."""
         return [None if np.isnan(code) else int(code) for code in self._columns["pred_code"]]

@@ -15,8 +15,8 @@ from cropmap_core.timeseries.gaps import PROVENANCE
 Floats = NDArray[np.float64]
 Counts = dict[str, Floats]
 """Arrays of shape (n, ...) by name, a row per parcel."""
-WHOLE = 1 - 1e-6
-"""Share from which on a pixel lies in a parcel as a whole: exactextract rounds to 32 bits."""
+WHOLE = 0.99
+"""Share from which on a pixel lies in a parcel as a whole: a change of coordinates moves borders by millimetres."""
 _MERGED_BY = {"least": np.minimum, "greatest": np.maximum}
 _CLEAR, _FILLED, _GAP = (PROVENANCE.index(name) for name in ("clear_count", "filled_share", "longest_gap_days"))
 _BY_CLASS = ("area", "support")

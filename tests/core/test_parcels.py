@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import geopandas
 import numpy as np
 import pandas as pd
 import pytest
 import shapely
-from numpy.typing import ArrayLike
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from cropmap_core.classes import CLASSES_TAG
 from cropmap_core.errors import GridMismatchError, OutputError, ParcelError, SeriesError
-from cropmap_core.io.outputs import create_raster
 from cropmap_core.parcels import (
     Maps,
-    Records,
     describe_parcels,
     grid_of_file,
     legend_of_file,
     place_parcels,
     write_records,
 )
-from tests.core.series_in_memory import grid
+from tests.core.parcel_cases import class_raster, layer, on_pixels, pixel_box, raster, rows_of
 from tests.factories import CRS, ORIGIN
 
 CLASSES = [
@@ -44,46 +38,13 @@ PERCENT = [
     [255, 50, 50, 70],
     [50, 50, 50, 70],
 ]
-LEGEND = [
-    {"value": value, "name": name, "color": "#112233"} for value, name in ((1, "Maize"), (2, "Grass"), (3, "Potatoes"))
-]
-
-
-def raster(path: Path, values: ArrayLike, nodata: int, **tags: str) -> Path:
-    pixels = np.asarray(values, dtype=np.uint8)
-    with create_raster(path, grid(*pixels.shape), 1, "uint8", nodata) as dataset:
-        dataset.write(pixels, 1)
-        dataset.update_tags(**tags)
-    return path
 
 
 @pytest.fixture(scope="module")
 def maps(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("maps")
-    classes = raster(folder / "classes.tif", CLASSES, 0, **{CLASSES_TAG: json.dumps(LEGEND)})
+    classes = class_raster(folder / "classes.tif", CLASSES)
     return classes, raster(folder / "confidence.tif", PERCENT, 255)
-
-
-def on_pixels(*corners: tuple[float, float]) -> Polygon:
-    """A polygon whose corners are (column, row) of the raster, counted from its upper left corner."""
-    return Polygon([(ORIGIN[0] + 10 * col, ORIGIN[1] - 10 * row) for col, row in corners])
-
-
-def pixel_box(left: float, top: float, right: float, bottom: float) -> Polygon:
-    return on_pixels((left, top), (right, top), (right, bottom), (left, bottom))
-
-
-def layer(path: Path, shapes: Sequence[BaseGeometry | None], crs: str | None = CRS, **fields: Any) -> Path:
-    numbers = fields if fields else {"parcel": np.arange(10, 10 + len(shapes), dtype=np.int32)}
-    table = geopandas.GeoDataFrame(numbers, geometry=list(shapes), crs=CRS if crs else None)
-    (table.to_crs(crs) if crs else table).to_file(path, driver="GPKG")
-    return path
-
-
-def rows_of(records: Records) -> list[SimpleNamespace]:
-    """The records, their fields as attributes."""
-    names = ["parcel", *(field.name for field in records.fields)]
-    return [SimpleNamespace(**dict(zip(names, row, strict=True))) for row in records.rows()]
 
 
 def on_maps(parcels: Path, classes: Path, confidence: Path | None) -> tuple[list[SimpleNamespace], list[str]]:
