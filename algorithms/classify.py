@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..processing_provider import parameters
+from ..processing_provider import map_outputs, parameters
 from ..processing_provider.algorithm import CropMapAlgorithm
-from ..processing_provider.parameters import tr
+from ..processing_provider.replay import replay_command
 
 
 class Classify(CropMapAlgorithm):
@@ -29,27 +29,17 @@ class Classify(CropMapAlgorithm):
             parameters.sure_from(),
             parameters.model_temperatures(),
             parameters.device(),
-            parameters.raster_output(
-                "OUTPUT_CLASSES", tr("Crop classes"), tr("One class value per pixel, 0 where unknown.")
-            ),
-            parameters.raster_output(
-                "OUTPUT_CONFIDENCE", tr("Confidence"), tr("Percent, 255 where unknown."), optional=True
-            ),
-            parameters.ood_output(),
+            *map_outputs.parameters(),
         ]
 
     def compute(self, values, feedback):
-        ood = values.target("OUTPUT_OOD")
-        confidence = values.target("OUTPUT_CONFIDENCE", beneath=ood)
-        classes = values.target("OUTPUT_CLASSES", beneath=confidence or ood)
+        series, written = values.raster("SERIES"), map_outputs.targets(values)
         job = {
-            "series": values.raster("SERIES"),
+            "series": series,
             "model": values.model(),
             **values.model_use(),
-            "output_classes": classes,
-            "output_confidence": confidence,
-            "output_ood": ood,
+            **map_outputs.in_a_job(written),
+            "replay": replay_command(values, {"SERIES": series, **written}),
         }
-        written = {"OUTPUT_CLASSES": classes, "OUTPUT_CONFIDENCE": confidence, "OUTPUT_OOD": ood}
         self.run_job(self.ID, job, feedback, written.values())
         return {name: path for name, path in written.items() if path}

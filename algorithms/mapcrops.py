@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from qgis.core import Qgis, QgsProcessingParameterFeatureSink
 
-from ..processing_provider import parameters, place
+from ..processing_provider import map_outputs, parameters, place
 from ..processing_provider.algorithm import CropMapAlgorithm
 from ..processing_provider.kept_files import keep_rasters
 from ..processing_provider.parameters import tr, with_help
 from ..processing_provider.parcels import ParcelExchange, check_parcels
+from ..processing_provider.replay import replay_command
 
 
 class MapCrops(CropMapAlgorithm):
@@ -39,13 +40,7 @@ class MapCrops(CropMapAlgorithm):
             parameters.sure_from(),
             parameters.model_temperatures(),
             parameters.device(),
-            parameters.raster_output(
-                "OUTPUT_CLASSES", tr("Crop classes"), tr("One class value per pixel, 0 where unknown.")
-            ),
-            parameters.raster_output(
-                "OUTPUT_CONFIDENCE", tr("Confidence"), tr("Percent, 255 where unknown."), optional=True
-            ),
-            parameters.ood_output(),
+            *map_outputs.parameters(),
             with_help(
                 QgsProcessingParameterFeatureSink(
                     "OUTPUT_PARCELS", tr("Parcels"), Qgis.ProcessingSourceType.VectorPolygon, optional=True
@@ -65,21 +60,17 @@ class MapCrops(CropMapAlgorithm):
         return ""
 
     def compute(self, values, feedback):
-        ood = values.target("OUTPUT_OOD")
-        confidence = values.target("OUTPUT_CONFIDENCE", beneath=ood)
-        classes = values.target("OUTPUT_CLASSES", beneath=confidence or ood)
+        scenes, targets = values.paths("SCENES"), map_outputs.targets(values)
         job = {
-            "scenes": values.paths("SCENES"),
+            "scenes": scenes,
             **values.scene_selection(),
             "max_cloud_percent": values.number("MAX_CLOUD"),
             "model": values.model(),
             "keep_classes": values.choices("KEEP_CLASSES"),
             **values.model_use(),
-            "output_classes": classes,
-            "output_confidence": confidence,
-            "output_ood": ood,
+            **map_outputs.in_a_job(targets),
+            "replay": replay_command(values, {"SCENES": scenes, **targets}),
         }
-        targets = {"OUTPUT_CLASSES": classes, "OUTPUT_CONFIDENCE": confidence, "OUTPUT_OOD": ood}
         written = {name: path for name, path in targets.items() if path}
         with place.in_a_job(values, feedback) as grid:
             job.update(grid)

@@ -88,6 +88,16 @@ class Hierarchy:
             sure = np.where(unsure, np.take_along_axis(nodes, best[None], axis=0)[0], sure)
         return np.where(sure < sure_from, np.uint8(self.stops()[-1].value), chosen), sure
 
+    def meanings(self) -> dict[int, tuple[tuple[int, ...], ...]]:
+        """What the values of `classes` and `stops` stand for: the places of their classes.
+
+        `UNDECIDED` may be any node of the coarsest level; all others are one thing only.
+        """
+        own = {each.value: ((place,),) for place, each in enumerate(self.classes)}
+        groups = {group.value: (members,) for members, group in self._groups().items()}
+        coarsest = tuple(self._members(0, node) for node in range(len(self.names[0])))
+        return {**own, **groups, self.stops()[-1].value: coarsest}
+
     def _groups(self) -> dict[tuple[int, ...], CropClass]:
         """Nodes of several classes, coarsest first, by the positions of these."""
         found: dict[tuple[int, ...], CropClass] = {}

@@ -27,6 +27,7 @@ _BEHIND_NAME = ("", "-wal", "-shm", "-journal", ".aux.xml", ".ovr", ".msk")  # S
 _STAGED = (".gpkg", ".shp", ".geojson", ".json", ".fgb")
 _METADATA = ".qmd"
 _STYLE = ".qml"
+_OF_A_RUN = (".run.json", ".stac.json")
 
 
 class KeptFiles:
@@ -198,8 +199,12 @@ def keep_vector(target: str | None, with_style: bool) -> KeptFiles:
 
 
 def keep_rasters(targets: Iterable[str]) -> KeptFiles:
-    """Keep rasters with their styles, in place, while the worker puts new ones there."""
-    return KeptFiles([file for path in targets for file in (*_family(path), style_file(path))], link_or_copy)
+    """Keep rasters with their styles and what tells of their run, in place, while the worker puts new ones there."""
+    files = []
+    for path in targets:
+        stem = os.path.splitext(path)[0]
+        files += [*_family(path), style_file(path), *(stem + end for end in _OF_A_RUN)]
+    return KeptFiles(files, link_or_copy)
 
 
 def put_back(aside: str, file: str) -> None:

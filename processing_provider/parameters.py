@@ -254,12 +254,6 @@ def raster_output(
     )
 
 
-def ood_output() -> QgsProcessingParameterDefinition:
-    """Where a raster of pixels that are out of distribution goes."""
-    text = tr("1 where a pixel is unlike what the model learnt of its class, 0 where not, 255 where unknown.")
-    return raster_output("OUTPUT_OOD", tr("Unlike training (ood)"), text, optional=True, made_unasked=False)
-
-
 def optional_raster(name: str, description: str, text: str) -> QgsProcessingParameterDefinition:
     """A raster that may be left out."""
     return with_help(QgsProcessingParameterRasterLayer(name, description, optional=True), text)

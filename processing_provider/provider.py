@@ -8,6 +8,7 @@ from qgis.PyQt.QtGui import QIcon
 from ..algorithms.buildtrainingset import BuildTrainingSet
 from ..algorithms.classify import Classify
 from ..algorithms.classifysamples import ClassifySamples
+from ..algorithms.combinepredictions import CombinePredictions
 from ..algorithms.compositetimeseries import CompositeTimeSeries
 from ..algorithms.computeindices import ComputeIndices
 from ..algorithms.evaluatemodel import EvaluateModel
@@ -33,6 +34,7 @@ ALGORITHMS = (
     ClassifySamples,
     ParcelAttributes,
     MapCrops,
+    CombinePredictions,
     PrepareLabels,
     BuildTrainingSet,
     SummarizeSamples,

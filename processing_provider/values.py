@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 
 from qgis.core import (
     NULL,
@@ -217,17 +218,17 @@ class Values:
         """Texts separated by commas, semicolons or line breaks."""
         return [part.strip() for part in re.split(r"[,;\n]", self.text(name)) if part.strip()]
 
-    def target(self, name: str, beneath: str | None = None) -> str | None:
+    def target(self, name: str, beneath: Iterable[str] = ()) -> str | None:
         """The file of a raster output, None where it is skipped.
 
         Args:
             name: The output, which is styled when the project loads it.
-            beneath: The file of another output that is to lie beneath it in the project.
+            beneath: The files of other outputs that are to lie beneath it in the project.
         """
         destination = self.algorithm.parameterAsOutputLayer(self.parameters, name, self.context)
         if not destination:
             return None
-        style_raster(destination, self.context, [beneath] if beneath else [])
+        style_raster(destination, self.context, beneath)
         return os.path.abspath(destination)
 
     def file_target(self, name: str) -> str | None:

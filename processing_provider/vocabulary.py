@@ -28,6 +28,7 @@ PERIODS = ["month", "half_month", "dekad", "days:10"]  # any number of days, and
 COMPOSITE_METHODS = ["median", "mean", "medoid", "geometric_median", "first", "last", "nearest"]
 FILL_METHODS = ["neighbour_mean", "linear", "savitzky_golay", "whittaker"]
 MONTHS = [str(month) for month in range(1, 13)]
+COMBINING_METHODS = ["mean", "weighted", "entropy_weighted"]
 DEVICES = ["auto", "cpu", "cuda"]
 SAMPLE_KINDS = ["pixel", "patch"]
 SPLITS = ["blocks", "zone", "parcel", "tile", "year", "column", "random"]

@@ -20,6 +20,7 @@ _MODULES = {
     "classifysamples": "tables",
     "parcelattributes": "parcels",
     "mapcrops": "mapping",
+    "combinepredictions": "combining",
     "preparelabels": "labels",
     "buildtrainingset": "samples",
     "summarizesamples": "summary",

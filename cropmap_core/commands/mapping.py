@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,25 @@ from cropmap_core.errors import GridMismatchError, JobError
 from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.classification import ClassMap, check_sure_from, choose_device, legend_of, write_class_map
 from cropmap_core.inference.fit import Composites, check_fits, present_channels
+from cropmap_core.inference.manifest import Run, describe_run
+from cropmap_core.inference.map_files import stage_maps
+from cropmap_core.inference.map_layers import MapPaths
 from cropmap_core.inference.out_of_distribution import read_reference
-from cropmap_core.io.outputs import Outputs, write_text
+from cropmap_core.inference.run_documents import MapMade, RunDocuments, stage_documents, write_documents
 from cropmap_core.jobs import Job
 from cropmap_core.parcels import Maps, describe_parcels, write_records
 from cropmap_core.scenes.intake import READING, Asked, origin_of, stack_asked
 from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES
 from cropmap_core.scenes.target import ask_for_grid
-from cropmap_core.styles import class_style, confidence_style, ood_style
 from cropmap_core.timeseries.compositing import composite
 from cropmap_core.timeseries.files import open_time_series
 from cropmap_core.timeseries.filling import Filled
 from cropmap_core.timeseries.indices import computable_indices
 from cropmap_core.timeseries.series import Series
 from cropmap_core.timeseries.temperatures import Temperatures
+
+_SINGLE_INPUTS = ("temperatures", "parcels", "area", "template")
+"""Parameters that name one file, besides the series or scenes."""
 
 
 def classify(
@@ -40,9 +45,13 @@ def classify(
     output_classes: Path,
     output_confidence: Path | None = None,
     output_ood: Path | None = None,
+    output_entropy: Path | None = None,
+    output_margin: Path | None = None,
+    output_probabilities: Path | None = None,
     temperatures: Path | None = None,
     sure_from: float = 0.0,
     device: str = "auto",
+    replay: str | None = None,
 ) -> Result:
     """Classifies a time series with a model.
 
@@ -52,10 +61,15 @@ def classify(
         output_classes: Class raster to write, GeoTIFF.
         output_confidence: Confidence raster to write (percent), GeoTIFF.
         output_ood: Raster to write of pixels unlike what the model learnt of their class (1; else 0), GeoTIFF.
+        output_entropy: Raster to write of how far the probability is spread over the classes (0-1), GeoTIFF.
+        output_margin: Raster to write of the first less the second class probability (0-1), GeoTIFF.
+        output_probabilities: Raster to write of all class probabilities (0-1), a band each, GeoTIFF.
         temperatures: Daily mean air temperatures, CSV, for a model that counts thermal days.
         sure_from: The least probability of a crop; below it a pixel is of the finest group that has it.
         device: auto, cpu or cuda.
+        replay: The command that does this again, for the manifest; that of the worker's command line if not given.
     """
+    given = {name: value for name, value in locals().items() if name != "job"}
     bundle = load_bundle(model)
     how = _asked(job, bundle, temperatures, sure_from)
     source = open_time_series(series)
@@ -64,11 +78,14 @@ def classify(
     with job_outputs(job) as outputs:
         outputs.protect([path for path in (source.path, temperatures) if path is not None])
         provenance = {"command": "classify", "series": source.path.name, "source": source.provenance}
-        written = Maps(output_classes, output_confidence, output_ood)
-        maps = _stage_maps(outputs, how.legend, written)
+        written = _map_paths(given)
+        maps, documents = stage_maps(outputs, how.legend, written), stage_documents(outputs, written.classes)
+        run = _describe_run(job, "classify", given, {"series": [source.path]}, bundle)
         class_map = _classify(job, source, bundle, how, device, maps, provenance, (0.0, 0.99))
+        result = _map_result(how, class_map, written)
+        _tell(documents, run, _made(source, bundle, how, class_map, written, maps), result)
         outputs.commit()
-    return _map_result(how, class_map, written)
+    return result
 
 
 def mapcrops(
@@ -96,7 +113,11 @@ def mapcrops(
     device: str = "auto",
     output_confidence: Path | None = None,
     output_ood: Path | None = None,
+    output_entropy: Path | None = None,
+    output_margin: Path | None = None,
+    output_probabilities: Path | None = None,
     output_parcels: Path | None = None,
+    replay: str | None = None,
 ) -> Result:
     """Maps crops: scenes and parcels in, class raster and parcel table out, in one streamed pass.
 
@@ -123,8 +144,13 @@ def mapcrops(
         device: auto, cpu or cuda.
         output_confidence: Confidence raster to write (percent), GeoTIFF.
         output_ood: Raster to write of pixels unlike what the model learnt of their class (1; else 0), GeoTIFF.
+        output_entropy: Raster to write of how far the probability is spread over the classes (0-1), GeoTIFF.
+        output_margin: Raster to write of the first less the second class probability (0-1), GeoTIFF.
+        output_probabilities: Raster to write of all class probabilities (0-1), a band each, GeoTIFF.
         output_parcels: Parcel table to write, CSV.
+        replay: The command that does this again, for the manifest; that of the worker's command line if not given.
     """
+    given = {name: value for name, value in locals().items() if name != "job"}
     if output_parcels is not None and parcels is None:
         raise JobError("There are no PARCELS to describe.", "Give PARCELS, or leave OUTPUT_PARCELS out.")
     bundle = load_bundle(model)
@@ -145,27 +171,33 @@ def mapcrops(
     with job_outputs(job) as outputs:
         outputs.protect([*files, *(path for path in (parcels, area, template, temperatures) if path is not None)])
         provenance = {"command": "mapcrops", "keep_classes": keep_classes, **origin_of(stack)}
-        written = Maps(output_classes, output_confidence, output_ood)
-        maps = _stage_maps(outputs, how.legend, written)
+        written = _map_paths(given)
+        maps, documents = stage_maps(outputs, how.legend, written), stage_documents(outputs, written.classes)
         table = outputs.stage(output_parcels) if output_parcels is not None else None
         if table is not None:  # the record means the same whatever outputs were chosen
             scratch = outputs.scratch(output_classes.with_suffix(".ood.tif")) if read_reference(bundle) else None
-            maps = Maps(
-                maps.classes,
-                maps.confidence or outputs.scratch(output_classes.with_suffix(".confidence.tif")),
-                maps.ood or scratch,
+            maps = replace(
+                maps,
+                confidence=maps.confidence or outputs.scratch(output_classes.with_suffix(".confidence.tif")),
+                ood=maps.ood or scratch,
             )
-        end = 0.99 if table is None else 0.95
-        class_map = _classify(job, Filled(composites), bundle, how, device, maps, provenance, (READING, end))
-        result = _map_result(how, class_map, written)
-        if table is not None and placed is not None:
+        run = _describe_run(job, "mapcrops", given, {"scenes": files}, bundle)
+        series, end = Filled(composites), 0.99 if table is None else 0.95
+        class_map = _classify(job, series, bundle, how, device, maps, provenance, (READING, end))
+        result = {**_map_result(how, class_map, written), "output_parcels": None}
+        made = _made(series, bundle, how, class_map, written, maps)
+        if table is not None and placed is not None and output_parcels is not None:
             job.progress(end, "Describing the parcels")
-            records = describe_parcels(placed, maps, job.part(end, 1.0))
+            described = Maps(maps.classes, maps.confidence, maps.ood)
+            records = describe_parcels(placed, described, job.part(end, 1.0))
             write_records(records, table)
             result |= tell(job, records)
+            result["output_parcels"] = str(output_parcels)
+            made = replace(made, tables={"output_parcels": (output_parcels, table)})
+        result["dates"] = [day.isoformat() for day in stack.dates]
+        _tell(documents, run, made, result)
         outputs.commit()
-    dates = [day.isoformat() for day in stack.dates]
-    return {**result, "output_parcels": str(output_parcels) if output_parcels else None, "dates": dates}
+    return result
 
 
 @dataclass(frozen=True)
@@ -189,14 +221,39 @@ def _is_filled(provenance: Mapping[str, Any]) -> bool:
     return provenance.get("command") == "fillgaps" or (isinstance(source, Mapping) and _is_filled(source))
 
 
-def _stage_maps(outputs: Outputs, legend: Sequence[CropClass], written: Maps) -> Maps:
-    """The unfinished map files; their styles are written at once, for nothing in them depends on the pixels."""
-    classes = outputs.stage_raster(written.classes)
-    confidence, ood = (None if path is None else outputs.stage_raster(path) for path in written[1:])
-    for path, style in zip(written, (class_style(legend), confidence_style(), ood_style()), strict=True):
-        if path is not None:
-            write_text(outputs.stage(path.with_suffix(".qml")), style)
-    return Maps(classes, confidence, ood)
+def _map_paths(given: Mapping[str, Any]) -> MapPaths:
+    """The rasters that are asked for among a command's parameters."""
+    return MapPaths(**{field.name: given[f"output_{field.name}"] for field in fields(MapPaths)})
+
+
+def _describe_run(
+    job: Job, command: str, given: Mapping[str, Any], inputs: Mapping[str, Iterable[Path]], bundle: Bundle
+) -> Run:
+    job.log("Taking the hashes of the inputs, for the manifest.")
+    files = {name: [given[name]] for name in _SINGLE_INPUTS if given.get(name) is not None}
+    return describe_run(command, given, {**inputs, **files}, bundle, given["replay"])
+
+
+def _made(
+    series: Series, bundle: Bundle, how: _Asked, class_map: ClassMap, written: MapPaths, parts: MapPaths
+) -> MapMade:
+    """What is told of a map whose rasters are complete; those for the job's own use are left out."""
+    own: dict[str, Any] = {name: None for name in parts.there if name not in written.there}
+    return MapMade(
+        written,
+        replace(parts, **own),
+        series.grid,
+        series.dates,
+        series.span,
+        bundle.classes,
+        how.legend,
+        {"device": class_map.device, "precision": "float32"},
+        class_map.warnings,
+    )
+
+
+def _tell(documents: RunDocuments, run: Run, made: MapMade, result: Mapping[str, Any]) -> None:
+    write_documents(documents, run, made, run.fingerprint(made.computed), result)
 
 
 def _classify(
@@ -205,7 +262,7 @@ def _classify(
     bundle: Bundle,
     how: _Asked,
     device_name: str,
-    maps: Maps,
+    maps: MapPaths,
     provenance: Mapping[str, Any],
     span: tuple[float, float],
 ) -> ClassMap:
@@ -228,17 +285,18 @@ def _classify(
         how.sure_from,
         maps.ood,
         warned,
+        maps.entropy,
+        maps.margin,
+        maps.probabilities,
     )
     tell_seen(job, bundle, class_map.watch, class_map.warnings)
     return class_map
 
 
-def _map_result(how: _Asked, class_map: ClassMap, written: Maps) -> dict[str, Any]:
-    classes, confidence, ood = (None if path is None else str(path) for path in written)
+def _map_result(how: _Asked, class_map: ClassMap, written: MapPaths) -> dict[str, Any]:
+    files = {field.name: getattr(written, field.name) for field in fields(MapPaths)}
     return {
-        "output_classes": classes,
-        "output_confidence": confidence,
-        "output_ood": ood,
+        **{f"output_{name}": None if path is None else str(path) for name, path in files.items()},
         "device": class_map.device,
         "pixels": dict(class_map.pixels),
         "ood_share": class_map.watch.share,

@@ -103,10 +103,11 @@ class Bundle:
             float32, of all its channels; of no meaning where the data are not valid.
         """
         chosen = [place for place, name in enumerate(self.channels) if there is None or name in there]
-        scale = REFLECTANCE_SCALE if data.dtype.kind == "i" else 1.0
         mean, std = np.array(self.mean)[chosen], np.array(self.std)[chosen]
         normalised = data.astype(np.float32)
-        normalised *= (scale / std).astype(np.float32)[:, None, None]
+        if data.dtype.kind == "i":
+            normalised *= np.float32(REFLECTANCE_SCALE)  # by itself: the numbers that a float32 series holds
+        normalised *= (1 / std).astype(np.float32)[:, None, None]
         normalised -= (mean / std).astype(np.float32)[:, None, None]
         if len(chosen) == len(self.channels):
             return normalised

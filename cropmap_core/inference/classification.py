@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cropmap_core.classes import CLASSES_TAG, CropClass
+from cropmap_core.classes import CropClass
 from cropmap_core.errors import JobError, NoValidObservationError
 from cropmap_core.hierarchy import hierarchy_of
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.fit import Composites, check_fits
 from cropmap_core.inference.guards import NO_OOD, InputWatch
+from cropmap_core.inference.map_files import create_maps
+from cropmap_core.inference.map_layers import Layer, Layers, MapPaths, layers_of
 from cropmap_core.inference.predictor import Predictor, Progress
 from cropmap_core.io.grid import Window
-from cropmap_core.io.outputs import BLOCK_SIZE, create_raster
+from cropmap_core.io.outputs import BLOCK_SIZE
 from cropmap_core.timeseries.indices import as_channels, computable_indices
 from cropmap_core.timeseries.series import Block, Mask, Series, Values
 from cropmap_core.timeseries.temperatures import Temperatures
 
-NO_CLASS = 0
-"""Class value of pixels that were never observed."""
-NO_CONFIDENCE = 255
-Percent = NDArray[np.uint8]
-ClassValues = NDArray[np.uint8]
 _ROWS_AT_ONCE = 64  # of a window, for the test of `ood`
 _FEW_PIXELS = 2**20  # of a map, are all looked at
 _EVERY = 17  # of more pixels is looked at if only the share is asked for; no divisor of a block's width
@@ -51,15 +47,6 @@ class ClassMap:
     """What was told of their series."""
     warnings: tuple[str, ...]
     """What it warned of."""
-
-
-class Found(NamedTuple):
-    """What a window shows, each of shape (H, W)."""
-
-    classes: ClassValues
-    confidence: Percent
-    ood: NDArray[np.uint8]
-    """0, 1 or 255, as `InputWatch.see` tells it."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -92,6 +79,7 @@ class Classifier(Predictor):
         there: The channels that are there, as `check_fits` gives them; None for all.
         watch: Is shown series that are classified; None for nobody.
         every: Of how many pixels it is shown one.
+        asked: The layers to make.
     """
 
     def __init__(
@@ -103,13 +91,14 @@ class Classifier(Predictor):
         there: Sequence[str] | None = None,
         watch: InputWatch | None = None,
         every: int = 1,
+        asked: Collection[Layer] = (),
     ) -> None:
         super().__init__(bundle, device, temperatures)
-        self._watch, self._every = watch, every
+        self._watch, self._every, self._asked = watch, every, asked
         self._sure_from, self._there = sure_from, there
         self._hierarchy = hierarchy_of(bundle.classes) if sure_from else None
 
-    def classify(self, block: Block, days: NDArray[np.float32], progress: Progress = lambda fraction: None) -> Found:
+    def classify(self, block: Block, days: NDArray[np.float32], progress: Progress = lambda fraction: None) -> Layers:
         """Classifies a window.
 
         Args:
@@ -121,25 +110,17 @@ class Classifier(Predictor):
             Of the window without its halo.
         """
         inside = slice(self.halo, -self.halo) if self.halo else slice(None)
-        observed = block.valid[:, inside, inside].any(axis=0)
-        classes = np.full(observed.shape, NO_CLASS, dtype=np.uint8)
-        confidence = np.full(observed.shape, NO_CONFIDENCE, dtype=np.uint8)
+        observed: Mask = np.asarray(block.valid[:, inside, inside].any(axis=0))
         ood = np.full(observed.shape, NO_OOD, dtype=np.uint8)
         if observed.any():
-            probability = self.of_window(block.data, block.valid, days, progress, self._there)
-            top = probability.max(dim=0)
-            places = top.indices.cpu().numpy().astype(np.int32)
-            if self._hierarchy is not None:
-                values, sure = self._hierarchy.decide(probability.cpu().numpy(), self._sure_from)
-            else:
-                own = np.asarray([crop.value for crop in self.bundle.classes], dtype=np.uint8)
-                values, sure = own[places], top.values.cpu().numpy()
-            classes[observed] = values[observed]
-            confidence[observed] = np.rint(100 * sure[observed]).astype(np.uint8)
-            if self._watch is not None:
-                data, valid = block.data[..., inside, inside], block.valid[:, inside, inside]
-                _show(self._watch, data, valid, places, ood, self._every)
-        return Found(classes, confidence, ood)
+            probability = self.of_window(block.data, block.valid, days, progress, self._there).cpu().numpy()
+        else:
+            probability = np.zeros((len(self.bundle.classes), *observed.shape), np.float32)
+        layers = layers_of(probability, observed, self.bundle.classes, self._asked, self._hierarchy, self._sure_from)
+        if self._watch is not None and observed.any():
+            data, valid = block.data[..., inside, inside], block.valid[:, inside, inside]
+            _show(self._watch, data, valid, layers.places, ood, self._every)
+        return layers._replace(ood=ood)
 
 
 def _show(
@@ -166,6 +147,9 @@ def write_class_map(
     sure_from: float = 0.0,
     ood_path: Path | None = None,
     warnings: Sequence[str] = (),
+    entropy_path: Path | None = None,
+    margin_path: Path | None = None,
+    probabilities_path: Path | None = None,
 ) -> ClassMap:
     """Classifies a whole series into rasters on its grid.
 
@@ -173,7 +157,7 @@ def write_class_map(
         series: Composites, filled, with or without the bundle's indices.
         bundle: The model.
         device: Where to compute.
-        classes_path: The class raster to write, uint8 with the bundle's class values, 0 where never observed.
+        classes_path: The class raster to write, with the bundle's class values, 0 where never observed.
         confidence_path: The confidence raster to write, uint8 percent, 255 where never observed; None for none.
         provenance: What the map was made from, kept as JSON in the files' tags.
         progress: Called with the share that is done; may raise to stop.
@@ -182,6 +166,9 @@ def write_class_map(
         ood_path: The raster of what is out of distribution to write, uint8: 1 where it is, 0 where not, 255 where never
             observed or where the bundle has no test; None for none.
         warnings: What was warned of before, for the files' tags.
+        entropy_path: The raster of entropy to write, as `map_layers` has it; None for none.
+        margin_path: The same of the margin.
+        probabilities_path: The same of the probabilities.
 
     Raises:
         IncompatibleModelError: The series is not what the bundle was made for.
@@ -193,32 +180,19 @@ def write_class_map(
     watch = InputWatch(bundle)
     watch.expect(series.dates, series.period, there)
     every = 1 if ood_path is not None or series.grid.width * series.grid.height <= _FEW_PIXELS else _EVERY
-    classifier = Classifier(bundle, device, temperatures, sure_from, there, watch, every)
+    paths = MapPaths(classes_path, confidence_path, entropy_path, margin_path, probabilities_path, ood_path)
+    classifier = Classifier(bundle, device, temperatures, sure_from, there, watch, every, paths.there)
     days = classifier.days(series.dates, *series.grid.centre_degrees)
     crops = legend_of(bundle, sure_from)
-    counts = np.zeros(256, dtype=np.int64)
+    counts = np.zeros(1 + max(crop.value for crop in crops), dtype=np.int64)
     tags = {"CROPMAP_MODEL": bundle.id, "CROPMAP_PROVENANCE": json.dumps(provenance)}
-    legend = json.dumps([{"value": c.value, "name": c.name, "color": c.color} for c in crops])
-    with ExitStack() as files:
-        classes_file = files.enter_context(create_raster(classes_path, series.grid, 1, "uint8", NO_CLASS))
-        classes_file.write_colormap(1, {c.value: _rgba(c.color) for c in crops})
-        classes_file.update_tags(**tags, **{CLASSES_TAG: legend})
-        classes_file.set_band_description(1, "crop class")
-        beside = []
-        for path, nodata, what in ((confidence_path, NO_CONFIDENCE, "confidence, percent"), (ood_path, NO_OOD, "ood")):
-            file = None if path is None else files.enter_context(create_raster(path, series.grid, 1, "uint8", nodata))
-            if file is not None:
-                file.update_tags(**tags)
-                file.set_band_description(1, what)
-            beside.append(file)
-        for window, found in _predictions(channels, classifier, days, progress):
-            for file, values in zip((classes_file, *beside), found, strict=True):
-                if file is not None:
-                    file.write(values, 1, window=window.bounds_rc)
-            counts += np.bincount(found.classes.ravel(), minlength=256)
+    with create_maps(paths, series.grid, bundle.classes, crops, tags) as maps:
+        for window, layers in _predictions(channels, classifier, days, progress):
+            maps.write(window, layers)
+            counts += np.bincount(layers.classes.ravel(), minlength=counts.size)
         told = {} if watch.share is None else {OOD_TAG: f"{watch.share:.4f}"}
         warned = watch.warnings()
-        classes_file.update_tags(**told, **{WARNINGS_TAG: json.dumps([*warnings, *warned])})
+        maps.tag({**told, WARNINGS_TAG: json.dumps([*warnings, *warned])})
     if counts[1:].sum() == 0:
         raise NoValidObservationError(
             "No pixel has a clear observation between the dates.",
@@ -249,7 +223,7 @@ def check_sure_from(sure_from: float) -> float:
 
 def _predictions(
     channels: Series, classifier: Classifier, days: NDArray[np.float32], progress: Progress
-) -> Iterator[tuple[Window, Found]]:
+) -> Iterator[tuple[Window, Layers]]:
     """Window by window; the next one is read while the network works on this one."""
     windows = list(channels.grid.blocks(BLOCK_SIZE // classifier.step * classifier.step))
     with ThreadPoolExecutor(1, thread_name_prefix="next block") as ahead:
@@ -268,8 +242,3 @@ def _predictions(
 def _share_of_block(progress: Progress, done: int, count: int, fraction: float) -> None:
     """Progress within a block; its first half was for reading."""
     progress((done + 0.5 + 0.5 * fraction) / count)
-
-
-def _rgba(colour: str) -> tuple[int, int, int, int]:
-    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
-    return red, green, blue, 255

@@ -20,7 +20,7 @@ EXPECTED_SHARE, ALARMING_SHARE = 0.01, 0.03
 """Of pixels that are out of distribution: as in training, and where a warning begins."""
 FAR_KM = 100.0
 _FAR_SHARE = 0.1  # of places, from which on a warning is due
-_LOOKED_AT, _LOOKED_AT_AT_ONCE = 4000, 200  # series that are kept to find a cause
+_LOOKED_AT, LOOKED_AT_AT_ONCE = 4000, 200  # series that are kept to find a cause
 _TOGETHER = 20  # of them are kept or dropped as one
 _STRANGE = 0.1  # share of series unlike all classes from which on a cause is looked for
 _HALF_A_YEAR = 183  # days
@@ -89,6 +89,18 @@ class _Seen:
     """Shape (T, P)."""
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What is counted of series that were looked at."""
+
+    counts: NDArray[np.int64]
+    """How many had a test, and how many of them are out of distribution, by class, shape (2, K)."""
+    values: Floats
+    """Some of them, shape (T, C, P)."""
+    valid: Mask
+    """Shape (T, P)."""
+
+
 class InputWatch:
     """Tells of each series whether it is like its class in training, and of all together whether something is wrong.
 
@@ -137,16 +149,51 @@ class InputWatch:
         Returns:
             `IN`, `OUT` or `NO_OOD`, shape (P,).
         """
+        result, looked = self.look(values, valid, classes)
+        if looked is not None:
+            self.add(looked)
+        return result
+
+    def look(
+        self, values: Floats, valid: Mask, classes: Positions, keep: int = LOOKED_AT_AT_ONCE
+    ) -> tuple[NDArray[np.uint8], Looked | None]:
+        """Looks at some series and counts nothing; for several threads.
+
+        Args:
+            values: As `see` takes them.
+            valid: As above.
+            classes: As above.
+            keep: How many series may be kept to find a cause.
+
+        Returns:
+            What `see` gives, and what `add` takes; None where nothing was expected.
+        """
         result = np.full(len(classes), NO_OOD, np.uint8)
         if self._expected is None or not len(classes):
-            return result
+            return result, None
         excess = self._expected.test.excess(values, valid, classes)
         known = ~np.isnan(excess)
         result[known] = np.where(excess[known] > 1, OUT, IN)
-        for row, counted in enumerate((known, result == OUT)):
-            self._counts[row] += np.bincount(classes[counted], minlength=len(self._bundle.classes))
-        self._keep(values, valid, np.flatnonzero(known))
-        return result
+        number = len(self._bundle.classes)
+        counts = np.stack([np.bincount(classes[some], minlength=number) for some in (known, result == OUT)])
+        there = np.flatnonzero(known)
+        some = there[np.linspace(0, len(there) - 1, min(keep, len(there))).astype(np.int64)]
+        return result, Looked(counts, values[..., some], valid[:, some])
+
+    def add(self, looked: Looked) -> None:
+        """Counts what was looked at; keeps some series, and drops others at random when there are many."""
+        self._counts += looked.counts
+        if self._expected is None:
+            return
+        parts = -(-looked.values.shape[2] // _TOGETHER)
+        for part in range(parts):
+            self._offered += 1
+            full = len(self._kept) >= _LOOKED_AT // _TOGETHER
+            place = int(self._random.integers(self._offered)) if full else len(self._kept)
+            if place < _LOOKED_AT // _TOGETHER:
+                these = slice(part, None, parts)
+                kept = _Seen(self._expected, looked.values[..., these].copy(), looked.valid[:, these].copy())
+                self._kept[place : place + 1] = [kept]
 
     def told(self) -> str:
         """The share for the log; nothing where there is none."""
@@ -163,21 +210,6 @@ class InputWatch:
             f"{share:.1%} of the {self._what} are unlike what the model {self._bundle.id} learnt of their class, where "
             f"about {EXPECTED_SHARE:.0%} is usual: {self._cause() or self._where()}.",
         )
-
-    def _keep(self, values: Floats, valid: Mask, known: NDArray[np.int64]) -> None:
-        """Keeps some series of each call, and drops others at random when there are many: all calls count alike."""
-        if self._expected is None:
-            return
-        count = min(_LOOKED_AT_AT_ONCE, len(known))
-        some = known[np.linspace(0, len(known) - 1, count).astype(np.int64)]
-        parts = -(-count // _TOGETHER)
-        for part in range(parts):
-            self._offered += 1
-            full = len(self._kept) >= _LOOKED_AT // _TOGETHER
-            place = int(self._random.integers(self._offered)) if full else len(self._kept)
-            if place < _LOOKED_AT // _TOGETHER:
-                these = some[part::parts]
-                self._kept[place : place + 1] = [_Seen(self._expected, values[..., these], valid[:, these])]
 
     def _kept_together(self) -> list[_Seen]:
         """What is kept, of the same composites and channels at once."""

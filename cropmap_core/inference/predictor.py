@@ -5,20 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
+from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
-from cropmap_core.errors import IncompatibleModelError, ModelBundleError
+from cropmap_core.errors import IncompatibleModelError, JobError, ModelBundleError
 from cropmap_core.inference.bundle_types import THERMAL
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.channels import Floats, Mask, sample_channels
 from cropmap_core.inference.fit import Composites, check_fits, present_channels
+from cropmap_core.inference.preparing import prepare, prepare_on
 from cropmap_core.inference.seasons import season_of
+from cropmap_core.inference.tree_kernels import ask_by_kernels
 from cropmap_core.timeseries.formulas import INDICES
+from cropmap_core.timeseries.series import Values
 from cropmap_core.timeseries.temperatures import Temperatures
+from models.convlstm import ConvLSTM
+from models.dense_patches import Cells, patch_logits, runs_densely
+from models.faster import faster
+from models.faster.hybrid_cnn import FasterHybridCNN
+from models.faster.unet import Region
 
 PATCH_PIXELS_AT_ONCE = 1024 * 5 * 5
 """Pixels of patches seen together; at least one patch."""
@@ -35,14 +46,22 @@ class Predictor:
         bundle: The model.
         device: Where to compute.
         temperatures: What a bundle that counts thermal days needs; no other looks at them.
+        stride: Edge of the cells that a patch network maps, in pixels, at most its patches'; None for the bundle's.
+        precision: float32 or bfloat16, of a dense network over windows; samples are always seen in float32.
 
     Raises:
         IncompatibleModelError: The bundle counts thermal days, and there are no temperatures.
+        JobError: The stride is none.
         ModelBundleError: The weights cannot be read, or the cells of a patch network are larger than its patches.
     """
 
     def __init__(
-        self, bundle: Bundle, device: torch.device | str = "cpu", temperatures: Temperatures | None = None
+        self,
+        bundle: Bundle,
+        device: torch.device | str = "cpu",
+        temperatures: Temperatures | None = None,
+        stride: int | None = None,
+        precision: torch.dtype = torch.float32,
     ) -> None:
         if bundle.positions == THERMAL and temperatures is None:
             raise IncompatibleModelError(
@@ -53,12 +72,23 @@ class Predictor:
         self._temperatures = temperatures if bundle.positions == THERMAL else None
         self.device = torch.device(device)
         self._network = bundle.network(self.device)
+        self._trees = ask_by_kernels(self._network) if self.device.type == "cpu" else None
         if self.by_patch and bundle.stride_pixels > int(self._network.patch_size):
             raise ModelBundleError(
                 f"The model bundle {bundle.folder} maps cells of {bundle.stride_pixels} pixels from patches of "
                 f"{self._network.patch_size}, so that pixels of a cell would not be looked at.",
                 "Set cropmap:stride_pixels in its item.json to the patch size or less.",
             )
+        if stride is not None and not (self.by_patch and 1 <= stride <= int(self._network.patch_size)):
+            takes = f"1 to {self._network.patch_size}" if self.by_patch else "none: it gives every pixel a class"
+            raise JobError(f"The stride is {stride}; the model {bundle.id} takes {takes}.", "Leave the stride out.")
+        self._stride = stride or bundle.stride_pixels
+        self.precision = torch.float32 if self.by_patch or self._trees is not None else precision
+        self._exact = self._network if self.by_patch else faster(self._network)
+        self._fast = self._exact if self.precision == torch.float32 else faster(self._network, self.precision)
+        self._shared: ConvLSTM | None = None  # computes the states of overlapping patches once
+        if runs_densely(self._network):
+            self._shared = cast(ConvLSTM, faster(self._network))
 
     @property
     def by_patch(self) -> bool:
@@ -68,7 +98,7 @@ class Predictor:
     @property
     def step(self) -> int:
         """Windows start and end on multiples of this many pixels, or at the raster's edge."""
-        return self.bundle.stride_pixels if self.by_patch else int(self._network.stride)
+        return self._stride if self.by_patch else int(self._network.stride)
 
     @property
     def halo(self) -> int:
@@ -143,11 +173,98 @@ class Predictor:
         Returns:
             On the device, shape (K, H, W); of no meaning where nothing was observed.
         """
-        normalised, halo = self.bundle.normalise(values, there), self.halo
-        if self.by_patch:
-            return self._cells(normalised, valid, days, progress)
-        inside = slice(halo, -halo) if halo else slice(None)
-        return self._forward(normalised[None], valid[None], days)[0, :, inside, inside]
+        images = self.first_stage(values, valid, days, there, progress)
+        observed = torch.from_numpy(np.ascontiguousarray(valid.any(axis=0)))[..., None].to(self.device)
+        return self.second_stage([*images, observed], days, self.halo, progress).permute(2, 0, 1)
+
+    def first_stage(
+        self,
+        values: Values,
+        valid: Mask,
+        days: Floats,
+        there: Sequence[str] | None = None,
+        progress: Progress = lambda fraction: None,
+    ) -> list[Tensor]:
+        """What can be said of each pixel by itself, or else its channels as the network takes them.
+
+        Args:
+            values: As `of_window` takes them, with or without pixels around.
+            valid: As above.
+            days: As above.
+            there: As above.
+            progress: As above.
+
+        Returns:
+            Images on the device for `second_stage`, each of shape (..., H, W, F).
+        """
+        if self._trees is not None:
+            return [self._of_trees(values, valid, progress, there).permute(1, 2, 0)]
+        with torch.inference_mode():
+            x = self._prepared(values, valid, there)  # (T, H, W, C)
+            usable = torch.from_numpy(np.ascontiguousarray(valid)).to(self.device)  # (T, H, W)
+            dates = torch.from_numpy(np.array(days, np.float32)).to(self.device)
+            if self.by_patch:
+                return [x, usable[..., None]]
+            if isinstance(self._fast, FasterHybridCNN):
+                return [self._fast.embed_pixels(x.permute(0, 3, 1, 2), dates, usable)]
+            if not self.halo:
+                return [self._calibrated(self._logits(x, dates, usable)).permute(1, 2, 0)]
+            return [x, usable[..., None]]
+
+    def second_stage(
+        self,
+        images: Sequence[Tensor],
+        days: Floats,
+        around: int,
+        progress: Progress = lambda fraction: None,
+    ) -> Tensor:
+        """Class probabilities of a window, from what the first stage gave of it and of the pixels around it.
+
+        Args:
+            images: Those of `first_stage`, and which pixels were ever observed, bool, shape (H, W, 1).
+            days: As `of_window` takes them.
+            around: Pixels around the window that the images have; at least `halo`.
+            progress: Called with the share that is done; may raise to stop.
+
+        Returns:
+            On the device, float32, shape (H - 2 around, W - 2 around, K).
+        """
+        observed = images[-1][..., 0]
+        height, width = observed.shape
+        inside = Region(around, height - around, around, width - around)
+        within = slice(inside.top, inside.bottom), slice(inside.left, inside.right)
+        with torch.inference_mode():
+            if self._trees is not None or (not self.halo and not self.by_patch):
+                return images[0][within]
+            if not self.by_patch and isinstance(self._fast, FasterHybridCNN):
+                shape = inside.bottom - inside.top, inside.right - inside.left, self._fast.classes
+                logits = torch.empty(shape, device=observed.device)
+                self._fast.classify_image(images[0], observed, inside, logits)
+                return self._calibrated(logits.permute(2, 0, 1)).permute(1, 2, 0)
+            x, usable = images[0], images[1][..., 0]
+            dates = torch.from_numpy(np.array(days, np.float32)).to(self.device)
+            if self.by_patch:
+                return self._cells(x, usable, dates, around, progress).permute(1, 2, 0)
+            return self._calibrated(self._logits(x, dates, usable)).permute(1, 2, 0)[within]
+
+    def _prepared(self, values: Values, valid: Mask, there: Sequence[str] | None) -> Tensor:
+        """Normalised channels on the device, zero where not valid, shape (T, H, W, C)."""
+        if self.device.type == "cpu":
+            return prepare(self.bundle, values, valid, there, self.precision)
+        return prepare_on(self.device, self.bundle, values, valid, there, self.precision)
+
+    def _logits(self, x: Tensor, days: Tensor, valid: Tensor) -> Tensor:
+        """Of prepared channels (T, H, W, C), float32, shape (K, H, W)."""
+        logits: Tensor = self._fast.logits(x.permute(0, 3, 1, 2)[None], days[None], valid[None])
+        return logits[0].float()
+
+    def _of_trees(self, values: Values, valid: Mask, progress: Progress, there: Sequence[str] | None) -> Tensor:
+        """The probabilities of a window that trees say, of the values as they were read, shape (K, H, W)."""
+        if self._trees is None:
+            raise ValueError(f"{self.bundle.id} has no trees of its own")
+        places = [place for place, name in enumerate(self.bundle.channels) if there is None or name in there]
+        normalise = partial(self.bundle.normalise, there=there)
+        return self._calibrated(self._trees.logits(values, valid, normalise, places, progress))
 
     def probabilities(
         self,
@@ -203,45 +320,84 @@ class Predictor:
 
     def _of_samples(self, values: Floats, there: Mask, days: Floats) -> Floats:
         if self.by_patch:
-            around = ((0, 0), (self.halo, self.halo), (self.halo, self.halo))
-            found = torch.stack(
-                [
-                    self._cells(np.pad(sample, ((0, 0), *around)), np.pad(mask, around), own)
-                    for sample, mask, own in zip(values, there, days, strict=True)
-                ]
-            )
+            found = torch.stack([self._of_patch(*each) for each in zip(values, there, days, strict=True)])
         else:
-            found = self._forward(values, there, days)
+            with torch.inference_mode():
+                usable = torch.from_numpy(np.ascontiguousarray(there)).to(self.device)
+                x = torch.from_numpy(values).to(self.device).masked_fill(~usable.unsqueeze(2), 0.0)
+                dates = torch.from_numpy(np.array(days, np.float32)).to(self.device)
+                found = self._calibrated(self._exact.logits(x, dates, usable), dim=1)
         probabilities: Floats = found.cpu().numpy()
         probabilities.transpose(0, 2, 3, 1)[~np.asarray(there.any(axis=1))] = np.nan
         return probabilities
 
-    def _cells(self, values: Floats, valid: Mask, days: Floats, progress: Progress = lambda fraction: None) -> Tensor:
-        """The probabilities of each cell of `stride_pixels`, from the patch around its middle."""
-        cell, patch = self.bundle.stride_pixels, int(self._network.patch_size)
-        height, width = (edge - 2 * self.halo for edge in valid.shape[1:])
-        rows, cols = range(0, height, cell), range(0, width, cell)
-        first = self.halo + cell // 2 - patch // 2
-        corners = [(first + row, first + col) for row in rows for col in cols]
+    def _of_patch(self, values: Floats, valid: Mask, days: Floats) -> Tensor:
+        """The probabilities of a sample, the network run on each patch alone; nothing was observed around it."""
+        around = self.halo
+        with torch.inference_mode():
+            x = torch.from_numpy(np.moveaxis(values, 1, -1)).to(self.device)  # (T, H, W, C)
+            usable = torch.from_numpy(np.ascontiguousarray(valid)).to(self.device)
+            x, usable = pad(x, (0, 0, *(around,) * 4)), pad(usable, (around,) * 4)
+            dates = torch.from_numpy(np.array(days, np.float32)).to(self.device)
+            return self._cells(x, usable, dates, around, cut_out=True)
+
+    def _cells(
+        self,
+        x: Tensor,
+        valid: Tensor,
+        days: Tensor,
+        around: int,
+        progress: Progress = lambda fraction: None,
+        cut_out: bool = False,
+    ) -> Tensor:
+        """The probabilities of each cell of `step` pixels, from the patch around its middle.
+
+        Patches that overlap share what they can, which is not the same to the last digit: see `models.dense_patches`.
+        `cut_out` runs the network on each patch alone.
+
+        Args:
+            x: Normalised channels, shape (T, H, W, C).
+            valid: Shape (T, H, W).
+            days: Shape (T,).
+            around: Pixels around the cells that there are.
+            progress: Called with the share that is done; may raise to stop.
+            cut_out: As above.
+
+        Returns:
+            Shape (K, H - 2 around, W - 2 around).
+        """
+        edge, patch = self.step, int(self._network.patch_size)
+        height, width = (length - 2 * around for length in valid.shape[1:])
+        cells = Cells(edge, -(-height // edge), -(-width // edge), corner=around + edge // 2 - patch // 2)
+        if self._shared is None or cut_out:
+            found = self._of_patches(x, valid, days, cells, progress)
+        else:
+            logits = patch_logits(self._shared, x.permute(0, 3, 1, 2), days, valid, cells, progress)
+            found = self._calibrated(logits)
+        return found.repeat_interleave(edge, dim=1).repeat_interleave(edge, dim=2)[:, :height, :width]
+
+    def _of_patches(self, x: Tensor, valid: Tensor, days: Tensor, cells: Cells, progress: Progress) -> Tensor:
+        """The probabilities of each patch, cut out, shape (K, rows, cols)."""
+        patch = int(self._network.patch_size)
+        corners = [
+            (cells.corner + row * cells.stride, cells.corner + col * cells.stride)
+            for row in range(cells.rows)
+            for col in range(cells.cols)
+        ]
         at_once = max(1, PATCH_PIXELS_AT_ONCE // patch**2)
         found = []
         for start in range(0, len(corners), at_once):
             progress(start / len(corners))
             some = corners[start : start + at_once]
-            patches = np.stack([values[:, :, row : row + patch, col : col + patch] for row, col in some])
-            masks = np.stack([valid[:, row : row + patch, col : col + patch] for row, col in some])
-            found.append(self._forward(patches, masks, days))
-        cells = torch.cat(found).T.reshape(-1, len(rows), len(cols))  # (K, rows, cols)
-        return cells.repeat_interleave(cell, dim=1).repeat_interleave(cell, dim=2)[:, :height, :width]
+            patches = torch.stack([x[:, row : row + patch, col : col + patch] for row, col in some])
+            masks = torch.stack([valid[:, row : row + patch, col : col + patch] for row, col in some])
+            logits = self._network(patches.permute(0, 1, 4, 2, 3), days.expand(len(some), -1), masks)
+            found.append(self._calibrated(logits, dim=1))
+        return torch.cat(found).T.reshape(-1, cells.rows, cells.cols)
 
-    def _forward(self, values: Floats, valid: Mask, days: Floats) -> Tensor:
-        with torch.inference_mode():
-            logits: Tensor = self._network(
-                torch.from_numpy(values).to(self.device),
-                torch.from_numpy(np.array(days, np.float32)).to(self.device).expand(valid.shape[:2]),
-                torch.from_numpy(np.ascontiguousarray(valid)).to(self.device),
-            )
-            return torch.softmax(logits.float() / self.bundle.temperature, dim=1)
+    def _calibrated(self, logits: Tensor, dim: int = 0) -> Tensor:
+        """Probabilities of logits whose classes are along an axis."""
+        return torch.softmax(logits.float() / self.bundle.temperature, dim=dim)
 
 
 def computable_of(bundle: Bundle, bands: Sequence[str]) -> tuple[str, ...]:

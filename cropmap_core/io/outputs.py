@@ -23,9 +23,10 @@ from cropmap_core.io.grid import Grid
 
 BLOCK_SIZE = 512
 """Tile edge of the rasters that are written, in pixels."""
-_GDAL_CACHE = 256 * 2**20  # bytes: GDAL itself would take 5 % of the machine's memory
+GDAL_CACHE = 256 * 2**20
+"""Bytes that GDAL keeps while it writes: by itself it would take 5 % of the machine's memory."""
 _NEARLY_FULL = 64 * 2**20  # bytes free: from here on a file is read back before it is trusted
-_PART_NAME = re.compile(r"\.(.+)\.[0-9a-f]{8,32}\.part(\.\w+)?$")
+_PART_NAME = re.compile(r"\.(.+)\.[0-9a-f]{8,32}\.part(\.\w+)*$")
 _STALE_S = 7 * 24 * 3600  # seconds without a write: no job that lives is silent so long
 _SIDECARS = (".aux.xml", ".ovr", ".msk")  # GDAL's: they belong to the file that is replaced
 
@@ -52,7 +53,8 @@ class Outputs:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for part in (*self._parts.values(), *self._scratch):
-            _remove(part)
+            for file in _with_its_own(part):
+                _remove(file)
 
     def protect(self, inputs: Iterable[Path]) -> None:
         """Names the files that the job reads: none of them may become a target."""
@@ -74,13 +76,13 @@ class Outputs:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _cannot_write(target, error) from error
+            raise cannot_write(target, error) from error
         part = target.parent / f".{target.name}.{self._id}.part{target.suffix}"
         _remove_stale(target)
         try:
             part.touch()
         except OSError as error:
-            raise _cannot_write(target, error) from error
+            raise cannot_write(target, error) from error
         self._parts[target] = part
         return part
 
@@ -94,8 +96,9 @@ class Outputs:
             if not self._committed:
                 self._discarded = True
                 for part in (*self._parts.values(), *self._scratch):
-                    with suppress(OSError):  # Windows removes no open file: QGIS does it when the worker is gone
-                        part.unlink()
+                    for file in _with_its_own(part):
+                        with suppress(OSError):  # Windows removes no open file: QGIS does it when the worker is gone
+                            file.unlink()
             return self._discarded
 
     def stage_raster(self, target: Path) -> Path:
@@ -156,7 +159,9 @@ class Outputs:
             if backup is not None:
                 _remove(backup)
             for suffix in _SIDECARS:
-                _remove(target.with_name(target.name + suffix))
+                beside = target.with_name(target.name + suffix)
+                if beside not in self._parts:
+                    _remove(beside)
         self._parts.clear()
 
 
@@ -174,7 +179,7 @@ def create_raster(
     predictor = 3 if dtype == "float32" else 2
     try:
         with (
-            rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE),
+            rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE),
             rasterio.open(
                 path,
                 "w",
@@ -187,8 +192,8 @@ def create_raster(
                 dtype=dtype,
                 nodata=nodata,
                 tiled=True,
-                blockxsize=_tile_edge(grid.width),
-                blockysize=_tile_edge(grid.height),
+                blockxsize=tile_edge(grid.width),
+                blockysize=tile_edge(grid.height),
                 interleave="band",
                 compress="ZSTD",
                 zstd_level=1,
@@ -198,9 +203,9 @@ def create_raster(
             ) as dataset,
         ):
             yield dataset
-        _check_complete(path)
+        check_complete(path)
     except (RasterioError, OSError) as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
 def write_table(header: Sequence[str], rows: Iterable[Sequence[Any]], path: Path) -> None:
@@ -227,7 +232,7 @@ def write_text(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
 @contextmanager
@@ -240,22 +245,40 @@ def written_whole(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
-def _tile_edge(pixels: int) -> int:
+def tile_edge(pixels: int) -> int:
+    """The edge of the tiles of a raster of so many rows or columns, in pixels."""
     return min(BLOCK_SIZE, -(-pixels // 16) * 16)
 
 
-def _check_complete(path: Path) -> None:
-    size = path.stat().st_size
+def check_complete(path: Path) -> None:
+    """Looks whether every tile of a GeoTIFF and of its overviews is within the file.
+
+    Where the disk is nearly full all of them are read too: see docs/decisions/0004-writes-are-checked.md.
+
+    Raises:
+        OSError: A tile is not there.
+        RasterioError: The file cannot be read.
+    """
     with rasterio.open(path) as dataset:
+        levels = len(dataset.overviews(1))
+    _check_level(path, None)
+    for level in range(levels):
+        _check_level(path, level)
+
+
+def _check_level(path: Path, level: int | None) -> None:
+    size = path.stat().st_size
+    options = {} if level is None else {"overview_level": level}
+    with rasterio.open(path, **options) as dataset, rasterio.open(path) as whole:
         rows, cols = dataset.block_shapes[0]
         for band in dataset.indexes:
             for row in range(-(-dataset.height // rows)):
                 for col in range(-(-dataset.width // cols)):
-                    offset = dataset.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=band)
-                    length = dataset.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=band)
+                    offset = whole.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", band, level)
+                    length = whole.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", band, level)
                     if not offset or not length or int(offset) + int(length) > size:
                         raise OSError("not all of it reached the disk")
         if shutil.disk_usage(path.parent).free < _NEARLY_FULL:
@@ -264,7 +287,8 @@ def _check_complete(path: Path) -> None:
                     dataset.read(band, window=window)
 
 
-def _cannot_write(path: Path, error: Exception) -> OutputError:
+def cannot_write(path: Path, error: Exception) -> OutputError:
+    """The error for a file that went wrong while it was written, in the user's words for it."""
     free = 0
     with suppress(OSError):
         free = shutil.disk_usage(path.parent).free
@@ -293,8 +317,9 @@ def _keep(target: Path, backup: Path) -> None:
 
 def _remove_stale(target: Path) -> None:
     """Removes what killed workers left of a target; files with shorter ids are QGIS's own and may hold results."""
-    ours = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{12,32}}\.part{re.escape(target.suffix)}")
-    for path in target.parent.glob(f".{glob.escape(target.name)}.*.part{glob.escape(target.suffix)}"):
+    end = rf"{re.escape(target.suffix)}(\.tiles\.tif|\.ovr\.tmp)?"
+    ours = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{12,32}}\.part{end}")
+    for path in target.parent.glob(f".{glob.escape(target.name)}.*.part{glob.escape(target.suffix)}*"):
         with suppress(OSError):
             if ours.fullmatch(path.name) and path.stat().st_mtime < time.time() - _STALE_S:
                 path.unlink()
@@ -303,3 +328,8 @@ def _remove_stale(target: Path) -> None:
 def _remove(path: Path) -> None:
     with suppress(FileNotFoundError):
         path.unlink()
+
+
+def _with_its_own(part: Path) -> list[Path]:
+    """An unfinished file, and those that its writer has beside it under longer names."""
+    return [part, *part.parent.glob(f"{glob.escape(part.name)}.*")]

@@ -87,7 +87,7 @@ def plan_blocks(series: Series, largest: int, memory: int) -> BlockPlan:
     ahead = 2 if can_be_split(series) else 1
     for height, width in _sizes(min(largest, series.grid.height), min(largest, series.grid.width)):
         for dates in _date_counts(series):
-            per_pixel = _bytes_per_pixel(series, dates, ahead)
+            per_pixel = bytes_per_pixel(series, dates, ahead)
             plan = BlockPlan(series.grid, height, width, len(series.dates), dates, ahead, per_pixel)
             if plan.memory <= memory:
                 return plan
@@ -148,8 +148,14 @@ def _date_counts(series: Series) -> Sequence[int]:
     return sorted({-(-count // parts) for parts in range(1, count + 1)}, reverse=True)
 
 
-def _bytes_per_pixel(series: Series, dates: int, ahead: int) -> int:
-    """Of the block that is written, and of those that are read or computed with all that they are computed from."""
+def bytes_per_pixel(series: Series, dates: int, ahead: int) -> int:
+    """Of the block in use, and of those that are read or computed with all that they are computed from.
+
+    Args:
+        series: What is read.
+        dates: How many of its dates at a time.
+        ahead: Blocks that are read while one is in use.
+    """
     own = dates * (len(series.bands) * series.dtype.itemsize + 1)
     total = own + ahead * (own + _working_bytes(series, dates))
     step: Series = series

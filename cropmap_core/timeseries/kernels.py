@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cropmap_core.io.compiling import compiled
 from cropmap_core.io.rasters import THREADS
 
-__all__ = ["CHUNK", "compiled", "flat", "in_place", "nearest_even", "over_dates", "over_pixels"]
+__all__ = ["CHUNK", "compiled", "flat", "in_place", "nearest_even", "over_dates", "over_pixels", "over_rows"]
 
 CHUNK = 4096
 """Pixels that a kernel works on at a time: the rows of some dozen dates stay in the second-level cache."""
@@ -37,6 +37,20 @@ def over_pixels(kernel: Callable[..., None], pixels: int, *arguments: Any) -> No
     step = max(1, -(-chunks // THREADS)) * CHUNK
     parts = [(begin, min(begin + step, pixels)) for begin in range(0, pixels, step)]
     _in_parts(lambda part: kernel(*arguments, *part), parts)
+
+
+def over_rows(kernel: Callable[..., None], rows: int, *arguments: Any) -> None:
+    """Runs a kernel over all rows of a window, a strip on each computing thread.
+
+    Args:
+        kernel: Takes the arguments, its first row and the row after its last.
+        rows: How many there are.
+        arguments: What the kernel takes before.
+    """
+    step = max(1, -(-rows // THREADS))
+    _in_parts(
+        lambda part: kernel(*arguments, *part), [(begin, min(begin + step, rows)) for begin in range(0, rows, step)]
+    )
 
 
 def over_dates(kernel: Callable[[int], None], dates: int) -> None:

@@ -185,7 +185,10 @@ def test_a_map_has_its_styles_beside_it(season: Path, hybrid_bundle: Bundle, tmp
     map_in_one_pass(season, hybrid_bundle, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "classes.qml",
+        "classes.run.json",
+        "classes.stac.json",
         "classes.tif",
+        "classes.tif.aux.xml",
         "confidence.qml",
         "confidence.tif",
     ]

@@ -22,6 +22,7 @@ IDS = {
     "classifysamples": "map",
     "parcelattributes": "map",
     "mapcrops": "map",
+    "combinepredictions": "map",
     "preparelabels": "train",
     "buildtrainingset": "train",
     "summarizesamples": "train",
@@ -40,12 +41,14 @@ PARAMETERS = {
     "[MASK_BAND] OUTPUT [OUTPUT_COUNTS]",
     "fillgaps": "SERIES METHOD [MAX_GAP] WINDOW ORDER SMOOTHNESS OUTPUT [OUTPUT_PROVENANCE]",
     "computeindices": "SERIES [INDICES] [FORMULA] INCLUDE_REFLECTANCE OUTPUT",
-    "classify": "SERIES MODEL SURE_FROM [TEMPERATURES] DEVICE OUTPUT_CLASSES [OUTPUT_CONFIDENCE] [OUTPUT_OOD]",
+    "classify": "SERIES MODEL SURE_FROM [TEMPERATURES] DEVICE OUTPUT_CLASSES [OUTPUT_CONFIDENCE] [OUTPUT_OOD] "
+    "[OUTPUT_ENTROPY] [OUTPUT_MARGIN] [OUTPUT_PROBABILITIES]",
     "classifysamples": "INPUT MODEL REFLECTANCE PROBABILITIES SURE_FROM [TEMPERATURES] DEVICE OUTPUT",
     "parcelattributes": "PARCELS CLASSES [CONFIDENCE] [OOD] OUTPUT",
     "mapcrops": "SCENES [PARCELS] [START_DATE] [END_DATE] [AREA] [EXTENT] [TEMPLATE] COVER [CRS] RESAMPLING "
     "MISSING_SCL MODEL KEEP_CLASSES [MONTHS] MAX_CLOUD OFFSET SURE_FROM [TEMPERATURES] DEVICE OUTPUT_CLASSES "
-    "[OUTPUT_CONFIDENCE] [OUTPUT_OOD] [OUTPUT_PARCELS]",
+    "[OUTPUT_CONFIDENCE] [OUTPUT_OOD] [OUTPUT_ENTROPY] [OUTPUT_MARGIN] [OUTPUT_PROBABILITIES] [OUTPUT_PARCELS]",
+    "combinepredictions": "PREDICTIONS METHOD [WEIGHTS] OUTPUT_CLASSES [OUTPUT_CONFIDENCE] [OUTPUT_PROBABILITIES]",
     "preparelabels": "[SERIES] [PARCELS] [FIELD] [NAME_FIELD] [LEGEND] BUFFER MIN_PIXELS [LABEL_YEAR] [INVENTORY] "
     "[CONFIDENCE] MIN_CONFIDENCE [LAND_COVER] CROPLAND ZONE_SIZE ZONE_COUNT MIN_CROPLAND [OUTPUT_LABELS] "
     "[OUTPUT_PARCELS] [OUTPUT_TABLE] [OUTPUT_DRAFT] [OUTPUT_ZONES]",
@@ -78,6 +81,7 @@ DEFAULTS = {
     "DILATE_CLOUD": 0,
     "SPECK": 0,
     "fillgaps METHOD": "neighbour_mean",
+    "combinepredictions METHOD": "mean",
     "WINDOW": 5,
     "ORDER": 2,
     "SMOOTHNESS": 1.0,
@@ -246,6 +250,7 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
     assert all(re.match(definitions["period"]["pattern"], period) for period in vocabulary.PERIODS)
     assert definitions["compositetimeseries"]["properties"]["method"]["enum"] == vocabulary.COMPOSITE_METHODS
     assert definitions["fillgaps"]["properties"]["method"]["enum"] == vocabulary.FILL_METHODS
+    assert definitions["combinepredictions"]["properties"]["method"]["enum"] == vocabulary.COMBINING_METHODS
     assert definitions["device"]["enum"] == vocabulary.DEVICES
     of_samples = definitions["buildtrainingset"]["properties"]
     assert of_samples["kind"]["enum"] == vocabulary.SAMPLE_KINDS

@@ -21,6 +21,7 @@ def test_the_algorithms_are_listed_and_explained(qgis_process):
         "cropmap:buildtrainingset",
         "cropmap:classify",
         "cropmap:classifysamples",
+        "cropmap:combinepredictions",
         "cropmap:compositetimeseries",
         "cropmap:computeindices",
         "cropmap:evaluatemodel",

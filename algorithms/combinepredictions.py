@@ -1,0 +1,92 @@
+"""The probabilities of several runs to one crop map."""
+
+from __future__ import annotations
+
+from qgis.core import Qgis, QgsProcessingParameterMultipleLayers, QgsProcessingParameterString
+
+from ..processing_provider import parameters, vocabulary
+from ..processing_provider.algorithm import CropMapAlgorithm
+from ..processing_provider.parameters import tr, with_help, words
+
+WEIGHTED = "weighted"
+
+
+class CombinePredictions(CropMapAlgorithm):
+    """`cropmap:combinepredictions`."""
+
+    ID = "combinepredictions"
+    TITLE = "Combine predictions"
+    GROUP = "map"
+    HELP = (
+        "Makes one crop map of several: the class probabilities of runs of different models, or of one model with "
+        "different input, are averaged pixel by pixel, and the most probable class is mapped. The rasters lie on one "
+        "grid; their classes are matched by name, in whatever order the bands are. A class that a model does not know "
+        "counts 0 there. Where only some of the runs saw a pixel, the map is theirs."
+    )
+    TAGS = ("ensemble", "fusion", "average", "probability", "classification")
+
+    def define(self):
+        rasters = QgsProcessingParameterMultipleLayers(
+            "PREDICTIONS", tr("Class probabilities"), Qgis.ProcessingSourceType.Raster
+        )
+        return [
+            with_help(rasters, tr('Two or more rasters that "Classify" or "Map crops" wrote as OUTPUT_PROBABILITIES.')),
+            with_help(
+                words("METHOD", tr("Method"), vocabulary.COMBINING_METHODS, "mean"),
+                tr(
+                    "mean: all count the same; weighted: by WEIGHTS; entropy_weighted: in each pixel by how sure a run "
+                    "is of it."
+                ),
+            ),
+            with_help(
+                QgsProcessingParameterString("WEIGHTS", tr("Weights"), optional=True),
+                tr("One number above 0 for each raster, in their order, with commas between; for METHOD weighted."),
+            ),
+            parameters.raster_output(
+                "OUTPUT_CLASSES", tr("Crop classes"), tr("One class value per pixel, 0 where unknown.")
+            ),
+            parameters.raster_output(
+                "OUTPUT_CONFIDENCE", tr("Confidence"), tr("Percent, 255 where unknown."), optional=True
+            ),
+            parameters.raster_output(
+                "OUTPUT_PROBABILITIES",
+                tr("Combined probabilities"),
+                tr("One band for each class, 0 to 250 for 0 to 1, 255 where unknown."),
+                optional=True,
+                made_unasked=False,
+            ),
+        ]
+
+    def mistake(self, values):
+        weights, rasters = values.decimals("WEIGHTS"), values.paths("PREDICTIONS")
+        if len(rasters) < 2:
+            return "PREDICTIONS holds one raster: give two or more."
+        if weights and values.choice("METHOD") != WEIGHTED:
+            return f"There are WEIGHTS, but METHOD is {values.choice('METHOD')}: leave them out, or choose weighted."
+        if not weights and values.choice("METHOD") == WEIGHTED:
+            return "WEIGHTS is empty: give one number for each raster, such as 2,1,1."
+        if weights and (len(weights) != len(rasters) or min(weights) <= 0):
+            return (
+                f"WEIGHTS is {values.text('WEIGHTS')}: give one number above 0 for each of the {len(rasters)} rasters."
+            )
+        return ""
+
+    def compute(self, values, feedback):
+        probabilities = values.target("OUTPUT_PROBABILITIES")
+        confidence = values.target("OUTPUT_CONFIDENCE", beneath=probabilities)
+        classes = values.target("OUTPUT_CLASSES", beneath=confidence or probabilities)
+        job = {
+            "predictions": values.paths("PREDICTIONS"),
+            "method": values.choice("METHOD"),
+            "weights": values.decimals("WEIGHTS"),
+            "output_classes": classes,
+            "output_confidence": confidence,
+            "output_probabilities": probabilities,
+        }
+        written = {
+            "OUTPUT_CLASSES": classes,
+            "OUTPUT_CONFIDENCE": confidence,
+            "OUTPUT_PROBABILITIES": probabilities,
+        }
+        self.run_job(self.ID, job, feedback, written.values())
+        return {name: path for name, path in written.items() if path}

@@ -1,0 +1,61 @@
+"""The command that makes one map of several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cropmap_core.commands.writing import Result, job_outputs
+from cropmap_core.inference.combining import Ensemble, open_ensemble, write_combined
+from cropmap_core.io.outputs import write_text
+from cropmap_core.jobs import Job
+from cropmap_core.styles import class_style, confidence_style
+
+
+def combinepredictions(
+    job: Job,
+    *,
+    predictions: tuple[Path, ...],
+    output_classes: Path,
+    method: str = "mean",
+    weights: tuple[float, ...] = (),
+    output_confidence: Path | None = None,
+    output_probabilities: Path | None = None,
+) -> Result:
+    """Combines the class probabilities of several runs to one map.
+
+    Args:
+        predictions: Rasters of class probabilities on one grid, as classify and mapcrops write them.
+        output_classes: Class raster to write, GeoTIFF.
+        method: mean, weighted, or entropy_weighted: in each pixel by how sure a run is.
+        weights: One number for each raster, in their order, where method is weighted.
+        output_confidence: Confidence raster to write (percent), GeoTIFF.
+        output_probabilities: Raster of the combined probabilities to write, a band for each class, GeoTIFF.
+    """
+    ensemble = open_ensemble(predictions, method, weights)
+    for path, names in ensemble.lacking.items():
+        job.warning(f"{path.name} does not know {', '.join(names)}: these count 0 there.")
+    with job_outputs(job) as outputs:
+        outputs.protect(predictions)
+        classes = outputs.stage_raster(output_classes)
+        confidence, probabilities = (
+            None if path is None else outputs.stage_raster(path) for path in (output_confidence, output_probabilities)
+        )
+        write_text(outputs.stage(output_classes.with_suffix(".qml")), class_style(ensemble.classes))
+        if output_confidence is not None:
+            write_text(outputs.stage(output_confidence.with_suffix(".qml")), confidence_style())
+        job.progress(0.0, f"Combining {len(predictions)} predictions of {len(ensemble.classes)} classes")
+        pixels = write_combined(ensemble, classes, confidence, probabilities, _provenance(ensemble), job.part(0, 0.99))
+        outputs.commit()
+    return {
+        "output_classes": str(output_classes),
+        "output_confidence": str(output_confidence) if output_confidence else None,
+        "output_probabilities": str(output_probabilities) if output_probabilities else None,
+        "pixels": dict(pixels),
+        "classes": [{"value": crop.value, "name": crop.name, "color": crop.color} for crop in ensemble.classes],
+    }
+
+
+def _provenance(ensemble: Ensemble) -> dict[str, object]:
+    members = [{"file": member.path.name, "model": member.model} for member in ensemble.members]
+    weights = [round(weight, 6) for weight in ensemble.weights]
+    return {"command": "combinepredictions", "method": ensemble.method, "weights": weights, "predictions": members}

@@ -1,0 +1,118 @@
+"""Where a network computes: the devices there are, the memory at hand, and what a device says when it has none left."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from cropmap_core.errors import JobError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+_ASSUMED = 4 * 2**30  # bytes that are free where the system does not say
+
+
+def choose_devices(name: str) -> tuple[torch.device, ...]:
+    """The devices to compute on.
+
+    Args:
+        name: `auto` (all of CUDA's where there are, else Apple's, else the processor), `cpu`, `cuda`, one of CUDA's such
+            as `cuda:1`, or `mps`.
+
+    Raises:
+        JobError: It is none of these, or torch sees no such device.
+    """
+    kind, _, number = name.partition(":")
+    if kind not in DEVICES or (number and not (kind == "cuda" and number.isdigit())):
+        raise JobError(f"DEVICE is '{name}'.", "Choose auto, cpu, cuda or mps.")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and not (int(number) < count if number else count):
+        raise JobError(
+            f"DEVICE is {name}, but torch sees {f'{count} CUDA devices' if count else 'no CUDA device'}.",
+            "Set DEVICE to auto or cpu, or install the runtime with TORCH=cuda on a machine with an NVIDIA GPU.",
+        )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise JobError("DEVICE is mps, but torch sees no GPU of Apple's.", "Set DEVICE to auto or cpu.")
+    if number:
+        return (torch.device(name),)
+    if kind in ("auto", "cuda") and count:
+        return tuple(torch.device("cuda", index) for index in range(count))
+    if kind == "mps" or (kind == "auto" and torch.backends.mps.is_available()):
+        return (torch.device("mps"),)
+    return (torch.device("cpu"),)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    return _free_of_the_machine()
+
+
+def _free_of_the_machine() -> int:
+    """Bytes, also within the limit of a container."""
+    free = _ASSUMED
+    if os.name == "nt":
+        return _free_of_windows()
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):  # not Linux
+        try:
+            free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        except (OSError, ValueError, AttributeError):
+            return _ASSUMED
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+        return min(free, max(0, limit - used))
+    except (OSError, ValueError):  # no limit
+        return free
+
+
+def _free_of_windows() -> int:
+    import ctypes
+
+    class Status(ctypes.Structure):
+        _fields_ = (
+            ("length", ctypes.c_uint32),
+            ("load", ctypes.c_uint32),
+            *((name, ctypes.c_uint64) for name in ("total", "free", "c", "d", "e", "f", "g")),
+        )
+
+    status = Status(length=ctypes.sizeof(Status))
+    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):  # type: ignore[attr-defined]
+        return _ASSUMED
+    return int(status.free)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory was asked for that is not there."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    told = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "not enough memory" in told or "can't allocate memory" in told or "out of memory" in told
+    )
+
+
+def is_lost(error: BaseException, device: torch.device) -> bool:
+    """Whether an error says that a device does not answer any more; never the processor."""
+    if device.type == "cpu":
+        return False
+    accelerator = getattr(torch, "AcceleratorError", None)
+    if accelerator is not None and isinstance(error, accelerator):
+        return True
+    told = str(error).lower()
+    return isinstance(error, RuntimeError) and ("cuda error" in told or "cudnn" in told or "mps backend" in told)
+
+
+def forget(device: torch.device) -> None:
+    """Gives back what torch keeps of a device's memory for later use."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

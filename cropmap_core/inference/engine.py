@@ -1,0 +1,387 @@
+"""The engine: a whole series, a part at a time, through a network; reading, computing and writing overlap.
+
+Every part is read once (`surroundings`), as large as the memory at hand allows. What a device cannot do is done by less
+at a time, then by smaller parts, then by another device; finished blocks stay (`finished_blocks`), whatever happens.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cropmap_core.errors import SceneError
+from cropmap_core.inference.devices import is_out_of_memory
+from cropmap_core.inference.finished_blocks import Arrays, FinishedBlocks
+from cropmap_core.inference.predictor import Predictor, Progress
+from cropmap_core.inference.stages import DeviceFailed, Stages
+from cropmap_core.inference.surroundings import Parts, Surroundings, Wanted, divide, needed_for
+from cropmap_core.io.grid import Window
+from cropmap_core.timeseries.series import Block, Series
+
+LEAST_EDGE = 64
+"""Of parts, in pixels."""
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A finished window, before anything is decided."""
+
+    window: Window
+    probabilities: NDArray[np.float32]
+    """Shape (H + 2 around, W + 2 around, K); of no meaning where nothing was observed."""
+    observed: NDArray[np.bool_]
+    """Shape (H + 2 around, W + 2 around)."""
+    looked_at: Window
+    """Part of the window whose series are there: all of it if that was asked for."""
+    block: Block
+    """Those series."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be made of a series."""
+
+    series: Series
+    """The channels of the bundle that are there."""
+    days: NDArray[np.float32]
+    """Days since the season's start, shape (T,)."""
+    there: Sequence[str]
+    """Names of the channels."""
+    finish: Callable[[Seen], Arrays]
+    """Makes what is kept of a window; called by other threads, one window after the other for each device."""
+    around: int = 0
+    """Pixels around a window whose probabilities `finish` needs."""
+    all_series: bool = False
+    """`finish` needs the series of every pixel, else some of them do."""
+    wanted: Callable[[Window], bool] | None = None
+    """Which windows are to be made; None for all."""
+    keep_going: bool = False
+    """A part that cannot be read counts as never observed."""
+
+
+@dataclass
+class Report:
+    """How it was done."""
+
+    devices: list[str] = field(default_factory=list)
+    """Those that computed."""
+    edge: int = 0
+    """Of parts, in pixels."""
+    steps: list[str] = field(default_factory=list)
+    """What was done by less, or elsewhere, than was planned."""
+    unreadable: list[str] = field(default_factory=list)
+    """Parts that could not be read, and why."""
+    blocks: int = 0
+    taken_over: int = 0
+    """Blocks that were finished before."""
+
+
+def run(
+    asked: Asked,
+    predictor_on: Callable[[torch.device], Predictor],
+    devices: Sequence[torch.device],
+    store: FinishedBlocks,
+    edge_for: Callable[[Stages, int], int],
+    progress: Progress = lambda fraction: None,
+    log: Callable[[str], None] = lambda text: None,
+) -> Report:
+    """Classifies a series; its finished blocks are in the store then.
+
+    Args:
+        asked: What is to be made of it.
+        predictor_on: Makes the predictor of a device.
+        devices: Where to compute; all at once.
+        store: Where finished blocks go, and what was finished before.
+        edge_for: The edge of parts that suits a network and so many pixels around windows, a multiple of its step.
+        progress: Called with the share that is done; may raise to stop.
+        log: Is told of what was not foreseen.
+
+    Raises:
+        SceneError: A part cannot be read.
+        OutputError: A block cannot be kept.
+        OutOfMemoryError: The machine has too little for the least there is to do.
+    """
+    report, left = Report(), list(devices)
+    halvings = 0
+
+    def tell(text: str) -> None:
+        report.steps.append(text)
+        log(text)
+
+    while True:
+        stages = [Stages(predictor_on(device), asked.days, asked.there, tell) for device in left]
+        lag = stages[0].lag + -(-asked.around // stages[0].predictor.step) * stages[0].predictor.step
+        edge = store.edge or edge_for(stages[0], lag)
+        store.use_edge(edge)
+        work = _Work(asked, stages, store, edge, report, progress)
+        try:
+            work.run()
+            report.devices = sorted({*report.devices, *(str(each.predictor.device) for each in stages)})
+            report.edge = edge
+            return report
+        except DeviceFailed as failure:
+            left = [device for device in left if device != failure.device] or [CPU]
+            tell(f"{failure.reason}: on with {', '.join(map(str, left))}.")
+        except (MemoryError, RuntimeError) as error:
+            least = max(LEAST_EDGE, 2 * lag, stages[0].predictor.step)
+            smaller = edge // 2
+            if not is_out_of_memory(error) or smaller < least or smaller % stages[0].predictor.step:
+                raise
+            halvings += 1
+            store.use_edge(smaller)
+            tell(f"Too little memory for parts of {edge} x {edge} pixels: on with {smaller} x {smaller}.")
+
+
+class _Work:
+    """One attempt at all that is not finished."""
+
+    def __init__(
+        self,
+        asked: Asked,
+        stages: Sequence[Stages],
+        store: FinishedBlocks,
+        edge: int,
+        report: Report,
+        progress: Progress,
+    ) -> None:
+        self._asked, self._stages, self._store = asked, stages, store
+        self._report, self._progress = report, progress
+        self._lag = stages[0].lag
+        step = stages[0].predictor.step
+        self._around = -(-asked.around // step) * step
+        grid = asked.series.grid
+        self.parts = divide(grid.height, grid.width, edge)
+        self._said = self.parts.lagging(self._lag)
+        self._windows = self._said.lagging(self._around)
+        self._wanted = self._missing()
+        self._total = max(1, int(self._wanted.sum()))
+        self._done = 0
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        """Does it, on each device a band of rows of parts."""
+        self._progress(0.0)
+        bands = self._bands(len(self._stages))
+        if len(bands) == 1:
+            self._run_band(self._stages[0], *bands[0], self._progress)
+            return
+        with ThreadPoolExecutor(len(bands), thread_name_prefix="device") as threads:
+            running = [
+                threads.submit(self._run_band, stages, *band, self._check)
+                for stages, band in zip(self._stages, bands, strict=False)
+            ]
+            try:
+                for each in running:
+                    self._wait(each)
+            finally:
+                self._stop.set()
+
+    def _wait(self, band: Future[None]) -> None:
+        while True:
+            with suppress(TimeoutError):
+                return band.result(timeout=0.2)
+            self._progress(self._done / self._total)
+
+    def _check(self, fraction: float) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+
+    def _missing(self) -> Wanted:
+        """Which windows are wanted and not finished."""
+        rows, cols = self._windows.shape
+        missing = np.zeros((rows, cols), bool)
+        self._report.blocks = self._report.taken_over = 0
+        for row in range(rows):
+            for col in range(cols):
+                window = self._windows.window(row, col)
+                if self._asked.wanted is None or self._asked.wanted(window):
+                    self._report.blocks += 1
+                    missing[row, col] = not self._store.covers(window)
+                    self._report.taken_over += not missing[row, col]
+        return missing
+
+    def _bands(self, count: int) -> list[tuple[int, int]]:
+        """Rows of windows for each device, about equally many that are wanted."""
+        per_row = np.cumsum(self._wanted.sum(axis=1))
+        if not per_row[-1]:
+            return [(0, 0)]
+        ends = np.searchsorted(per_row, per_row[-1] * np.arange(1, count + 1) / count) + 1
+        firsts = [0, *ends[:-1]]
+        return [(int(first), int(end)) for first, end in zip(firsts, ends, strict=True) if end > first]
+
+    def _run_band(self, stages: Stages, first: int, end: int, progress: Progress) -> None:
+        """Some rows of windows, one after the other."""
+        wanted = np.zeros_like(self._wanted)
+        wanted[first:end] = self._wanted[first:end]
+        said = needed_for(wanted, self._around)
+        needed = needed_for(said, self._lag)
+        finisher = _Finisher(self._asked, self._store, self.parts, self._lag, self._around, wanted, self._count)
+        around = Surroundings(self.parts, self._lag)
+        places = [(int(row), int(col)) for row, col in np.argwhere(needed)]
+        try:
+            for (row, col), block in zip(places, self._read_ahead(places), strict=True):
+                progress(self._done / self._total)
+                images = around.add(row, col, stages.alone(block))
+                finisher.add_series(row, col, block)
+                if not said[row, col]:
+                    continue
+                seen = images[-1]
+                inside = slice(self._lag, -self._lag or None)
+                observed = seen[inside, inside].cpu()
+                if bool(seen.any()):
+                    share = _Within(progress, self._done, self._total)
+                    probabilities = stages.around(images, share)
+                else:
+                    number = len(stages.predictor.bundle.classes)
+                    probabilities = torch.zeros(*observed.shape[:2], number)
+                finisher.add(row, col, probabilities, observed)
+            finisher.end()
+        finally:
+            finisher.close()
+
+    def _count(self) -> None:
+        with self._lock:
+            self._done += 1
+
+    def _read_ahead(self, places: Sequence[tuple[int, int]]) -> Iterator[Block]:
+        """The parts, the next one being read while one is worked on."""
+        with ThreadPoolExecutor(1, thread_name_prefix="next block") as ahead:
+            coming = [ahead.submit(self._read, *place) for place in places[:1]]
+            for at in range(len(places)):
+                block = coming.pop().result()
+                if at + 1 < len(places):
+                    coming.append(ahead.submit(self._read, *places[at + 1]))
+                yield block
+                del block
+
+    def _read(self, row: int, col: int) -> Block:
+        window = self.parts.window(row, col)
+        try:
+            return self._asked.series.read(window)
+        except SceneError as error:
+            place = f"rows {window.row} to {window.row + window.height}, columns {window.col} to {window.col + window.width}"
+            if not self._asked.keep_going:
+                raise SceneError(
+                    f"{error.message.rstrip('.')} ({place} of the map).",
+                    f"{error.remedy} What is finished is kept. To map the rest without it, choose SKIP_DAMAGED.",
+                ) from error
+            with self._lock:
+                self._report.unreadable.append(f"{place}: {error.message}")
+            series = self._asked.series
+            shape = len(series.dates), len(series.bands), window.height, window.width
+            return Block(np.zeros(shape, series.dtype), np.zeros((shape[0], *shape[2:]), bool))
+
+
+class _Stopped(Exception):  # noqa: N818
+    """Another device's band has failed."""
+
+
+class _Within:
+    """Progress within a block."""
+
+    def __init__(self, progress: Progress, done: int, total: int) -> None:
+        self._progress, self._done, self._total = progress, done, total
+
+    def __call__(self, fraction: float) -> None:
+        self._progress(min(1.0, (self._done + 0.9 * fraction) / self._total))
+
+
+class _Finisher:
+    """Makes of probabilities what is kept, on a thread of its own, one window behind the network."""
+
+    def __init__(
+        self,
+        asked: Asked,
+        store: FinishedBlocks,
+        parts: Parts,
+        lag: int,
+        around: int,
+        wanted: Wanted,
+        count: Callable[[], None],
+    ) -> None:
+        self._asked, self._store, self._wanted, self._count = asked, store, wanted, count
+        self._parts, self._total_lag, self._around = parts, lag + around, around
+        said = parts.lagging(lag)
+        self._windows = said.lagging(around)
+        self._probabilities = Surroundings(said, around)
+        self._series = Surroundings(parts, lag + around) if asked.all_series else None
+        self._block: tuple[Window, Block] | None = None
+        self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(1)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="finish", daemon=True)
+        self._thread.start()
+
+    def add_series(self, row: int, col: int, block: Block) -> None:
+        """Takes what was read of a part."""
+        if self._series is None or not self._total_lag:
+            self._block = self._parts.window(row, col), block
+            return
+        images = [torch.from_numpy(each)[..., None] for each in (block.data, block.valid)]
+        window = self._windows.window(row, col)
+        inside = slice(self._total_lag, -self._total_lag)
+        data, valid = (each[..., inside, inside, 0].numpy() for each in self._series.add(row, col, images))
+        self._block = window, Block(data, valid)
+
+    def add(self, row: int, col: int, probabilities: Tensor, observed: Tensor) -> None:
+        """Takes what the network said of the part's window.
+
+        Raises:
+            Exception: What making or keeping an earlier window raised.
+        """
+        self._raise()
+        images = self._probabilities.add(row, col, [probabilities, observed])
+        if not self._wanted[row, col] or self._block is None:
+            return
+        window, (there, block) = self._windows.window(row, col), self._block
+        top, left = max(window.row, there.row), max(window.col, there.col)
+        bottom = min(window.row + window.height, there.row + there.height)
+        right = min(window.col + window.width, there.col + there.width)
+        looked_at = Window(top, left, max(0, bottom - top), max(0, right - left))
+        rows, cols = looked_at.slices_within(there)
+        some = Block(block.data[..., rows, cols], block.valid[:, rows, cols])
+        seen = Seen(window, images[0].numpy(), images[1].numpy()[..., 0], looked_at, some)
+        self._waiting.put(lambda: self._finish(seen))
+
+    def end(self) -> None:
+        """Waits until all is kept.
+
+        Raises:
+            Exception: What making or keeping a window raised.
+        """
+        self._waiting.put(None)
+        self._thread.join()
+        self._raise()
+
+    def close(self) -> None:
+        """Ends the thread after what it is at."""
+        if self._thread.is_alive():
+            self._waiting.put(None)
+            self._thread.join()
+
+    def _finish(self, seen: Seen) -> None:
+        self._store.put(seen.window, self._asked.finish(seen))
+        self._count()
+
+    def _work(self) -> None:
+        while (task := self._waiting.get()) is not None:
+            if self._error is None:
+                try:
+                    task()
+                except BaseException as error:
+                    self._error = error
+            del task
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
