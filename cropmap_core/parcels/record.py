@@ -1,70 +1,29 @@
-"""The parcel record: its fields, and how they follow from what was counted."""
+"""Parcel records: how their fields follow from what was counted."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cropmap_core.errors import JobError
 from cropmap_core.parcels.declared import DeclaredCrops
-from cropmap_core.parcels.doubts import Doubt, Grounds, Thresholds, doubts_of, reason_text
+from cropmap_core.parcels.doubts import Doubt, Grounds, Thresholds, doubts_of
+from cropmap_core.parcels.fields import CROPS, FIELDS, OF_DECLARED, OF_DOUBT, OF_NDVI, Field, slug
 from cropmap_core.parcels.maps import Legend
-from cropmap_core.parcels.placing import PARCEL_FIELD, PlacedParcels
+from cropmap_core.parcels.placing import PlacedParcels
+from cropmap_core.parcels.ranking import SAME, entropy, first_two, rank_by_area, rank_by_probability
 from cropmap_core.parcels.sizes import compactness
 from cropmap_core.parcels.tallies import Counts, clear_and_filled, extreme_of, mean_of
 
 Floats = NDArray[np.float64]
 METHODS = ("auto", "majority", "mean")
 """How a parcel's class is found: `auto` is `mean` where there are probabilities, else `majority`."""
-_SAME = 1e-9  # pixels or probabilities closer than that are equal
-_ROWS_AT_ONCE = 10_000
-_LONGEST_NAME = 60
-
-
-class Field(NamedTuple):
-    """A column of the record."""
-
-    name: str
-    kind: str
-    """integer, number, text, flag or date."""
-    short: str
-    """At most ten characters, for formats that take no more."""
-    digits: int = 4
-    """Decimals of a number."""
-
-
-FIELDS = (
-    Field("pred_code", "integer", "pred_code"),
-    Field("pred_crop", "text", "pred_crop"),
-    Field("pred_prob", "number", "pred_prob"),
-    Field("pred2_code", "integer", "pred2_code"),
-    Field("pred2_crop", "text", "pred2_crop"),
-    Field("pred2_prob", "number", "pred2_prob"),
-    Field("margin", "number", "margin"),
-    Field("entropy", "number", "entropy"),
-    Field("purity", "number", "purity"),
-    Field("n_pixels", "number", "n_pixels"),
-    Field("inner_pixels", "number", "inner_px"),
-    Field("area_ha", "number", "area_ha", 9),
-    Field("perimeter_m", "number", "perim_m", 3),
-    Field("compactness", "number", "compact"),
-    Field("clear_dates_min", "integer", "clear_min"),
-    Field("clear_dates_mean", "number", "clear_mean", 2),
-    Field("filled_share", "number", "filled"),
-    Field("longest_gap_days", "integer", "gap_days"),
-    Field("ood", "number", "ood"),
-)
-_OF_NDVI = (Field("ndvi_fall", "number", "ndvi_fall"), Field("ndvi_fall_date", "date", "fall_date"))
-_OF_DECLARED = (Field("declared_agrees", "flag", "decl_agree"), Field("declared_prob", "number", "decl_prob"))
-_OF_DOUBT = (Field("doubt", "flag", "doubt"), Field("doubt_reason", "text", "doubt_why"))
-_CROPS = {"pred_crop": "pred_code", "pred2_crop": "pred2_code"}
+Columns = Iterator[tuple[Field, NDArray[Any]]]
 
 
 @dataclass(frozen=True)
@@ -91,19 +50,6 @@ class RecordOptions:
         if self.with_probabilities and not has_probabilities:
             raise JobError("Fields of probabilities need PROBABILITIES.", "Give them, or leave the fields out.")
         return has_probabilities and self.method != "majority"
-
-
-class _Ranking(NamedTuple):
-    """What speaks for classes in n parcels."""
-
-    codes: NDArray[np.int64]
-    """Class values of the columns, ascending."""
-    first: Floats
-    """Decides, shape (n, C)."""
-    second: Floats
-    """Decides where that is equal."""
-    probability: Floats
-    """Mean probability, or what is known of it."""
 
 
 class Records:
@@ -133,13 +79,13 @@ class Records:
         self._probability_codes = tuple(probability_codes)
         self._names = {entry["value"]: entry["name"] for entry in legend}
         self._by_class: dict[str, dict[int, NDArray[np.float32]]] = {"prob": {}, "share": {}}
-        known = (*FIELDS, *(_OF_NDVI if dates else ()), *(_OF_DECLARED if declared else ()), *_OF_DOUBT)
+        known = (*FIELDS, *(OF_NDVI if dates else ()), *(OF_DECLARED if declared else ()), *OF_DOUBT)
         self._columns = {each.name: np.full(len(parcels), np.nan) for each in known if each.kind != "text"}
         self._columns["area_ha"], self._columns["perimeter_m"] = parcels.area_ha, parcels.perimeter_m
         self._columns["compactness"] = compactness(parcels.area_ha, parcels.perimeter_m)
         self._columns["n_pixels"][:] = self._columns["inner_pixels"][:] = 0.0
         never = np.full(len(parcels), np.nan)
-        self._columns["doubt_reason"] = self._doubts(np.arange(len(parcels)), {}, np.zeros((len(parcels), 3)), never)
+        self._columns["doubt_reason"] = self._doubts(np.arange(len(parcels)), np.zeros((len(parcels), 3)), never)
         self._known = known
         if options.with_probabilities:
             self._by_class["prob"] = {code: self._empty() for code in probability_codes}
@@ -171,14 +117,22 @@ class Records:
         if "probability" in counts:
             scale, offset = probability_scale
             mean = mean_of(counts["probability"][:, :-1], counts["probability"][:, -1:]) * scale + offset
-        ranking = self._ranking(codes, counts, mean)
-        self._decide(rows, ranking, pixels[:, 1] > 0)
-        area = counts["area"] / np.maximum(pixels[:, 1:2], _SAME)
-        self._set("purity", rows, np.where(pixels[:, 1] > 0, area.max(axis=1, initial=0.0), np.nan))
+        seen = pixels[:, 1] > 0
+        if self._by_mean and mean is not None:
+            ranking = rank_by_probability(codes, counts, self._probability_codes, mean)
+        else:
+            ranking = rank_by_area(codes, counts, self._probability_codes, mean)
+        first, second = first_two(ranking, seen)
+        for name, choice in (("pred", first), ("pred2", second)):
+            self._set(f"{name}_code", rows, choice.code)
+            self._set(f"{name}_prob", rows, choice.probability)
+        self._set("margin", rows, first.probability - np.nan_to_num(second.probability))
+        area = counts["area"] / np.maximum(pixels[:, 1:2], SAME)
+        self._set("purity", rows, np.where(seen, area.max(axis=1, initial=0.0), np.nan))
         self._set("n_pixels", rows, pixels[:, 0])
         self._set("inner_pixels", rows, np.where(self._buffer_failed(rows), 0.0, pixels[:, 1]))
         if mean is not None:
-            self._set("entropy", rows, _entropy(mean))
+            self._set("entropy", rows, entropy(mean))
         if "ood" in counts:
             self._set("ood", rows, mean_of(counts["ood"][:, 0], counts["ood"][:, 1]))
         if "provenance" in counts:
@@ -188,55 +142,16 @@ class Records:
             self._set("clear_dates_min", rows, extreme_of(counts["least"]))
             self._set("longest_gap_days", rows, extreme_of(counts["greatest"]))
         if self.declared is not None:
-            found = self.declared.compare(
-                rows, self._columns["pred_code"][rows], ranking.codes.tolist(), ranking.probability
-            )
+            found = self.declared.compare(rows, first.code, ranking.codes.tolist(), ranking.probability)
             for name, values in zip(("declared_agrees", "declared_prob"), found, strict=True):
                 self._set(name, rows, values)
-        self._fill_classes(rows, codes, area, pixels[:, 1] > 0, mean)
-        self._columns["doubt_reason"][rows] = self._doubts(rows, counts, pixels, overlap)
+        self._fill_classes(rows, codes, area, seen, mean)
+        self._columns["doubt_reason"][rows] = self._doubts(rows, pixels, overlap)
 
     def set_falls(self, rows: NDArray[np.int64], fall: Floats, date_index: Floats) -> None:
         """Fills in the largest falls of NDVI, and the positions of the dates that they ended on."""
         self._set("ndvi_fall", rows, fall)
         self._set("ndvi_fall_date", rows, date_index)
-
-    def _ranking(self, codes: Sequence[int], counts: Counts, mean: Floats | None) -> _Ranking:
-        area, total = counts["area"], np.maximum(counts["pixels"][:, 1:2], _SAME)
-        support = counts["support"]
-        if self._by_mean and mean is not None:
-            at = {code: column for column, code in enumerate(codes)}
-            none = np.zeros(len(area))
-            of_map = np.stack([area[:, at[code]] if code in at else none for code in self._probability_codes], axis=1)
-            order = np.argsort(self._probability_codes)
-            known = np.nan_to_num(mean)[:, order]
-            return _Ranking(np.asarray(self._probability_codes)[order], known, of_map[:, order], known)
-        probability = support / total
-        if mean is not None:  # then that of the class itself is known
-            for column, code in enumerate(codes):
-                if code in self._probability_codes:
-                    probability[:, column] = np.nan_to_num(mean[:, self._probability_codes.index(code)])
-        order = np.argsort(np.asarray(codes, dtype=np.int64))
-        return _Ranking(
-            np.asarray(codes, dtype=np.int64)[order], area[:, order], support[:, order], probability[:, order]
-        )
-
-    def _decide(self, rows: NDArray[np.int64], ranking: _Ranking, seen: NDArray[np.bool_]) -> None:
-        """The first and the second class, and how far apart they are."""
-        left = ranking.first.copy()
-        found = []
-        for name in ("pred", "pred2"):
-            if not len(ranking.codes):
-                return
-            best = _best(left, ranking.second)
-            at = np.arange(len(best)), best
-            there = seen & (left[at] > 0)
-            probability = np.where(there, ranking.probability[at], np.nan)
-            self._set(f"{name}_code", rows, np.where(there, ranking.codes[best], np.nan))
-            self._set(f"{name}_prob", rows, probability)
-            found.append(probability)
-            left[at] = -np.inf
-        self._set("margin", rows, found[0] - np.nan_to_num(found[1]))
 
     def _fill_classes(
         self, rows: NDArray[np.int64], codes: Sequence[int], area: Floats, seen: NDArray[np.bool_], mean: Floats | None
@@ -258,7 +173,7 @@ class Records:
             return np.zeros(len(rows), dtype=bool)
         return ~self.parcels.inner.has(rows)
 
-    def _doubts(self, rows: NDArray[np.int64], counts: Counts, pixels: Floats, overlap: Floats) -> Floats:
+    def _doubts(self, rows: NDArray[np.int64], pixels: Floats, overlap: Floats) -> Floats:
         failed = self._buffer_failed(rows)
         edge = mean_of(pixels[:, 2], pixels[:, 1])
         if self.parcels.inner is not None:
@@ -288,13 +203,22 @@ class Records:
     @property
     def fields(self) -> tuple[Field, ...]:
         """The columns, in order, without the parcel's number."""
-        return (*self._known, *(each for each, _ in self._class_columns()))
+        return tuple(each for each, _ in self.columns())
 
-    def _class_columns(self) -> Iterator[tuple[Field, NDArray[np.float32]]]:
+    def columns(self) -> Columns:
+        """Each field with its values, shape (N,): NaN where nothing is known.
+
+        A crop is its class value, a doubt's reason a sum of `Doubt`, a date its position in `dates`.
+        """
+        for each in self._known:
+            yield each, self._columns[CROPS.get(each.name, each.name)]
+        yield from self._class_columns()
+
+    def _class_columns(self) -> Columns:
         for prefix, columns in self._by_class.items():
             taken: set[str] = set()
             for code, values in columns.items():
-                name = f"{prefix}_{_slug(self._names.get(code, str(code)))}"
+                name = f"{prefix}_{slug(self.name_of(code))}"
                 if name in taken:
                     name = f"{name}_{code}"
                 taken.add(name)
@@ -318,57 +242,6 @@ class Records:
         counts = {str(doubt.name): int(np.count_nonzero(reasons & int(doubt))) for doubt in Doubt}
         return {name: count for name, count in counts.items() if count}
 
-    def rows(self) -> Iterator[tuple[Any, ...]]:
-        """The cells of each parcel, its number first, in the order of `fields`; None where nothing is known."""
-        columns: list[tuple[Field, NDArray[Any]]] = [
-            (each, self._columns[_CROPS.get(each.name, each.name)]) for each in self._known
-        ]
-        columns += self._class_columns()
-        for first in range(0, len(self), _ROWS_AT_ONCE):
-            some = slice(first, first + _ROWS_AT_ONCE)
-            yield from zip(
-                self.parcels.numbers[some].tolist(),
-                *(self._cells(each, values, some) for each, values in columns),
-                strict=True,
-            )
-
-    def _cells(self, each: Field, values: NDArray[Any], some: slice) -> list[Any]:
-        found = values[some].tolist()
-        if each.name in _CROPS:
-            return [None if code != code else self._names.get(int(code), str(int(code))) for code in found]
-        if each.name == "doubt_reason":
-            return [reason_text(int(value)) or None for value in found]
-        if each.kind == "number":
-            return [None if value != value else round(value, each.digits) for value in found]
-        if each.kind == "date":
-            return [None if value != value else self.dates[int(value)].isoformat() for value in found]
-        return [None if value != value else int(value) for value in found]
-
-    def record(self, number: int) -> Mapping[str, Any]:
-        """One parcel's record by field."""
-        names = (PARCEL_FIELD, *(each.name for each in self.fields))
-        return next(dict(zip(names, row, strict=True)) for row in self.rows() if row[0] == number)
-
-
-def _best(first: Floats, second: Floats) -> NDArray[np.int64]:
-    """The column with the greatest value; of equal ones that with the greatest second value, then the first."""
-    equal = first >= first.max(axis=1, keepdims=True) - _SAME
-    best: NDArray[np.int64] = np.where(equal, np.round(second, 9), -np.inf).argmax(axis=1)
-    return best
-
-
-def _entropy(probability: Floats) -> Floats:
-    """Shannon's entropy by its greatest value: 0 where one class is sure, 1 where all are alike."""
-    share = mean_of(probability, probability.sum(axis=1, keepdims=True))
-    if share.shape[1] < 2:
-        return np.where(np.isnan(share[:, 0]), np.nan, 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(share > 0, share * np.log(share), share * 0)
-    entropy: Floats = -terms.sum(axis=1) / np.log(share.shape[1])
-    return entropy
-
-
-def _slug(name: str) -> str:
-    """A class's name as part of a field's: lower case, ASCII, without blanks."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    return re.sub(r"[^a-z0-9]+", "_", plain.lower()).strip("_")[:_LONGEST_NAME] or "class"
+    def name_of(self, code: int) -> str:
+        """The crop of a class value; one that the legend does not name is known by its value."""
+        return str(self._names.get(code, code))

@@ -17,6 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from cropmap_core.classes import CLASSES_TAG
 from cropmap_core.io.outputs import create_raster
 from cropmap_core.parcels import Maps, Records, describe_parcels, grid_of_file, place_parcels
+from cropmap_core.parcels.tables import rows_of as cells_of
 from tests.core.series_in_memory import grid
 from tests.factories import CRS, ORIGIN
 
@@ -71,7 +72,7 @@ def layer(path: Path, shapes: Sequence[BaseGeometry | None], crs: str | None = C
 def rows_of(records: Records) -> list[SimpleNamespace]:
     """The records, their fields as attributes."""
     names = ["parcel", *(field.name for field in records.fields)]
-    return [SimpleNamespace(**dict(zip(names, row, strict=True))) for row in records.rows()]
+    return [SimpleNamespace(**dict(zip(names, row, strict=True))) for row in cells_of(records)]
 
 
 def described(
