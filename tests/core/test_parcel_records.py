@@ -8,6 +8,7 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import shapely
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from shapely.geometry import MultiPolygon, Polygon, box
 
 from cropmap_core.errors import GridMismatchError, JobError, ParcelError, SeriesError
+from cropmap_core.inference.bundles import Bundle
 from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.outputs import create_raster
 from cropmap_core.parcels import Maps, RecordOptions, describe_parcels, grid_of_file, place_parcels
@@ -34,6 +36,7 @@ from tests.core.parcel_cases import (
     raster,
     rows_of,
 )
+from tests.core.seam import numbered_parcels, run_here
 from tests.core.series_in_memory import grid
 
 CLASSES = [
@@ -50,6 +53,8 @@ PROBABILITIES = np.array(
         [[25, 25, 10, 0], [5, 5, 0, 0], [255, 100, 100, 0], [100, 100, 100, 0]],
     ]
 )
+
+DATES = {"start_date": "2018-04-01", "end_date": "2018-08-31"}
 
 
 @pytest.fixture
@@ -294,3 +299,21 @@ class TestRefusals:
     def test_a_declared_field_that_is_not_there(self, maps: Maps, parcels: Path) -> None:
         with pytest.raises(ParcelError, match="no field `crop`"):
             described(parcels, maps, declared_field="crop")
+
+
+def test_records_of_a_real_run_take_its_probabilities(season: Path, hybrid_bundle: Bundle, tmp_path: Path) -> None:
+    """What mapcrops writes fits together: the mean probabilities of a parcel add up to 1, the greatest one wins."""
+    parcels = numbered_parcels(tmp_path / "parcels.gpkg")
+    maps = {name: tmp_path / f"{name}.tif" for name in ("classes", "confidence", "probabilities", "ood")}
+    outputs = {f"output_{name}": path for name, path in maps.items()}
+    assert run_here("mapcrops", scenes=[season], model=hybrid_bundle.folder, **DATES, **outputs).status == 0
+    output = tmp_path / "records.csv"
+    outcome = run_here("parcelattributes", parcels=parcels, **maps, class_probabilities=True, output=output)
+    names = [field["name"] for field in outcome.outputs["fields"]]
+    table = pd.read_csv(output)
+    assert list(table) == ["parcel", *names]
+    probabilities = table.filter(regex="^prob_")
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=0.01)  # they are stored in steps of 0.004
+    np.testing.assert_allclose(probabilities.max(axis=1), table["pred_prob"])
+    assert table["entropy"].between(0, 1).all()
+    assert outcome.outputs["doubted"].get("NOT_COVERED", 0) == 0
