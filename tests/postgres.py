@@ -31,12 +31,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def database(folder: Path, name: str) -> Iterator[dict[str, str]]:
+def database(folder: Path, name: str, setting_up: str = "") -> Iterator[dict[str, str]]:
     """A database in a cluster of its own, which ends with the block; its address as the environment has it.
 
     Args:
         folder: Gets the cluster; others than its owner must be able to enter it.
         name: Of the database.
+        setting_up: SQL that is run in it at first.
     """
     where = programs()
     assert where is not None
@@ -59,6 +60,22 @@ def database(folder: Path, name: str) -> Iterator[dict[str, str]]:
     run("pg_ctl", "-D", data, "-w", "-l", data / "server.log", "-o", options, "start")
     try:
         run("createdb", "-h", "127.0.0.1", "-p", port, "-U", ACCOUNT, name)
+        if setting_up:
+            run(
+                "psql",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                port,
+                "-U",
+                ACCOUNT,
+                "-d",
+                name,
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-c",
+                setting_up,
+            )
         yield {
             "PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": ACCOUNT, "PGPASSWORD": "none", "PGDATABASE": name,
         }  # fmt: skip
