@@ -162,11 +162,11 @@ class ParcelStyle:
             }
         )
         if "doubt" in self._names:
-            hatch = QgsLinePatternFillSymbolLayer.create(
-                {"angle": "45", "distance": "2", "color": OUTLINE, "line_width": "0.3"}
-            )
-            doubted = QgsProperty.fromField(self._names["doubt"])
-            hatch.setDataDefinedProperty(QgsSymbolLayer.Property.LayerEnabled, doubted)
+            hatch = QgsLinePatternFillSymbolLayer.create({"angle": "45", "distance": "2", "line_width": "0.3"})
+            hatch.setColor(QColor(0, 0, 0, 0))  # in the legend; each parcel's lines are coloured by its doubt
+            doubted = QgsProperty.fromExpression(f"if(\"{self._names['doubt']}\", '{OUTLINE}', '0,0,0,0')")
+            line = hatch.subSymbol().symbolLayer(0)
+            line.setDataDefinedProperty(QgsSymbolLayer.Property.StrokeColor, doubted)
             symbol.appendSymbolLayer(hatch)
         return symbol
 

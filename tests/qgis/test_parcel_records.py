@@ -207,8 +207,9 @@ def hatched(layer) -> dict:
     for feature in layer.getFeatures():
         context.expressionContext().setFeature(feature)
         symbol = renderer.symbolForFeature(feature, context)
-        enabled = symbol.symbolLayer(1).dataDefinedProperties().property(QgsSymbolLayer.Property.LayerEnabled)
-        found[feature["pred_crop"]] = enabled.valueAsBool(context.expressionContext(), False)[0]
+        line = symbol.symbolLayer(1).subSymbol().symbolLayer(0)
+        color = line.dataDefinedProperties().property(QgsSymbolLayer.Property.StrokeColor)
+        found[feature["pred_crop"]] = color.valueAsColor(context.expressionContext())[0].alpha() > 0
     renderer.stopRender(context)
     return found
 
