@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..processing_provider import map_outputs, parameters
+from ..processing_provider import map_care, map_outputs, parameters
 from ..processing_provider.algorithm import CropMapAlgorithm
 from ..processing_provider.replay import replay_command
 
@@ -26,11 +26,16 @@ class Classify(CropMapAlgorithm):
         return [
             parameters.series(),
             parameters.model(),
+            *map_care.parameters(),
             parameters.sure_from(),
             parameters.model_temperatures(),
             parameters.device(),
             *map_outputs.parameters(),
         ]
+
+    def mistake(self, values):
+        map_care.check(values)
+        return ""
 
     def compute(self, values, feedback):
         series, written = values.raster("SERIES"), map_outputs.targets(values)
@@ -39,7 +44,8 @@ class Classify(CropMapAlgorithm):
             "model": values.model(),
             **values.model_use(),
             **map_outputs.in_a_job(written),
-            "replay": replay_command(values, {"SERIES": series, **written}),
+            "replay": replay_command(values, {"SERIES": series, **map_care.named(values), **written}),
         }
-        self.run_job(self.ID, job, feedback, written.values())
+        with map_care.in_a_job(values, feedback) as care:
+            self.run_job(self.ID, {**job, **care}, feedback, written.values())
         return {name: path for name, path in written.items() if path}

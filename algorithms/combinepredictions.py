@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qgis.core import Qgis, QgsProcessingParameterMultipleLayers, QgsProcessingParameterString
 
-from ..processing_provider import parameters, vocabulary
+from ..processing_provider import map_outputs, parameters, vocabulary
 from ..processing_provider.algorithm import CropMapAlgorithm
 from ..processing_provider.parameters import tr, with_help, words
 
@@ -72,21 +72,12 @@ class CombinePredictions(CropMapAlgorithm):
         return ""
 
     def compute(self, values, feedback):
-        probabilities = values.target("OUTPUT_PROBABILITIES")
-        confidence = values.target("OUTPUT_CONFIDENCE", beneath=probabilities)
-        classes = values.target("OUTPUT_CLASSES", beneath=confidence or probabilities)
+        written = map_outputs.targets(values)
         job = {
             "predictions": values.paths("PREDICTIONS"),
             "method": values.choice("METHOD"),
             "weights": values.decimals("WEIGHTS"),
-            "output_classes": classes,
-            "output_confidence": confidence,
-            "output_probabilities": probabilities,
-        }
-        written = {
-            "OUTPUT_CLASSES": classes,
-            "OUTPUT_CONFIDENCE": confidence,
-            "OUTPUT_PROBABILITIES": probabilities,
+            **map_outputs.in_a_job(written),
         }
         self.run_job(self.ID, job, feedback, written.values())
         return {name: path for name, path in written.items() if path}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qgis.core import Qgis, QgsProcessingParameterFeatureSink
 
-from ..processing_provider import map_outputs, parameters, place
+from ..processing_provider import map_care, map_outputs, parameters, place
 from ..processing_provider.algorithm import CropMapAlgorithm
 from ..processing_provider.kept_files import keep_rasters
 from ..processing_provider.parameters import tr, with_help
@@ -37,6 +37,7 @@ class MapCrops(CropMapAlgorithm):
             parameters.keep_classes(),
             *parameters.selection(),
             parameters.offset(),
+            *map_care.parameters(),
             parameters.sure_from(),
             parameters.model_temperatures(),
             parameters.device(),
@@ -51,6 +52,7 @@ class MapCrops(CropMapAlgorithm):
 
     def mistake(self, values):
         place.check(values)
+        map_care.check(values)
         if values.has("PARCELS"):
             check_parcels(values)
         elif values.has("OUTPUT_PARCELS") and not values.is_temporary("OUTPUT_PARCELS"):
@@ -69,11 +71,11 @@ class MapCrops(CropMapAlgorithm):
             "keep_classes": values.choices("KEEP_CLASSES"),
             **values.model_use(),
             **map_outputs.in_a_job(targets),
-            "replay": replay_command(values, {"SCENES": scenes, **targets}),
+            "replay": replay_command(values, {"SCENES": scenes, **map_care.named(values), **targets}),
         }
         written = {name: path for name, path in targets.items() if path}
-        with place.in_a_job(values, feedback) as grid:
-            job.update(grid)
+        with place.in_a_job(values, feedback) as grid, map_care.in_a_job(values, feedback) as care:
+            job.update(grid, **care)
             if not (values.has("PARCELS") and values.has("OUTPUT_PARCELS")):
                 self.run_job(self.ID, job, feedback, written.values())
                 return written

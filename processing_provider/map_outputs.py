@@ -41,9 +41,10 @@ def parameters() -> list[QgsProcessingParameterDefinition]:
 def targets(values: Values) -> dict[str, str | None]:
     """The files of a map by their parameters, None for those that are not asked for; each lies above those after it."""
     found: dict[str, str | None] = {}
-    for name in reversed(_FROM_THE_TOP):
-        beneath = [path for path in found.values() if path]
-        found[f"OUTPUT_{name}"] = values.target(f"OUTPUT_{name}", beneath)
+    offered = {output.name() for output in values.algorithm.destinationParameterDefinitions()}
+    for name in (f"OUTPUT_{layer}" for layer in reversed(_FROM_THE_TOP)):
+        if name in offered:
+            found[name] = values.target(name, [path for path in found.values() if path])
     return {name: found[name] for name in reversed(found)}
 
 

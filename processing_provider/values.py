@@ -16,6 +16,7 @@ from qgis.core import (
     QgsProcessingOutputLayerDefinition,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFileDestination,
+    QgsProcessingParameterMapLayer,
     QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterRasterLayer,
@@ -324,6 +325,8 @@ class Values:
             return set(self.paths(name)) if self.has(name) or not optional else set()
         if self.has(name) and isinstance(definition, QgsProcessingParameterRasterLayer):
             layer = self.algorithm.parameterAsRasterLayer(self.parameters, name, self.context)
+        elif self.has(name) and isinstance(definition, QgsProcessingParameterMapLayer):
+            layer = self.algorithm.parameterAsLayer(self.parameters, name, self.context)
         elif self.has(name) and isinstance(definition, QgsProcessingParameterFeatureSource):
             layer = self.algorithm.parameterAsVectorLayer({name: self._plain(name)}, name, self.context)
         if layer is None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from cropmap_core.commands.writing import Result, job_outputs
 from cropmap_core.inference.combining import Ensemble, open_ensemble, write_combined
-from cropmap_core.io.outputs import write_text
+from cropmap_core.inference.map_files import stage_maps
+from cropmap_core.inference.map_layers import MapPaths
 from cropmap_core.jobs import Job
-from cropmap_core.styles import class_style, confidence_style
 
 
 def combinepredictions(
@@ -36,15 +36,10 @@ def combinepredictions(
         job.warning(f"{path.name} does not know {', '.join(names)}: these count 0 there.")
     with job_outputs(job) as outputs:
         outputs.protect(predictions)
-        classes = outputs.stage_raster(output_classes)
-        confidence, probabilities = (
-            None if path is None else outputs.stage_raster(path) for path in (output_confidence, output_probabilities)
-        )
-        write_text(outputs.stage(output_classes.with_suffix(".qml")), class_style(ensemble.classes))
-        if output_confidence is not None:
-            write_text(outputs.stage(output_confidence.with_suffix(".qml")), confidence_style())
+        written = MapPaths(output_classes, output_confidence, probabilities=output_probabilities)
+        maps = stage_maps(outputs, ensemble.classes, written)
         job.progress(0.0, f"Combining {len(predictions)} predictions of {len(ensemble.classes)} classes")
-        pixels = write_combined(ensemble, classes, confidence, probabilities, _provenance(ensemble), job.part(0, 0.99))
+        pixels = write_combined(ensemble, maps, _provenance(ensemble), job.part(0, 0.99))
         outputs.commit()
     return {
         "output_classes": str(output_classes),

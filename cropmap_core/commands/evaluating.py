@@ -18,7 +18,7 @@ from cropmap_core.evaluation.evaluating import Asked, evaluate
 from cropmap_core.evaluation.fold_models import FoldModels, load_models
 from cropmap_core.evaluation.report import render
 from cropmap_core.evaluation.results import Evaluation, ModelResult
-from cropmap_core.inference.classification import choose_device
+from cropmap_core.inference.devices import choose_device
 from cropmap_core.io.outputs import write_text
 from cropmap_core.jobs import Job
 from cropmap_core.reports.points import check_layer_name, write_points

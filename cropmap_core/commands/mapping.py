@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from cropmap_core.classes import CropClass
 from cropmap_core.commands.parcels import place, tell
@@ -14,13 +16,22 @@ from cropmap_core.commands.using import model_temperatures, tell_seen, warn_of_m
 from cropmap_core.commands.writing import Result, job_outputs, tell_unseen
 from cropmap_core.errors import GridMismatchError, JobError
 from cropmap_core.inference.bundles import Bundle, load_bundle
-from cropmap_core.inference.classification import ClassMap, check_sure_from, choose_device, legend_of, write_class_map
+from cropmap_core.inference.classification import ClassMap, HowToMap, check_sure_from, legend_of, write_class_map
+from cropmap_core.inference.devices import choose_devices
+from cropmap_core.inference.finished_blocks import folder_beside
 from cropmap_core.inference.fit import Composites, check_fits, present_channels
-from cropmap_core.inference.manifest import Run, describe_run
+from cropmap_core.inference.manifest import Run, describe_run, unchanged
+from cropmap_core.inference.map_care import Care
 from cropmap_core.inference.map_files import stage_maps
 from cropmap_core.inference.map_layers import MapPaths
 from cropmap_core.inference.out_of_distribution import read_reference
-from cropmap_core.inference.run_documents import MapMade, RunDocuments, stage_documents, write_documents
+from cropmap_core.inference.run_documents import (
+    MapMade,
+    RunDocuments,
+    manifest_path,
+    stage_documents,
+    write_documents,
+)
 from cropmap_core.jobs import Job
 from cropmap_core.parcels import Maps, describe_parcels, write_records
 from cropmap_core.scenes.intake import READING, Asked, origin_of, stack_asked
@@ -31,10 +42,11 @@ from cropmap_core.timeseries.files import open_time_series
 from cropmap_core.timeseries.filling import Filled
 from cropmap_core.timeseries.indices import computable_indices
 from cropmap_core.timeseries.series import Series
-from cropmap_core.timeseries.temperatures import Temperatures
 
-_SINGLE_INPUTS = ("temperatures", "parcels", "area", "template")
+_SINGLE_INPUTS = ("temperatures", "parcels", "area", "template", "mask")
 """Parameters that name one file, besides the series or scenes."""
+_NO_PIXEL = ("parcels", "mask")
+"""Those whose bytes decide no pixel: QGIS writes them anew for each run, and what a mask says is looked at itself."""
 
 
 def classify(
@@ -50,7 +62,13 @@ def classify(
     output_probabilities: Path | None = None,
     temperatures: Path | None = None,
     sure_from: float = 0.0,
+    smoothing: float = 0.0,
+    minimum_area_ha: float = 0.0,
+    mask: Path | None = None,
+    stride: int | None = None,
+    skip_damaged: bool = False,
     device: str = "auto",
+    precision: str = "auto",
     replay: str | None = None,
 ) -> Result:
     """Classifies a time series with a model.
@@ -66,25 +84,35 @@ def classify(
         output_probabilities: Raster to write of all class probabilities (0-1), a band each, GeoTIFF.
         temperatures: Daily mean air temperatures, CSV, for a model that counts thermal days.
         sure_from: The least probability of a crop; below it a pixel is of the finest group that has it.
-        device: auto, cpu or cuda.
+        smoothing: Standard deviation, in pixels, of the Gaussian that probabilities are averaged with; 0 for none.
+        minimum_area_ha: Smaller regions become part of their surroundings; 0 for none.
+        mask: Raster (values above 0 count) or polygons: nothing else is mapped, and computed only where it is needed.
+        stride: Edge of the cells, in pixels, that a network of patches maps; that of the model if not given.
+        skip_damaged: Parts of the input that cannot be read count as never observed, and are named.
+        device: auto (all GPUs there are, else the processor), cpu, cuda, cuda:1, ... or mps.
+        precision: auto (bfloat16 where the device has it and the model was seen to map the same), float32 or bfloat16.
         replay: The command that does this again, for the manifest; that of the worker's command line if not given.
     """
     given = {name: value for name, value in locals().items() if name != "job"}
     bundle = load_bundle(model)
-    how = _asked(job, bundle, temperatures, sure_from)
+    how = _asked(job, bundle, given)
     source = open_time_series(series)
     if not _is_filled(source.provenance):
         job.warning("The time series is not filled (fillgaps), but the model learnt from filled ones.")
+    written = _map_paths(given)
+    run = _describe_run(job, "classify", given, {"series": [source.path]}, bundle)
+    if before := _done_before(job, run, written):
+        return before
     with job_outputs(job) as outputs:
-        outputs.protect([path for path in (source.path, temperatures) if path is not None])
+        outputs.protect([path for path in (source.path, temperatures, mask) if path is not None])
         provenance = {"command": "classify", "series": source.path.name, "source": source.provenance}
-        written = _map_paths(given)
         maps, documents = stage_maps(outputs, how.legend, written), stage_documents(outputs, written.classes)
-        run = _describe_run(job, "classify", given, {"series": [source.path]}, bundle)
-        class_map = _classify(job, source, bundle, how, device, maps, provenance, (0.0, 0.99))
+        how = _going_on(how, run, written)
+        class_map = _classify(job, source, bundle, how, maps, provenance, (0.0, 0.99))
         result = _map_result(how, class_map, written)
         _tell(documents, run, _made(source, bundle, how, class_map, written, maps), result)
         outputs.commit()
+        class_map.finished.remove()
     return result
 
 
@@ -110,7 +138,13 @@ def mapcrops(
     offset: str = "auto",
     temperatures: Path | None = None,
     sure_from: float = 0.0,
+    smoothing: float = 0.0,
+    minimum_area_ha: float = 0.0,
+    mask: Path | None = None,
+    stride: int | None = None,
+    skip_damaged: bool = False,
     device: str = "auto",
+    precision: str = "auto",
     output_confidence: Path | None = None,
     output_ood: Path | None = None,
     output_entropy: Path | None = None,
@@ -141,7 +175,13 @@ def mapcrops(
         offset: Radiometric offset: auto, 0 or -1000.
         temperatures: Daily mean air temperatures, CSV, for a model that counts thermal days.
         sure_from: The least probability of a crop; below it a pixel is of the finest group that has it.
-        device: auto, cpu or cuda.
+        smoothing: Standard deviation, in pixels, of the Gaussian that probabilities are averaged with; 0 for none.
+        minimum_area_ha: Smaller regions become part of their surroundings; 0 for none.
+        mask: Raster (values above 0 count) or polygons: nothing else is mapped, and computed only where it is needed.
+        stride: Edge of the cells, in pixels, that a network of patches maps; that of the model if not given.
+        skip_damaged: Parts of the input that cannot be read count as never observed, and are named.
+        device: auto (all GPUs there are, else the processor), cpu, cuda, cuda:1, ... or mps.
+        precision: auto (bfloat16 where the device has it and the model was seen to map the same), float32 or bfloat16.
         output_confidence: Confidence raster to write (percent), GeoTIFF.
         output_ood: Raster to write of pixels unlike what the model learnt of their class (1; else 0), GeoTIFF.
         output_entropy: Raster to write of how far the probability is spread over the classes (0-1), GeoTIFF.
@@ -154,7 +194,7 @@ def mapcrops(
     if output_parcels is not None and parcels is None:
         raise JobError("There are no PARCELS to describe.", "Give PARCELS, or leave OUTPUT_PARCELS out.")
     bundle = load_bundle(model)
-    how = _asked(job, bundle, temperatures, sure_from)
+    how = _asked(job, bundle, given)
     grid = ask_for_grid(10, area, extent, template, cover, crs)
     if grid.resolution_m != 10:
         raise GridMismatchError(
@@ -168,10 +208,13 @@ def mapcrops(
     check_fits(bundle, Composites(channels, composites.period, tuple(composites.dates)))
     tell_unseen(job, composites)
     placed = place(job, parcels, stack.grid) if parcels is not None and output_parcels is not None else None
+    written = _map_paths(given)
+    run = _describe_run(job, "mapcrops", given, {"scenes": files}, bundle)
+    if placed is None and (before := _done_before(job, run, written)):
+        return before
     with job_outputs(job) as outputs:
-        outputs.protect([*files, *(path for path in (parcels, area, template, temperatures) if path is not None)])
+        outputs.protect([*files, *(path for path in (parcels, area, template, temperatures, mask) if path is not None)])
         provenance = {"command": "mapcrops", "keep_classes": keep_classes, **origin_of(stack)}
-        written = _map_paths(given)
         maps, documents = stage_maps(outputs, how.legend, written), stage_documents(outputs, written.classes)
         table = outputs.stage(output_parcels) if output_parcels is not None else None
         if table is not None:  # the record means the same whatever outputs were chosen
@@ -181,9 +224,9 @@ def mapcrops(
                 confidence=maps.confidence or outputs.scratch(output_classes.with_suffix(".confidence.tif")),
                 ood=maps.ood or scratch,
             )
-        run = _describe_run(job, "mapcrops", given, {"scenes": files}, bundle)
         series, end = Filled(composites), 0.99 if table is None else 0.95
-        class_map = _classify(job, series, bundle, how, device, maps, provenance, (READING, end))
+        how = _going_on(how, run, written)
+        class_map = _classify(job, series, bundle, how, maps, provenance, (READING, end))
         result = {**_map_result(how, class_map, written), "output_parcels": None}
         made = _made(series, bundle, how, class_map, written, maps)
         if table is not None and placed is not None and output_parcels is not None:
@@ -197,6 +240,7 @@ def mapcrops(
         result["dates"] = [day.isoformat() for day in stack.dates]
         _tell(documents, run, made, result)
         outputs.commit()
+        class_map.finished.remove()
     return result
 
 
@@ -204,15 +248,23 @@ def mapcrops(
 class _Asked:
     """How a model is to be used."""
 
-    temperatures: Temperatures | None
-    sure_from: float
+    how: HowToMap
+    devices: tuple[torch.device, ...]
     legend: tuple[CropClass, ...]
     """What the values of the map stand for."""
 
 
-def _asked(job: Job, bundle: Bundle, temperatures: Path | None, sure_from: float) -> _Asked:
-    legend = legend_of(bundle, check_sure_from(sure_from))
-    return _Asked(model_temperatures(job, [bundle], temperatures), sure_from, legend)
+def _asked(job: Job, bundle: Bundle, given: Mapping[str, Any]) -> _Asked:
+    sure_from = check_sure_from(given["sure_from"])
+    how = HowToMap(
+        temperatures=model_temperatures(job, [bundle], given["temperatures"]),
+        sure_from=sure_from,
+        precision=given["precision"],
+        stride=given["stride"],
+        care=Care(given["smoothing"], given["minimum_area_ha"], given["mask"]),
+        skip_damaged=given["skip_damaged"],
+    )
+    return _Asked(how, choose_devices(given["device"]), legend_of(bundle, sure_from))
 
 
 def _is_filled(provenance: Mapping[str, Any]) -> bool:
@@ -247,13 +299,40 @@ def _made(
         series.span,
         bundle.classes,
         how.legend,
-        {"device": class_map.device, "precision": "float32"},
+        class_map.computed,
         class_map.warnings,
     )
 
 
+def _fingerprint(run: Run) -> str:
+    """Of all that decides the pixels of a map, but for the mask's."""
+    deciding = {name: files for name, files in run.inputs.items() if name not in _NO_PIXEL}
+    parameters = {name: value for name, value in run.parameters.items() if name not in _NO_PIXEL}
+    return replace(run, inputs=deciding, parameters=parameters).fingerprint()
+
+
+def _done_before(job: Job, run: Run, written: MapPaths) -> Result | None:
+    """The result of the same run before this one, if all that it wrote is as it was."""
+    outputs = {f"output_{name}": path for name, path in written.there.items()}
+    manifest = unchanged(manifest_path(written.classes), run.fingerprint(), outputs)
+    if manifest is None:
+        return None
+    job.log(
+        f"{written.classes} was made of the same inputs by the same model: it is not computed again. Remove it to have "
+        "it made anew."
+    )
+    asked = {f"output_{name}": path and str(path) for name, path in asdict(written).items()}
+    return {**manifest["result"], **asked}
+
+
+def _going_on(how: _Asked, run: Run, written: MapPaths) -> _Asked:
+    """With what is left of a run that was ended."""
+    kept = replace(how.how, unfinished=folder_beside(written.classes), fingerprint=_fingerprint(run))
+    return replace(how, how=kept)
+
+
 def _tell(documents: RunDocuments, run: Run, made: MapMade, result: Mapping[str, Any]) -> None:
-    write_documents(documents, run, made, run.fingerprint(made.computed), result)
+    write_documents(documents, run, made, run.fingerprint(), result)
 
 
 def _classify(
@@ -261,34 +340,25 @@ def _classify(
     series: Series,
     bundle: Bundle,
     how: _Asked,
-    device_name: str,
     maps: MapPaths,
     provenance: Mapping[str, Any],
     span: tuple[float, float],
 ) -> ClassMap:
-    device = choose_device(device_name)
     there = (*series.bands, *computable_indices(series, bundle.channels))
     warned = (
         *warn_of_missing(job, bundle, present_channels(bundle, there)),
         *warn_of_place(job, bundle, *series.grid.centre_degrees, series.dates),
     )
-    job.progress(span[0], f"Classifying with {bundle.id} on {device.type}")
+    job.progress(span[0], f"Classifying with {bundle.id} on {', '.join(map(str, how.devices))}")
+    with_warnings = replace(how.how, warnings=warned)
     class_map = write_class_map(
-        series,
-        bundle,
-        device,
-        maps.classes,
-        maps.confidence,
-        provenance,
-        job.part(*span),
-        how.temperatures,
-        how.sure_from,
-        maps.ood,
-        warned,
-        maps.entropy,
-        maps.margin,
-        maps.probabilities,
+        series, bundle, how.devices, maps, provenance, with_warnings, job.part(*span), job.warning
     )
+    if class_map.report.taken_over:
+        job.log(f"{class_map.report.taken_over} of {class_map.report.blocks} blocks were finished before.")
+    job.log(f"Computed in {class_map.precision}, in parts of {class_map.report.edge} pixels.")
+    for place in class_map.report.unreadable:
+        job.warning(f"Not mapped, for it cannot be read: {place}")
     tell_seen(job, bundle, class_map.watch, class_map.warnings)
     return class_map
 

@@ -12,7 +12,8 @@ from cropmap_core.commands.using import model_temperatures, tell_seen, warn_of_m
 from cropmap_core.commands.writing import Result, job_folder, job_outputs
 from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.channels import Mask
-from cropmap_core.inference.classification import check_sure_from, choose_device, legend_of
+from cropmap_core.inference.classification import check_sure_from, legend_of
+from cropmap_core.inference.devices import choose_device
 from cropmap_core.inference.fit import fewest_dates, present_channels
 from cropmap_core.inference.guards import SAMPLES, InputWatch
 from cropmap_core.inference.predictor import Predictor, computable_of

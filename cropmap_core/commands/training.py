@@ -10,7 +10,7 @@ from pathlib import Path
 from cropmap_core.commands.writing import Result
 from cropmap_core.errors import JobError
 from cropmap_core.inference.bundles import Bundle, check_free, load_bundle
-from cropmap_core.inference.classification import choose_device
+from cropmap_core.inference.devices import choose_device
 from cropmap_core.jobs import Job
 from cropmap_core.learning.bundling import period_of, write_bundle
 from cropmap_core.learning.checkpoints import CHECKPOINT

@@ -1,11 +1,11 @@
-"""From a time series and a model bundle to a class raster, block by block."""
+"""From a time series and a model bundle to the rasters of a map."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,24 +16,60 @@ from numpy.typing import NDArray
 
 from cropmap_core.classes import CropClass
 from cropmap_core.errors import JobError, NoValidObservationError
-from cropmap_core.hierarchy import hierarchy_of
+from cropmap_core.hierarchy import Hierarchy, hierarchy_of
 from cropmap_core.inference.bundles import Bundle
+from cropmap_core.inference.engine import Asked, Report, Seen, run
+from cropmap_core.inference.finished_blocks import Arrays, FinishedBlocks
 from cropmap_core.inference.fit import Composites, check_fits
-from cropmap_core.inference.guards import NO_OOD, InputWatch
+from cropmap_core.inference.guards import LOOKED_AT_AT_ONCE, NO_OOD, InputWatch, Looked
+from cropmap_core.inference.map_care import Care, probability_of, smooth
 from cropmap_core.inference.map_files import create_maps
-from cropmap_core.inference.map_layers import Layer, Layers, MapPaths, layers_of
-from cropmap_core.inference.predictor import Predictor, Progress
+from cropmap_core.inference.map_layers import STEPS, Layer, Layers, MapPaths, layers_of
+from cropmap_core.inference.map_masks import MapMask, open_mask
+from cropmap_core.inference.part_size import edge_of_parts
+from cropmap_core.inference.precision import choose_precision, name_of
+from cropmap_core.inference.predictor import Predictor, Progress, days_of
+from cropmap_core.inference.sieving import sieve
+from cropmap_core.inference.stages import Stages
 from cropmap_core.io.grid import Window
-from cropmap_core.io.outputs import BLOCK_SIZE
+from cropmap_core.timeseries.formulas import INDICES
 from cropmap_core.timeseries.indices import as_channels, computable_indices
-from cropmap_core.timeseries.series import Block, Mask, Series, Values
+from cropmap_core.timeseries.series import REFLECTANCE_SCALE, SelectedBands, Series
 from cropmap_core.timeseries.temperatures import Temperatures
 
 _ROWS_AT_ONCE = 64  # of a window, for the test of `ood`
 _FEW_PIXELS = 2**20  # of a map, are all looked at
-_EVERY = 17  # of more pixels is looked at if only the share is asked for; no divisor of a block's width
-OOD_TAG, WARNINGS_TAG = "CROPMAP_OOD_SHARE", "CROPMAP_WARNINGS"
-"""Of a class raster: the share of pixels that are out of distribution, and what was warned of, a JSON list."""
+_EVERY = 4  # rows and columns: of more pixels one in so many is looked at if only the share is asked for
+_KEPT_FROM = 2**18  # pixels of a map whose finished blocks are kept on disk
+_COMPUTING = 0.95  # of the progress; the rest is writing
+OOD_TAG, WARNINGS_TAG, RUN_TAG = "CROPMAP_OOD_SHARE", "CROPMAP_WARNINGS", "CROPMAP_RUN"
+"""Of a class raster: the share of pixels that are out of distribution, what was warned of, a JSON list, and what
+computed it, a JSON object."""
+
+
+@dataclass(frozen=True)
+class HowToMap:
+    """How a model is applied to a series; none of it is a property of the model."""
+
+    temperatures: Temperatures | None = None
+    """What a bundle that counts thermal days needs."""
+    sure_from: float = 0.0
+    """The least probability of a crop; below it the pixel is of the finest group that has it."""
+    precision: str = "auto"
+    """Of the network: auto, float32 or bfloat16."""
+    stride: int | None = None
+    """Edge of the cells that a patch network maps, in pixels; None for the bundle's."""
+    care: Care = field(default_factory=Care)
+    skip_damaged: bool = False
+    """Parts of the series that cannot be read count as never observed."""
+    warnings: tuple[str, ...] = ()
+    """What was warned of before, for the files' tags."""
+    unfinished: Path | None = None
+    """The folder where finished blocks are kept until the map is complete; None for nowhere."""
+    fingerprint: str = ""
+    """Of all that decides the map: finished blocks of another are not used."""
+    edge: int | None = None
+    """Of the parts that are computed at once, in pixels, or the least that is possible; None for what memory allows."""
 
 
 @dataclass(frozen=True)
@@ -47,158 +83,255 @@ class ClassMap:
     """What was told of their series."""
     warnings: tuple[str, ...]
     """What it warned of."""
+    precision: str
+    report: Report
+    """How the engine came by it."""
+    finished: FinishedBlocks
+    """To be removed when the map is in its place."""
 
-
-def choose_device(name: str) -> torch.device:
-    """The device to compute on.
-
-    Args:
-        name: `auto` (CUDA where there is one), `cpu` or `cuda`.
-
-    Raises:
-        JobError: `cuda` is asked for and torch sees none.
-    """
-    if name not in ("auto", "cpu", "cuda"):
-        raise JobError(f"DEVICE is '{name}'.", "Choose auto, cpu or cuda.")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise JobError(
-            "DEVICE is cuda, but torch sees no CUDA device.",
-            "Set DEVICE to auto or cpu, or install the runtime with TORCH=cuda on a machine with an NVIDIA GPU.",
-        )
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-class Classifier(Predictor):
-    """A bundle's network on a device, applied to windows of a series.
-
-    Args:
-        bundle: The model.
-        device: Where to compute.
-        temperatures: What a bundle that counts thermal days needs.
-        sure_from: The least probability of a crop; below it the pixel is of the finest group that has it.
-        there: The channels that are there, as `check_fits` gives them; None for all.
-        watch: Is shown series that are classified; None for nobody.
-        every: Of how many pixels it is shown one.
-        asked: The layers to make.
-    """
-
-    def __init__(
-        self,
-        bundle: Bundle,
-        device: torch.device | str = "cpu",
-        temperatures: Temperatures | None = None,
-        sure_from: float = 0.0,
-        there: Sequence[str] | None = None,
-        watch: InputWatch | None = None,
-        every: int = 1,
-        asked: Collection[Layer] = (),
-    ) -> None:
-        super().__init__(bundle, device, temperatures)
-        self._watch, self._every, self._asked = watch, every, asked
-        self._sure_from, self._there = sure_from, there
-        self._hierarchy = hierarchy_of(bundle.classes) if sure_from else None
-
-    def classify(self, block: Block, days: NDArray[np.float32], progress: Progress = lambda fraction: None) -> Layers:
-        """Classifies a window.
-
-        Args:
-            block: The window with `halo` pixels around it, the bundle's channels that are there, float32.
-            days: Days since the season's start, shape (T,).
-            progress: Called with the share that is done; may raise to stop.
-
-        Returns:
-            Of the window without its halo.
-        """
-        inside = slice(self.halo, -self.halo) if self.halo else slice(None)
-        observed: Mask = np.asarray(block.valid[:, inside, inside].any(axis=0))
-        ood = np.full(observed.shape, NO_OOD, dtype=np.uint8)
-        if observed.any():
-            probability = self.of_window(block.data, block.valid, days, progress, self._there).cpu().numpy()
-        else:
-            probability = np.zeros((len(self.bundle.classes), *observed.shape), np.float32)
-        layers = layers_of(probability, observed, self.bundle.classes, self._asked, self._hierarchy, self._sure_from)
-        if self._watch is not None and observed.any():
-            data, valid = block.data[..., inside, inside], block.valid[:, inside, inside]
-            _show(self._watch, data, valid, layers.places, ood, self._every)
-        return layers._replace(ood=ood)
-
-
-def _show(
-    watch: InputWatch, data: Values, valid: Mask, places: NDArray[np.int32], ood: NDArray[np.uint8], every: int
-) -> None:
-    """Shows series of a window and fills in what is told of them; some rows at once, to copy little."""
-    for start in range(0, len(ood), _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
-        observed = valid[:, rows].reshape(len(valid), -1)  # (T, h * W)
-        here = np.flatnonzero(observed.any(axis=0))[::every]
-        values = np.take(data[:, :, rows].reshape(*data.shape[:2], -1), here, axis=2)  # (T, C, P), contiguous
-        ood[rows].reshape(-1)[here] = watch.see(values, np.take(observed, here, axis=1), places[rows].reshape(-1)[here])
+    @property
+    def computed(self) -> dict[str, Any]:
+        """What computed it, for manifests and tags."""
+        return {
+            "device": self.device,
+            "precision": self.precision,
+            "block_pixels": self.report.edge,
+            "blocks": self.report.blocks,
+            "blocks_finished_before": self.report.taken_over,
+            "steps_down": list(self.report.steps),
+            "damaged": list(self.report.unreadable),
+        }
 
 
 def write_class_map(
     series: Series,
     bundle: Bundle,
-    device: torch.device,
-    classes_path: Path,
-    confidence_path: Path | None,
+    devices: Sequence[torch.device],
+    paths: MapPaths,
     provenance: Mapping[str, Any],
+    how: HowToMap | None = None,
     progress: Progress = lambda fraction: None,
-    temperatures: Temperatures | None = None,
-    sure_from: float = 0.0,
-    ood_path: Path | None = None,
-    warnings: Sequence[str] = (),
-    entropy_path: Path | None = None,
-    margin_path: Path | None = None,
-    probabilities_path: Path | None = None,
+    log: Callable[[str], None] = lambda text: None,
 ) -> ClassMap:
     """Classifies a whole series into rasters on its grid.
 
     Args:
         series: Composites, filled, with or without the bundle's indices.
         bundle: The model.
-        device: Where to compute.
-        classes_path: The class raster to write, with the bundle's class values, 0 where never observed.
-        confidence_path: The confidence raster to write, uint8 percent, 255 where never observed; None for none.
+        devices: Where to compute; all at once.
+        paths: The rasters to write; see `map_layers`.
         provenance: What the map was made from, kept as JSON in the files' tags.
+        how: Of the model's use; None for the usual.
         progress: Called with the share that is done; may raise to stop.
-        temperatures: What a bundle that counts thermal days needs.
-        sure_from: The least probability of a crop; below it the pixel is of the finest group that has it.
-        ood_path: The raster of what is out of distribution to write, uint8: 1 where it is, 0 where not, 255 where never
-            observed or where the bundle has no test; None for none.
-        warnings: What was warned of before, for the files' tags.
-        entropy_path: The raster of entropy to write, as `map_layers` has it; None for none.
-        margin_path: The same of the margin.
-        probabilities_path: The same of the probabilities.
+        log: Is told what was done otherwise than planned.
 
     Raises:
         IncompatibleModelError: The series is not what the bundle was made for.
         NoValidObservationError: No pixel was ever observed.
+        SceneError: A part of the series cannot be read.
+        OutputError: A file cannot be written.
+        OutOfMemoryError: The machine has too little for the least there is to do.
     """
+    how = how or HowToMap()
     computable = computable_indices(series, bundle.channels)
     there = check_fits(bundle, Composites((*series.bands, *computable), series.period, tuple(series.dates)))
-    channels = as_channels(series, there)
+    precision = choose_precision(bundle, how.precision, devices)
     watch = InputWatch(bundle)
     watch.expect(series.dates, series.period, there)
-    every = 1 if ood_path is not None or series.grid.width * series.grid.height <= _FEW_PIXELS else _EVERY
-    paths = MapPaths(classes_path, confidence_path, entropy_path, margin_path, probabilities_path, ood_path)
-    classifier = Classifier(bundle, device, temperatures, sure_from, there, watch, every, paths.there)
-    days = classifier.days(series.dates, *series.grid.centre_degrees)
-    crops = legend_of(bundle, sure_from)
+    mask = open_mask(how.care.mask, series.grid) if how.care.mask is not None else None
+    asked: set[Layer] = {*paths.there, *(("probabilities",) if how.care.minimum_area_ha else ())}
+    finish = _Finish(bundle, how, asked, watch, mask)
+    predictors: dict[torch.device, Predictor] = {}
+
+    def predictor_on(device: torch.device) -> Predictor:
+        if device not in predictors:
+            predictors[device] = Predictor(bundle, device, how.temperatures, how.stride, precision)
+        return predictors[device]
+
+    days = days_of(bundle, how.temperatures, series.dates, *series.grid.centre_degrees)
+    channels = _channels(series, there)
+    kept = how.unfinished if series.grid.width * series.grid.height >= _KEPT_FROM else None
+    told = hashlib.sha256(
+        f"{how.fingerprint} {name_of(precision)} {sorted(asked)}".encode() + (mask.digest if mask is not None else b"")
+    ).hexdigest()
+    finished = FinishedBlocks(kept, told)
+    work = Asked(
+        channels,
+        days,
+        there,
+        finish,
+        around=how.care.halo,
+        every=1 if paths.ood is not None or series.grid.width * series.grid.height <= _FEW_PIXELS else _EVERY,
+        wanted=mask.touches if mask is not None else None,
+        keep_going=how.skip_damaged,
+    )
+    report = run(
+        work,
+        predictor_on,
+        devices,
+        finished,
+        partial(_edge, how, channels, work.every == 1),
+        lambda done: progress(_COMPUTING * done),
+        log,
+    )
+    crops = legend_of(bundle, how.sure_from)
     counts = np.zeros(1 + max(crop.value for crop in crops), dtype=np.int64)
     tags = {"CROPMAP_MODEL": bundle.id, "CROPMAP_PROVENANCE": json.dumps(provenance)}
     with create_maps(paths, series.grid, bundle.classes, crops, tags) as maps:
-        for window, layers in _predictions(channels, classifier, days, progress):
+        for done, (window, layers) in enumerate(_finished_layers(finished, series, bundle, how, watch)):
+            progress(_COMPUTING + (1 - _COMPUTING) * done / len(finished))
             maps.write(window, layers)
             counts += np.bincount(layers.classes.ravel(), minlength=counts.size)
-        told = {} if watch.share is None else {OOD_TAG: f"{watch.share:.4f}"}
-        warned = watch.warnings()
-        maps.tag({**told, WARNINGS_TAG: json.dumps([*warnings, *warned])})
+        device = ", ".join(dict.fromkeys(name.partition(":")[0] for name in report.devices))
+        made = ClassMap(
+            device or devices[0].type,
+            {crop.name: int(counts[crop.value]) for crop in crops},
+            watch,
+            watch.warnings(),
+            name_of(precision),
+            report,
+            finished,
+        )
+        unlike = {} if watch.share is None else {OOD_TAG: f"{watch.share:.4f}"}
+        warned = json.dumps([*how.warnings, *made.warnings])
+        maps.tag({**unlike, WARNINGS_TAG: warned, RUN_TAG: json.dumps(made.computed)})
+        progress(1.0)
     if counts[1:].sum() == 0:
+        finished.remove()
         raise NoValidObservationError(
             "No pixel has a clear observation between the dates.",
             "Choose a longer time span, or keep more SCL classes with KEEP_CLASSES.",
         )
-    return ClassMap(device.type, {crop.name: int(counts[crop.value]) for crop in crops}, watch, warned)
+    return made
+
+
+def _channels(series: Series, there: Sequence[str]) -> Series:
+    """The channels of a model; of whole numbers as they are where none has to be computed first."""
+    if series.dtype.kind == "i" and not any(name in INDICES and name not in series.bands for name in there):
+        return series if tuple(there) == tuple(series.bands) else SelectedBands(series, tuple(there))
+    return as_channels(series, there)
+
+
+def _edge(how: HowToMap, channels: Series, all_series: bool, stages: Stages, lag: int) -> int:
+    """The edge of parts: a multiple of the network's step, and at least twice what windows lag."""
+    step = stages.predictor.step
+    return -(-max(how.edge or edge_of_parts(channels, stages, lag, all_series), 2 * lag) // step) * step
+
+
+class _Finish:
+    """Makes of what a network said of a window what is kept of it."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        how: HowToMap,
+        asked: Collection[Layer],
+        watch: InputWatch,
+        mask: MapMask | None,
+    ) -> None:
+        self._bundle, self._how, self._asked = bundle, how, asked
+        self._watch, self._mask = watch, mask
+        self._hierarchy: Hierarchy | None = hierarchy_of(bundle.classes) if how.sure_from else None
+
+    def __call__(self, seen: Seen) -> Arrays:
+        around = self._how.care.halo
+        surplus = (seen.observed.shape[0] - seen.window.height) // 2  # whole steps, at least `around`
+        cut = slice(surplus - around, seen.observed.shape[0] - surplus + around)
+        across = slice(surplus - around, seen.observed.shape[1] - surplus + around)
+        observed = np.ascontiguousarray(seen.observed[cut, across])
+        probabilities = np.ascontiguousarray(seen.probabilities[cut, across].transpose(2, 0, 1))
+        if around:
+            inside = slice(around, -around)
+            probabilities = np.ascontiguousarray(
+                smooth(probabilities, observed, self._how.care.smoothing)[:, inside, inside]
+            )
+            observed = np.ascontiguousarray(observed[inside, inside])
+        if self._mask is not None:
+            observed &= self._mask.read(seen.window)
+        layers = layers_of(
+            probabilities, observed, self._bundle.classes, self._asked, self._hierarchy, self._how.sure_from
+        )
+        ood, looked = self._look(seen, observed, layers.places)
+        kept: dict[str, NDArray[Any]] = {name: getattr(layers, name) for name in self._asked if name != "ood"}
+        return {"classes": layers.classes, **kept, "ood": ood, **looked}
+
+    def _look(
+        self, seen: Seen, observed: NDArray[np.bool_], places: NDArray[np.int32]
+    ) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
+        """Shows the watch series of a window, some rows at once, to copy little."""
+        ood = np.full(observed.shape, NO_OOD, np.uint8)
+        own, found, classes = ood[seen.looked_at], observed[seen.looked_at], places[seen.looked_at]
+        data, valid = seen.block.data, seen.block.valid
+        quota = -(-LOOKED_AT_AT_ONCE // max(1, -(-len(own) // _ROWS_AT_ONCE)))
+        looked: list[Looked] = []
+        for start in range(0, len(own), _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            here = np.flatnonzero(found[part].reshape(-1))
+            if not len(here):
+                continue
+            values = np.take(data[:, :, part].reshape(*data.shape[:2], -1), here, axis=2)  # (T, C, P), contiguous
+            if values.dtype.kind == "i":
+                values = values * np.float32(REFLECTANCE_SCALE)
+            usable = np.take(valid[:, part].reshape(len(valid), -1), here, axis=1)
+            told, of_part = self._watch.look(values, usable, classes[part].reshape(-1)[here], quota)
+            row, col = np.divmod(here, own.shape[1])
+            own[start + row, col] = told
+            if of_part is not None:
+                looked.append(of_part)
+        if not looked:
+            return ood, {}
+        return ood, {
+            "counts": np.sum([each.counts for each in looked], axis=0),
+            "values": np.concatenate([each.values for each in looked], axis=2),
+            "valid": np.concatenate([each.valid for each in looked], axis=1),
+        }
+
+
+def _finished_layers(
+    finished: FinishedBlocks, series: Series, bundle: Bundle, how: HowToMap, watch: InputWatch
+) -> Iterator[tuple[Window, Layers]]:
+    """The layers of the windows, and their series for the watch; regions that are too small are gone."""
+    decided = _sieved(finished, series, how) if how.care.minimum_area_ha else None
+    hierarchy = hierarchy_of(bundle.classes)
+    for window, arrays in finished:
+        if "counts" in arrays:
+            watch.add(Looked(arrays["counts"], arrays["values"], arrays["valid"]))
+        layers = Layers(
+            arrays["classes"],
+            arrays.get("confidence", arrays["classes"]),
+            arrays["classes"],
+            arrays.get("entropy"),
+            arrays.get("margin"),
+            arrays.get("probabilities"),
+            arrays["ood"],
+        )
+        yield window, layers if decided is None else _redecided(layers, decided, window, hierarchy)
+
+
+def _sieved(finished: FinishedBlocks, series: Series, how: HowToMap) -> NDArray[Any]:
+    """The classes of the whole map without regions that are too small."""
+    whole: NDArray[Any] | None = None
+    for window, arrays in finished:
+        if whole is None:
+            whole = np.zeros((series.grid.height, series.grid.width), arrays["classes"].dtype)
+        rows, cols = window.slices_within(series.grid.window())
+        whole[rows, cols] = arrays["classes"]
+    if whole is None:
+        return np.zeros((series.grid.height, series.grid.width), np.uint8)
+    return sieve(whole, how.care.smallest_region(series.grid))
+
+
+def _redecided(layers: Layers, decided: NDArray[Any], window: Window, hierarchy: Hierarchy) -> Layers:
+    """Layers with other classes; confidence is the probability of the class that a pixel has now."""
+    rows, cols = slice(window.row, window.row + window.height), slice(window.col, window.col + window.width)
+    classes = np.ascontiguousarray(decided[rows, cols])
+    changed = classes != layers.classes
+    if not changed.any() or layers.probabilities is None:
+        return layers
+    confidence = layers.confidence.copy()
+    probability = probability_of(classes[changed], layers.probabilities[:, changed], hierarchy.meanings())
+    confidence[changed] = np.rint(100 / STEPS * probability).astype(np.uint8)
+    return layers._replace(classes=classes, confidence=confidence)
 
 
 def legend_of(bundle: Bundle, sure_from: float = 0.0) -> tuple[CropClass, ...]:
@@ -219,26 +352,3 @@ def check_sure_from(sure_from: float) -> float:
     if not 0 <= sure_from <= 1:
         raise JobError(f"SURE_FROM is {sure_from:g}.", "Give a probability such as 0.7, or 0 to always name a crop.")
     return sure_from
-
-
-def _predictions(
-    channels: Series, classifier: Classifier, days: NDArray[np.float32], progress: Progress
-) -> Iterator[tuple[Window, Layers]]:
-    """Window by window; the next one is read while the network works on this one."""
-    windows = list(channels.grid.blocks(BLOCK_SIZE // classifier.step * classifier.step))
-    with ThreadPoolExecutor(1, thread_name_prefix="next block") as ahead:
-        coming = ahead.submit(channels.read, windows[0].expanded(classifier.halo))
-        for done, window in enumerate(windows):
-            progress(done / len(windows))
-            block = coming.result()
-            if done + 1 < len(windows):
-                coming = ahead.submit(channels.read, windows[done + 1].expanded(classifier.halo))
-            progress((done + 0.5) / len(windows))
-            part = partial(_share_of_block, progress, done, len(windows))
-            yield window, classifier.classify(block, days, part)
-    progress(1.0)
-
-
-def _share_of_block(progress: Progress, done: int, count: int, fraction: float) -> None:
-    """Progress within a block; its first half was for reading."""
-    progress((done + 0.5 + 0.5 * fraction) / count)

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,19 +13,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.io import DatasetWriter
 
-from cropmap_core.classes import CLASSES_TAG, CropClass
+from cropmap_core.classes import CropClass
 from cropmap_core.errors import GridMismatchError, JobError, NoValidObservationError, SeriesError
+from cropmap_core.inference.map_files import create_maps
+from cropmap_core.inference.map_layers import MapPaths, layers_of
 from cropmap_core.io.grid import Grid, Window
-from cropmap_core.io.outputs import BLOCK_SIZE, create_raster
+from cropmap_core.io.outputs import BLOCK_SIZE
 from cropmap_core.io.rasters import open_raster, read_bands
 from cropmap_core.parcels import legend_of
 
 METHODS = ("mean", "weighted", "entropy_weighted")
-NO_CLASS, NO_CONFIDENCE, NO_PROBABILITY = 0, 255, 255
-PROBABILITY_STEPS = 250
-"""What stands for 1 in rasters of probabilities."""
 _LEAST_WEIGHT = 1e-6
 """Of a member that knows nothing of a pixel: where none of them does, all count the same."""
 _TOLERANCE = 0.01  # of the sum of a pixel's probabilities, besides what rounding makes of it
@@ -257,21 +254,13 @@ def _check_legends(members: Sequence[Member]) -> None:
 
 
 def write_combined(
-    ensemble: Ensemble,
-    classes_path: Path,
-    confidence_path: Path | None,
-    probabilities_path: Path | None,
-    provenance: Mapping[str, Any],
-    progress: Progress = lambda fraction: None,
+    ensemble: Ensemble, maps: MapPaths, provenance: Mapping[str, Any], progress: Progress = lambda fraction: None
 ) -> Mapping[str, int]:
     """Writes the map of an ensemble.
 
     Args:
         ensemble: What is combined.
-        classes_path: The class raster to write, 0 where no member has probabilities.
-        confidence_path: The confidence raster to write, uint8 percent, 255 where not observed; None for none.
-        probabilities_path: The raster of probabilities to write, a band for each class: uint8, 0 to 250 for 0 to 1, 255
-            where not observed; None for none.
+        maps: The rasters to write, all but `ood`; nodata where no member has probabilities.
         provenance: What the map was made from, kept as JSON in the files' tags.
         progress: Called with the share that is done; may raise to stop.
 
@@ -283,57 +272,17 @@ def write_combined(
         NoValidObservationError: No member has any.
     """
     crops, grid = ensemble.classes, ensemble.grid
-    values = np.array([crop.value for crop in crops], dtype=np.uint16)
-    dtype = "uint8" if values.max() <= 255 else "uint16"
     counts = np.zeros(65536, dtype=np.int64)
-    legend = {CLASSES_TAG: json.dumps([{"value": c.value, "name": c.name, "color": c.color} for c in crops])}
     models = " + ".join(member.model or member.path.stem for member in ensemble.members)
     tags = {"CROPMAP_MODEL": models, "CROPMAP_PROVENANCE": json.dumps(provenance)}
-    with ExitStack() as files:
-
-        def create(path: Path | None, kind: str, nodata: int, names: Sequence[str]) -> DatasetWriter | None:
-            if path is None:
-                return None
-            file = files.enter_context(create_raster(path, grid, len(names), kind, nodata))
-            file.update_tags(**tags)
-            for band, name in enumerate(names, 1):
-                file.set_band_description(band, name)
-            return file
-
-        classes_file = create(classes_path, dtype, NO_CLASS, ["crop class"])
-        confidence_file = create(confidence_path, "uint8", NO_CONFIDENCE, ["confidence, percent"])
-        probabilities_file = create(probabilities_path, "uint8", NO_PROBABILITY, [c.name for c in crops])
-        if classes_file is not None:
-            classes_file.update_tags(**legend)
-            classes_file.write_colormap(1, {crop.value: _rgba(crop.color) for crop in crops})
-        if probabilities_file is not None:
-            probabilities_file.update_tags(**legend)
-            probabilities_file.scales = (1 / PROBABILITY_STEPS,) * len(crops)
+    with create_maps(maps, grid, crops, crops, tags) as writer:
         done = 0
         for window, probabilities, observed in ensemble.blocks():
-            classes = np.where(observed, values[probabilities.argmax(axis=0)], NO_CLASS).astype(dtype)
-            counts += np.bincount(classes.ravel(), minlength=counts.size)
-            place = window.bounds_rc
-            if classes_file is not None:
-                classes_file.write(classes, 1, window=place)
-            if confidence_file is not None:
-                confidence_file.write(_steps(probabilities.max(axis=0), observed, 100, NO_CONFIDENCE), 1, window=place)
-            if probabilities_file is not None:
-                probabilities_file.write(
-                    _steps(probabilities, observed, PROBABILITY_STEPS, NO_PROBABILITY), window=place
-                )
+            layers = layers_of(probabilities, observed, crops, maps.there)
+            counts += np.bincount(layers.classes.ravel(), minlength=counts.size)
+            writer.write(window, layers)
             done += window.height * window.width
             progress(done / (grid.height * grid.width))
-    if not counts[values].any():
+    if not counts[1:].any():
         raise NoValidObservationError("No raster has any probability.", "Give those of runs that observed something.")
     return {crop.name: int(counts[crop.value]) for crop in crops}
-
-
-def _steps(probabilities: Probabilities, observed: Observed, steps: int, nodata: int) -> NDArray[np.uint8]:
-    """Probabilities as whole steps, nodata where not observed."""
-    return np.where(observed, np.rint(steps * probabilities), nodata).astype(np.uint8)
-
-
-def _rgba(colour: str) -> tuple[int, int, int, int]:
-    red, green, blue = bytes.fromhex(colour[1:])
-    return red, green, blue, 255

@@ -17,8 +17,8 @@ def choose_devices(name: str) -> tuple[torch.device, ...]:
     """The devices to compute on.
 
     Args:
-        name: `auto` (all of CUDA's where there are, else Apple's, else the processor), `cpu`, `cuda`, one of CUDA's such
-            as `cuda:1`, or `mps`.
+        name: `auto` (all of CUDA's where there are, else Apple's, else the processor), `cpu`, `cuda`, one of CUDA's
+            such as `cuda:1`, or `mps`.
 
     Raises:
         JobError: It is none of these, or torch sees no such device.
@@ -41,6 +41,20 @@ def choose_devices(name: str) -> tuple[torch.device, ...]:
     if kind == "mps" or (kind == "auto" and torch.backends.mps.is_available()):
         return (torch.device("mps"),)
     return (torch.device("cpu"),)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of what computes on one: CUDA's first where there is one and none is named, else the processor.
+
+    Args:
+        name: As `choose_devices` takes it.
+
+    Raises:
+        JobError: It is none of these, or torch sees no such device.
+    """
+    if name == "auto" and not torch.cuda.is_available():
+        return torch.device("cpu")
+    return choose_devices(name)[0]
 
 
 def free_memory(device: torch.device) -> int:
@@ -95,13 +109,16 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     told = str(error).lower()
     return isinstance(error, RuntimeError) and (
-        "not enough memory" in told or "can't allocate memory" in told or "out of memory" in told
+        "not enough memory" in told
+        or "can't allocate memory" in told
+        or "out of memory" in told
+        or "status_alloc_failed" in told  # cuBLAS and cuDNN
     )
 
 
 def is_lost(error: BaseException, device: torch.device) -> bool:
     """Whether an error says that a device does not answer any more; never the processor."""
-    if device.type == "cpu":
+    if device.type == "cpu" or is_out_of_memory(error):  # what says so is often a "CUDA error" too
         return False
     accelerator = getattr(torch, "AcceleratorError", None)
     if accelerator is not None and isinstance(error, accelerator):

@@ -91,7 +91,7 @@ def create_maps(
     Raises:
         OutputError: A file cannot be written or is incomplete.
     """
-    described = json.dumps([{"value": each.value, "name": each.name, "color": each.color} for each in legend])
+    told = {"classes": _legend_tag(legend), "probabilities": _legend_tag(classes)}
     with ExitStack() as stack:
         files: dict[Layer, CogWriter] = {}
         for name, path in paths.there.items():
@@ -108,11 +108,16 @@ def create_maps(
                     overviews=kind.overviews,
                     colours={each.value: each.color for each in legend} if name == "classes" else None,
                     descriptions=names,
-                    tags={**(tags or {}), **({CLASSES_TAG: described} if name == "classes" else {})},
+                    tags={**(tags or {}), **told.get(name, {})},
                     scales=[SCALE] * len(names) if kind.is_scaled else None,
                 )
             )
         yield MapWriter(files)
+
+
+def _legend_tag(classes: Sequence[CropClass]) -> dict[str, str]:
+    told = [{"value": each.value, "name": each.name, "color": each.color} for each in classes]
+    return {CLASSES_TAG: json.dumps(told)}
 
 
 def stage_maps(outputs: Outputs, legend: Sequence[CropClass], written: MapPaths) -> MapPaths:

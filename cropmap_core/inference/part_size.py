@@ -24,16 +24,20 @@ MEMORY = 5 * 2**28
 _SHARE, _SHARE_OF_DEVICE = 0.4, 0.7  # of the memory that is free
 _SMALL = 256  # pixels along an edge: a raster so small is one part
 _TRIED = (48, 96)  # pixels along an edge
+_UNFINISHED = 3  # windows: with what lies around one, one that waits and one that is looked at
+_FEWEST_BLOCKS = 4  # along the longer edge, so that reading, computing and writing overlap
+_LEAST_FOR_OVERLAP = 512
 _CPU = torch.device("cpu")
 
 
-def edge_of_parts(series: Series, stages: Stages, lag: int) -> int:
+def edge_of_parts(series: Series, stages: Stages, lag: int, all_series: bool = False) -> int:
     """The edge of the parts of a series, in pixels: a multiple of the network's step and at least twice the lag.
 
     Args:
         series: The channels.
         stages: The network.
         lag: Pixels around a window that are needed in all.
+        all_series: The series of all pixels are kept until their windows are finished.
     """
     step, device = stages.predictor.step, stages.predictor.device
     edge = step
@@ -46,9 +50,14 @@ def edge_of_parts(series: Series, stages: Stages, lag: int) -> int:
         return edge
     classes, channels = len(stages.predictor.bundle.classes), len(series.bands)
     of_reading = bytes_per_pixel(series, len(series.dates), 1)
+    if all_series:
+        of_reading += _UNFINISHED * len(series.dates) * (channels * series.dtype.itemsize + 1)
     of_results = 4 * 4 * classes
     of_network, always = bytes_of_network(stages, len(series.dates), channels)
     own = device if device.type != "cpu" else None
+    longest = max(series.grid.height, series.grid.width)
+    while edge // 2 >= max(least, _LEAST_FOR_OVERLAP) and edge // 2 % step == 0 and edge * _FEWEST_BLOCKS > longest:
+        edge //= 2
     while edge // 2 >= least and edge // 2 % step == 0:
         pixels, beyond = edge**2, (edge + 2 * lag) ** 2
         network = always + beyond * of_network
@@ -84,25 +93,27 @@ def bytes_of_network(stages: Stages, times: int, channels: int) -> tuple[float, 
 
 def peak_of(work: Callable[[], object]) -> int:
     """Bytes of the tensors that are alive at once while something is computed, as torch's operations make them."""
-    with torch.inference_mode(), _Alive() as alive:
+    alive = _Alive()
+    with torch.inference_mode(), alive:
         work()
     return alive.most
 
 
-class _Alive(TorchDispatchMode):
+class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the memory of all tensors that operations give, until they are gone."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._held: dict[int, tuple[StorageWeakRef, int]] = {}
-        self.most = 0
+        self.most: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        self._held = {key: held for key, held in self._held.items() if not held[0].expired()}
+        self._held = {key: held for key, held in self._held.items() if not held[0].expired()}  # type: ignore[no-untyped-call]
         for each in tree_leaves(result):
             if isinstance(each, torch.Tensor):
                 storage = each.untyped_storage()
-                self._held[storage.data_ptr()] = StorageWeakRef(storage), storage.nbytes()
+                alive = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+                self._held[storage.data_ptr()] = alive, storage.nbytes()
         self.most = max(self.most, sum(size for _, size in self._held.values()))
         return result

@@ -27,9 +27,9 @@ from cropmap_core.timeseries.series import Values
 from cropmap_core.timeseries.temperatures import Temperatures
 from models.convlstm import ConvLSTM
 from models.dense_patches import Cells, patch_logits, runs_densely
-from models.faster import faster
-from models.faster.hybrid_cnn import FasterHybridCNN
-from models.faster.unet import Region
+from models.faster import TwoStages, faster, has_bfloat16
+from models.faster.convolutional_recurrence import faster_recurrence
+from models.faster.regions import Region
 
 PATCH_PIXELS_AT_ONCE = 1024 * 5 * 5
 """Pixels of patches seen together; at least one patch."""
@@ -63,11 +63,7 @@ class Predictor:
         stride: int | None = None,
         precision: torch.dtype = torch.float32,
     ) -> None:
-        if bundle.positions == THERMAL and temperatures is None:
-            raise IncompatibleModelError(
-                f"The model {bundle.id} counts thermal days, and there are no temperatures.",
-                "Give TEMPERATURES: daily means of where and when the series is from.",
-            )
+        _check_temperatures(bundle, temperatures)
         self.bundle = bundle
         self._temperatures = temperatures if bundle.positions == THERMAL else None
         self.device = torch.device(device)
@@ -83,12 +79,13 @@ class Predictor:
             takes = f"1 to {self._network.patch_size}" if self.by_patch else "none: it gives every pixel a class"
             raise JobError(f"The stride is {stride}; the model {bundle.id} takes {takes}.", "Leave the stride out.")
         self._stride = stride or bundle.stride_pixels
-        self.precision = torch.float32 if self.by_patch or self._trees is not None else precision
+        halved = not self.by_patch and has_bfloat16(self._network)
+        self.precision = precision if halved else torch.float32
         self._exact = self._network if self.by_patch else faster(self._network)
         self._fast = self._exact if self.precision == torch.float32 else faster(self._network, self.precision)
         self._shared: ConvLSTM | None = None  # computes the states of overlapping patches once
         if runs_densely(self._network):
-            self._shared = cast(ConvLSTM, faster(self._network))
+            self._shared = cast(ConvLSTM, faster_recurrence(self._network))
 
     @property
     def by_patch(self) -> bool:
@@ -119,9 +116,7 @@ class Predictor:
         Raises:
             TemperatureError: The temperatures do not reach over the season.
         """
-        if self._temperatures is None:
-            return self.bundle.season_days(dates)
-        return self._temperatures.thermal_days(self.bundle.season_start(dates), dates, lon, lat)
+        return days_of(self.bundle, self._temperatures, dates, lon, lat)
 
     def days_of_samples(
         self,
@@ -205,7 +200,7 @@ class Predictor:
             dates = torch.from_numpy(np.array(days, np.float32)).to(self.device)
             if self.by_patch:
                 return [x, usable[..., None]]
-            if isinstance(self._fast, FasterHybridCNN):
+            if isinstance(self._fast, TwoStages):
                 return [self._fast.embed_pixels(x.permute(0, 3, 1, 2), dates, usable)]
             if not self.halo:
                 return [self._calibrated(self._logits(x, dates, usable)).permute(1, 2, 0)]
@@ -236,7 +231,7 @@ class Predictor:
         with torch.inference_mode():
             if self._trees is not None or (not self.halo and not self.by_patch):
                 return images[0][within]
-            if not self.by_patch and isinstance(self._fast, FasterHybridCNN):
+            if not self.by_patch and isinstance(self._fast, TwoStages):
                 shape = inside.bottom - inside.top, inside.right - inside.left, self._fast.classes
                 logits = torch.empty(shape, device=observed.device)
                 self._fast.classify_image(images[0], observed, inside, logits)
@@ -398,6 +393,33 @@ class Predictor:
     def _calibrated(self, logits: Tensor, dim: int = 0) -> Tensor:
         """Probabilities of logits whose classes are along an axis."""
         return torch.softmax(logits.float() / self.bundle.temperature, dim=dim)
+
+
+def days_of(
+    bundle: Bundle,
+    temperatures: Temperatures | None,
+    dates: Sequence[date],
+    lon: float = math.nan,
+    lat: float = math.nan,
+) -> Floats:
+    """Where dates lie in a season, as a bundle's network counts; see `Predictor.days`.
+
+    Raises:
+        IncompatibleModelError: The bundle counts thermal days, and there are no temperatures.
+        TemperatureError: The temperatures do not reach over the season.
+    """
+    _check_temperatures(bundle, temperatures)
+    if bundle.positions != THERMAL or temperatures is None:
+        return bundle.season_days(dates)
+    return temperatures.thermal_days(bundle.season_start(dates), dates, lon, lat)
+
+
+def _check_temperatures(bundle: Bundle, temperatures: Temperatures | None) -> None:
+    if bundle.positions == THERMAL and temperatures is None:
+        raise IncompatibleModelError(
+            f"The model {bundle.id} counts thermal days, and there are no temperatures.",
+            "Give TEMPERATURES: daily means of where and when the series is from.",
+        )
 
 
 def computable_of(bundle: Bundle, bands: Sequence[str]) -> tuple[str, ...]:

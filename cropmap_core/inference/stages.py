@@ -1,7 +1,7 @@
 """A network at work on parts of a raster: first each pixel by itself, then with what lies around it.
 
-Where memory does not suffice fewer pixels are worked on at a time, at first in the one stage, then in the other; results
-do not depend on it. Where the least is too much, or the device does not answer any more, `DeviceFailed` says so.
+Where memory does not suffice fewer pixels are worked on at a time, in the one stage or the other; results do not depend
+on it. Where the least is too much, or the device does not answer any more, `DeviceFailed` says so.
 """
 
 from __future__ import annotations
@@ -71,13 +71,17 @@ class Stages:
         rows = min(self._rows or height, height)
         while True:
             try:
-                parts = [
-                    self.predictor.first_stage(
-                        block.data[:, :, top : top + rows], block.valid[:, top : top + rows], self._days, self._there
+                if rows == height:
+                    images = self.predictor.first_stage(block.data, block.valid, self._days, self._there)
+                    return [*images, observed.to(images[0].device)]
+                parts = []
+                for top in range(0, height, rows):
+                    some = slice(top, top + rows)
+                    found = self.predictor.first_stage(
+                        block.data[:, :, some], block.valid[:, some], self._days, self._there
                     )
-                    for top in range(0, height, rows)
-                ]
-                images = parts[0] if len(parts) == 1 else [torch.cat(each, dim=-3) for each in zip(*parts, strict=True)]
+                    parts.append([each.clone() for each in found])  # a network may use its memory again
+                images = [torch.cat(each, dim=-3) for each in zip(*parts, strict=True)]
                 return [*images, observed.to(images[0].device)]
             except (RuntimeError, MemoryError) as error:
                 rows = self._rows = self._fewer(error, rows, 1, "rows at a time")
@@ -121,14 +125,14 @@ class Stages:
         """
         device = self.predictor.device
         if is_lost(error, device):
-            raise DeviceFailed(device, f"{device} does not answer any more ({_first_line(error)})") from error
+            raise DeviceFailed(device, f"{device} does not answer any more ({first_line(error)})") from error
         if not is_out_of_memory(error):
             raise error
         forget(device)
         if count <= least:
             if device.type == "cpu":
                 raise OutOfMemoryError(
-                    f"The machine has too little memory for {self.predictor.bundle.id}: {_first_line(error)}.",
+                    f"The machine has too little memory for {self.predictor.bundle.id}: {first_line(error)}.",
                     "Close other programs, or choose a smaller model.",
                 ) from error
             raise DeviceFailed(device, f"{device} has too little memory even for {count} {what}") from error
@@ -147,5 +151,6 @@ class _Share:
         self._progress((self._done + fraction) / self._count)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says first, without a full stop."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

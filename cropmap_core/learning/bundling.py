@@ -15,6 +15,7 @@ from cropmap_core.errors import TrainingError
 from cropmap_core.inference.bundle_types import Accepts
 from cropmap_core.inference.bundles import Bundle, check_free, save_bundle
 from cropmap_core.io.outputs import write_text
+from cropmap_core.learning.agreement import record_agreement
 from cropmap_core.learning.describing import describe_architectures
 from cropmap_core.learning.feeding import Feed, bands_of
 from cropmap_core.learning.made import CrossValidation, Made
@@ -29,6 +30,7 @@ from cropmap_core.timeseries.periods import FIRST_DAYS_OF_MONTH
 TRAINING = "training.json"
 _SIGNATURE_SERIES = 100_000
 _AT_ONCE = 2**14  # pixel series
+_PRECISION_SAMPLES = 32  # along an edge of the image that precisions are compared on
 _EVERYWHERE = (-180.0, -90.0, 180.0, 90.0)
 
 _CARD = """# {title}
@@ -93,6 +95,7 @@ def write_bundle(file: SampleFile, made: Made, judged: CrossValidation | None, f
     def write_more(part: Path) -> None:
         write_seen(seen, part)
         write_text(part / TRAINING, told)
+        record_agreement(part, file, made.training, _PRECISION_SAMPLES)
 
     return save_bundle(
         bundle, made.network, _signatures(file, made, bundle), _card(file, made, judged, bundle), write_more

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from models.faster.fused import FusedConvolution, as_image, as_rows
-from models.faster.workspace import Workspace
+from models.faster.fused import as_image, as_rows, fused_over_time
 from models.network import date_channels
-from models.temporal_convolutions import TemporalConvolutions
+from models.temporal_convolutions import ConvolutionOverTime, ObservedBatchNorm, TemporalConvolutions
 
-AT_ONCE = {"cpu": 2**11, "cuda": 2**17}
-"""Pixels seen together, by device: with all channels of a layer they are to stay in the processors' own caches."""
+VALUES_AT_ONCE = {"cpu": 3 * 2**19, "cuda": 2**28}
+"""Values of a layer that are seen together, by device: they are to stay in the processors' own caches."""
 
 
 @dataclass(frozen=True)
@@ -31,60 +31,59 @@ class Series:
     """Which pixels were ever observed, shape (N,); None if all were."""
 
 
-def image_of_series(
-    see: Callable[[Series], Tensor], unseen: Tensor, x: Tensor, days: Tensor, valid: Tensor, workspace: Workspace
-) -> Tensor:
-    """What a function makes of each pixel's series, as an image.
-
-    Dates that no pixel has are dropped.
+def see_pixels(
+    see: Callable[[Series], Tensor], width: int, unseen: Tensor, x: Tensor, days: Tensor, valid: Tensor, image: Tensor
+) -> None:
+    """Fills an image with what a function makes of each pixel's series.
 
     Args:
         see: Makes (N, E) of the series of N pixels; what it makes of those that were never observed does not matter.
-        unseen: What these get, shape (E,).
+        width: Channels of its widest layer.
+        unseen: What pixels get that were never observed, shape (E,).
         x: Zero where not valid, shape (T, C, H, W); fastest with the channels last in memory.
         days: Shape (T,).
         valid: Shape (T, H, W).
-        workspace: Where the image is kept.
-
-    Returns:
-        Shape (H, W, E), of the dtype of `unseen`.
+        image: Where to put it, shape (H * W, E).
     """
-    height, width = x.shape[-2:]
-    anywhere = valid.flatten(1).any(dim=1)  # (T,)
-    image = unseen.expand(height * width, -1)
-    if not anywhere.any():
-        return image.view(height, width, -1)
-    if not anywhere.all():
-        x, days, valid = x[anywhere], days[anywhere], valid[anywhere]
-    image = workspace.take("image", image, *image.shape)
-    values, there = x.permute(0, 2, 3, 1).flatten(1, 2), valid.flatten(1)  # (T, H * W, C), (T, H * W)
-    at_once = AT_ONCE.get(x.device.type, 2**17)
-    for start in range(0, height * width, at_once):
-        some = slice(start, start + at_once)
-        series = _series(values[:, some], days, there[:, some])
+    for some, series in _series(width, x, days, valid):
         if series is None:
             image[some] = unseen
             continue
-        found = see(series)
+        image[some] = see(series)
         if series.observed is not None:
-            found = torch.where(series.observed.unsqueeze(1), found, unseen)
-        image[some] = found
-    return image.view(height, width, -1)
+            image[some] = torch.where(series.observed.unsqueeze(1), image[some], unseen)
 
 
-def _series(values: Tensor, days: Tensor, valid: Tensor) -> Series | None:
-    """None where nothing was observed."""
-    if valid.all():
-        return Series(values, days, None, None)
-    observed = valid.any(dim=0)
-    if not observed.any():
-        return None
-    complete = torch.equal(observed, valid.all(dim=0))
-    return Series(values, days, None if complete else valid, None if observed.all() else observed)
+def _series(width: int, x: Tensor, days: Tensor, valid: Tensor) -> Iterator[tuple[slice, Series | None]]:
+    """Some pixels after the others, None where nothing was observed. Dates that no pixel has are dropped."""
+    pixels = x.shape[2] * x.shape[3]
+    everywhere = bool(valid.all())
+    if not everywhere:
+        anywhere = valid.flatten(1).any(dim=1)  # (T,)
+        if not anywhere.any():
+            yield slice(0, pixels), None
+            return
+        if not anywhere.all():
+            x, days, valid = x[anywhere], days[anywhere], valid[anywhere]
+    values, there = x.permute(0, 2, 3, 1).flatten(1, 2), valid.flatten(1)  # (T, H * W, C), (T, H * W)
+    at_once = VALUES_AT_ONCE.get(x.device.type, 2**26) // (len(x) * width)
+    at_once = max(64, at_once // 64 * 64)
+    for start in range(0, pixels, at_once):
+        some = slice(start, start + at_once)
+        if everywhere:
+            yield some, Series(values[:, some], days, None, None)
+            continue
+        here = there[:, some]
+        observed = here.any(dim=0)
+        if not observed.any():
+            yield some, None
+            continue
+        complete = torch.equal(observed, here.all(dim=0))
+        yield some, Series(values[:, some], days, None if complete else here, None if observed.all() else observed)
 
 
 class FasterTemporalConvolutions(nn.Module):
-    """`TemporalConvolutions` of series and their date channels.
+    """`TemporalConvolutions` of series and their date channels; `width` are the channels of the widest.
 
     Args:
         temporal: The trained ones.
@@ -98,8 +97,9 @@ class FasterTemporalConvolutions(nn.Module):
     ) -> None:
         super().__init__()
         self.channels, self.date_harmonics, self.precision = channels, date_harmonics, precision
+        self.width = max(norm.get_buffer("running_mean").numel() for norm in temporal.norms)
         self.layers = nn.ModuleList(
-            FusedConvolution(convolution, norm, precision)
+            fused_over_time(cast("ConvolutionOverTime", convolution), cast("ObservedBatchNorm", norm), precision)
             for convolution, norm in zip(temporal.convolutions, temporal.norms, strict=True)
         )
 

@@ -12,15 +12,15 @@ from torch import Tensor
 class Workspace(threading.local):
     """Large tensors by name, one of each in every thread.
 
-    On processors, pages that the system hands out anew for each block cost as much as a convolution. Allocators of other
-    devices keep what was given back; there the tensors are simply made.
+    On processors, pages that the system hands out anew for each block take as long as a convolution. Allocators of
+    other devices keep what was given back; there the tensors are simply made.
     """
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, torch.dtype], Tensor] = {}
 
     def take(self, name: str, like: Tensor, *shape: int) -> Tensor:
-        """A tensor of a shape, of any content, with the dtype of another; what was taken by this name before is gone."""
+        """A tensor of a shape and the dtype of another, of any content; what had this name is overwritten."""
         if like.device.type != "cpu":
             return like.new_empty(shape)
         size = math.prod(shape)

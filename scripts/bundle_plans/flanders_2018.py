@@ -27,6 +27,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from cropmap_core.inference.bundles import Bundle, save_bundle
 from cropmap_core.inference.classification import write_class_map
+from cropmap_core.inference.map_layers import MapPaths
 from cropmap_core.learning.augmentation import Augmentation, Labelled
 from cropmap_core.learning.signatures import make_signatures
 from cropmap_core.learning.training import Recipe, Trained, make_channels, train
@@ -150,7 +151,7 @@ def map_without(site: Site, plan: Plan, parcel: int) -> NDArray[np.int64]:
         bundle = describe(site, plan, trained, Path(scratch) / plan.id, {})
         bundle = save_bundle(bundle, trained.network, {}, "")
         path = Path(scratch) / "classes.tif"
-        write_class_map(site.season, bundle, torch.device("cpu"), path, None, {})
+        write_class_map(site.season, bundle, [torch.device("cpu")], MapPaths(path), {})
         with rasterio.open(path) as raster:
             values = raster.read(1)
     position = {crop.value: index for index, crop in enumerate(bundle.classes)}

@@ -66,8 +66,8 @@ def map_by_steps(scenes: Path, bundle: Bundle, folder: Path) -> Maps:
 
 
 def in_blocks_of(patch: pytest.MonkeyPatch, size: int) -> None:
-    for module in ("inference.classification", "timeseries.files"):
-        patch.setattr(f"cropmap_core.{module}.BLOCK_SIZE", size)
+    patch.setattr("cropmap_core.inference.classification.edge_of_parts", lambda *given: size)
+    patch.setattr("cropmap_core.timeseries.files.BLOCK_SIZE", size)
 
 
 @pytest.mark.parametrize("block_size", [8, 512])

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from cropmap_core.errors import IncompatibleModelError, JobError, NoValidObservationError
 from cropmap_core.inference.bundles import Bundle
-from cropmap_core.inference.classification import ClassMap, choose_device, write_class_map
+from cropmap_core.inference.classification import ClassMap, HowToMap, write_class_map
+from cropmap_core.inference.devices import choose_device
+from cropmap_core.inference.map_layers import MapPaths
 from cropmap_core.timeseries.indices import as_channels
 from cropmap_core.timeseries.series import NODATA
 from tests.core.series_in_memory import SeriesInMemory, whole
@@ -40,8 +42,12 @@ def composites(height: int = 13, width: int = 11, seed: int = 0) -> SeriesInMemo
     return SeriesInMemory(np.where(gaps, np.int16(NODATA), values), BANDS, DATES, "month")
 
 
-def write(series: SeriesInMemory, bundle: Bundle, folder: Path) -> ClassMap:
-    return write_class_map(series, bundle, CPU, folder / "classes.tif", folder / "confidence.tif", {"made": "here"})
+def write(series: SeriesInMemory, bundle: Bundle, folder: Path, how: HowToMap | None = None) -> ClassMap:
+    return write_class_map(series, bundle, [CPU], paths_in(folder), {"made": "here"}, how)
+
+
+def paths_in(folder: Path) -> MapPaths:
+    return MapPaths(folder / "classes.tif", folder / "confidence.tif")
 
 
 def read(folder: Path) -> Maps:
@@ -49,8 +55,8 @@ def read(folder: Path) -> Maps:
         return classes.read(1), confidence.read(1)
 
 
-def mapped(series: SeriesInMemory, bundle: Bundle, folder: Path) -> Maps:
-    write(series, bundle, folder)
+def mapped(series: SeriesInMemory, bundle: Bundle, folder: Path, how: HowToMap | None = None) -> Maps:
+    write(series, bundle, folder, how)
     return read(folder)
 
 
@@ -129,13 +135,11 @@ def test_a_date_without_all_bands_is_no_date(tiny_bundle: Bundle, tmp_path: Path
     np.testing.assert_array_equal(before, after)
 
 
-def test_a_map_in_blocks_is_the_map_as_a_whole(
-    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("edge", [6, 8, 12, 30])
+def test_a_map_in_blocks_is_the_map_as_a_whole(tiny_bundle: Bundle, edge: int, tmp_path: Path) -> None:
     series = composites(height=45, width=38, seed=2)
     classes, confidence = mapped(series, tiny_bundle, tmp_path)
-    monkeypatch.setattr("cropmap_core.inference.classification.BLOCK_SIZE", 8)
-    blockwise, confidence_blockwise = mapped(series, tiny_bundle, tmp_path)
+    blockwise, confidence_blockwise = mapped(series, tiny_bundle, tmp_path, HowToMap(edge=edge))
     np.testing.assert_array_equal(blockwise, classes)
     # Sums of floats depend on the shape of the block in their last digit, and so may the rounding to percent.
     np.testing.assert_allclose(confidence_blockwise.astype(int), confidence.astype(int), atol=1)
@@ -167,7 +171,7 @@ def test_the_files_carry_their_legend_colours_and_provenance(hybrid_bundle: Bund
 
 
 def test_a_map_without_confidence(hybrid_bundle: Bundle, tmp_path: Path) -> None:
-    write_class_map(composites(), hybrid_bundle, CPU, tmp_path / "classes.tif", None, {})
+    write_class_map(composites(), hybrid_bundle, [CPU], MapPaths(tmp_path / "classes.tif"), {})
     assert [path.name for path in tmp_path.iterdir()] == ["classes.tif"]
 
 
@@ -181,11 +185,13 @@ def test_classes_take_their_values_in_the_order_of_the_networks_outputs(tmp_path
     np.testing.assert_array_equal(other, swapped)
 
 
-def test_progress_runs_from_0_to_1(hybrid_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cropmap_core.inference.classification.BLOCK_SIZE", 8)
+def test_progress_runs_from_0_to_1(hybrid_bundle: Bundle, tmp_path: Path) -> None:
     heard: list[float] = []
-    write_class_map(composites(8, 16), hybrid_bundle, CPU, tmp_path / "classes.tif", None, {}, heard.append)
-    assert heard == [0, 0.25, 0.5, 0.75, 1]
+    how, paths = HowToMap(edge=8), MapPaths(tmp_path / "classes.tif")
+    write_class_map(composites(40, 50), hybrid_bundle, [CPU], paths, {}, how, heard.append)
+    assert heard == sorted(heard)
+    assert (heard[0], heard[-1]) == (0, 1)
+    assert len(set(heard)) > 10
 
 
 def test_nothing_observed_at_all_is_no_map(tiny_bundle: Bundle, tmp_path: Path) -> None:
@@ -244,15 +250,13 @@ class TestDevices:
             choose_device("cuda")
 
     def test_another_device_is_refused(self) -> None:
-        with pytest.raises(JobError, match="DEVICE is 'mps'. Choose auto, cpu or cuda"):
-            choose_device("mps")
+        with pytest.raises(JobError, match="DEVICE is 'npu'. Choose auto, cpu, cuda or mps"):
+            choose_device("npu")
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
     def test_a_map_made_on_cuda_is_that_of_the_cpu(self, tiny_bundle: Bundle, tmp_path: Path) -> None:
         classes, confidence = mapped(composites(), tiny_bundle, tmp_path)
-        write_class_map(
-            composites(), tiny_bundle, torch.device("cuda"), tmp_path / "classes.tif", tmp_path / "confidence.tif", {}
-        )
+        write_class_map(composites(), tiny_bundle, [torch.device("cuda")], paths_in(tmp_path), {})
         on_cuda, confidence_on_cuda = read(tmp_path)
         np.testing.assert_array_equal(on_cuda, classes)
         np.testing.assert_allclose(confidence_on_cuda.astype(int), confidence.astype(int), atol=1)

@@ -123,7 +123,10 @@ def test_a_map_of_large_patches_is_nearly_that_of_patches_cut_out(tmp_path: Path
     predictor = large_patches(tmp_path)
     values, valid, days = window(predictor, 60)
     shared = predictor.of_window(values, valid, days).numpy()
-    alone = predictor._cells(predictor.bundle.normalise(values), valid, days, cut_out=True).numpy()
+    images = predictor.first_stage(values, valid, days)
+    with torch.inference_mode():
+        given = images[0], images[1][..., 0], torch.from_numpy(days), predictor.halo
+        alone = predictor._cells(*given, cut_out=True).numpy()
     assert shared.shape == alone.shape == (len(CLASSES), 60, 60)
     assert 0 < np.abs(shared - alone).max() < 0.05
     assert len(np.unique(alone[0])) == 36  # cells of 11 pixels

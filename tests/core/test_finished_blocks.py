@@ -27,13 +27,14 @@ def test_they_are_there_again_in_order(tmp_path: Path) -> None:
     assert [window for window, _ in again] == [FIRST, SECOND]
     (_, arrays), _ = again
     np.testing.assert_array_equal(arrays["seen"], [0, 1, 2])
-    assert again.covers(Window(1, 1, 2, 2)) and not again.covers(Window(3, 0, 3, 5))
+    assert again.covers(Window(1, 1, 2, 2))
+    assert not again.covers(Window(3, 0, 3, 5))
 
 
 def test_those_of_another_run_are_removed(tmp_path: Path) -> None:
     begin(tmp_path / "map.tif.unfinished")
     other = FinishedBlocks(tmp_path / "map.tif.unfinished", "of that")
-    assert len(other) == 0 and other.edge is None
+    assert (len(other), other.edge) == (0, None)
     assert not list((tmp_path / "map.tif.unfinished").glob("*.npz"))
 
 
@@ -59,6 +60,7 @@ def test_nothing_is_left_and_no_other_folder_is_touched(tmp_path: Path) -> None:
 def test_in_memory(tmp_path: Path) -> None:
     store = FinishedBlocks()
     store.put(FIRST, {"classes": np.zeros((4, 5), np.uint8)})
-    assert store.covers(FIRST) and len(store) == 1
+    assert store.covers(FIRST)
+    assert len(store) == 1
     store.remove()
     assert len(store) == 0

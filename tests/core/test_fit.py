@@ -17,6 +17,7 @@ from cropmap_core.inference.bundle_types import Accepts
 from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.inference.classification import write_class_map
 from cropmap_core.inference.fit import Composites, check_fits
+from cropmap_core.inference.map_layers import MapPaths
 from cropmap_core.inference.predictor import Predictor
 from cropmap_core.inference.table_classes import reach_of, table_seasons
 from cropmap_core.timeseries.periods import make_periods
@@ -112,7 +113,7 @@ def test_a_map_of_months_without_a_band_is_that_of_the_network(bundle: Bundle, t
     dates = make_periods("month", date(2021, 4, 1), date(2021, 9, 30)).first_days
     values = random.integers(200, 4000, (6, 2, 3, 4)).astype(np.int16)
     series = SeriesInMemory(values, ("B04", "B08"), dates, "month")
-    write_class_map(series, bundle, torch.device("cpu"), tmp_path / "map.tif", None, {})
+    write_class_map(series, bundle, [torch.device("cpu")], MapPaths(tmp_path / "map.tif"), {})
     with rasterio.open(tmp_path / "map.tif") as raster:
         found = raster.read(1)
     samples = values.transpose(2, 3, 0, 1).reshape(12, 6, 2, 1, 1)

@@ -18,7 +18,8 @@ from cropmap_core.classes import CropClass
 from cropmap_core.errors import JobError
 from cropmap_core.hierarchy import UNDECIDED, hierarchy_of
 from cropmap_core.inference.bundles import load_bundle
-from cropmap_core.inference.classification import write_class_map
+from cropmap_core.inference.classification import HowToMap, write_class_map
+from cropmap_core.inference.map_layers import MapPaths
 from cropmap_core.learning.losses import TrainingLoss
 from cropmap_core.learning.recipes import Recipe
 from tests.core.sample_tables import long_table, write_table
@@ -220,7 +221,9 @@ class TestAModelOfLevels:
         dates = tuple(date(2021, month, 1) for month in range(3, 9))
         series = SeriesInMemory(np.ascontiguousarray(values), ("B02", "B04", "B08"), dates, "month")
         path = folder / "map.tif"
-        made = write_class_map(series, load_bundle(folder / "model"), CPU, path, None, {}, sure_from=0.8)
+        made = write_class_map(
+            series, load_bundle(folder / "model"), [CPU], MapPaths(path), {}, HowToMap(sure_from=0.8)
+        )
         with rasterio.open(path) as raster:
             assert set(raster.read(1).ravel()) == {4}
             legend = {each["value"]: each["name"] for each in json.loads(raster.tags()["CROPMAP_CLASSES"])}

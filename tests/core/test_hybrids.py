@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 import models
 from cropmap_core.inference.bundles import load_bundle
 from cropmap_core.inference.classification import write_class_map
+from cropmap_core.inference.map_layers import MapPaths
 from cropmap_core.inference.predictor import Predictor
 from cropmap_core.learning.recipes import Recipe, check_architecture
 from cropmap_core.samples.files import SampleFile
@@ -214,7 +215,7 @@ class TestTraining:
         season = batch.data[:6, :, :, 0, 0].transpose(1, 2, 0).reshape(*batch.data.shape[1:3], 2, 3)
         dates = tuple(date.fromisoformat(f"2021-{day}") for day in bundle.first_days)
         series = SeriesInMemory(season, file.layout.bands, dates, "month")
-        write_class_map(series, bundle, torch.device("cpu"), tmp_path / "classes.tif", None, {})
+        write_class_map(series, bundle, [torch.device("cpu")], MapPaths(tmp_path / "classes.tif"), {})
         with rasterio.open(tmp_path / "classes.tif") as raster:
             assert raster.read(1).flatten().tolist() == values[found[:6, :, 0, 0].argmax(axis=1)].tolist()
 

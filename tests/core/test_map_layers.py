@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -163,6 +164,7 @@ class TestFiles:
             assert dataset.scales == (0.004,) * 3
             assert dataset.read()[:, 0, 0].tolist() == [50, 125, 75]
             assert dataset.read()[:, 1, 2].tolist() == [255] * 3
+            assert [each["value"] for each in json.loads(dataset.tags()[CLASSES_TAG])] == [3, 7, 9]
 
     def test_have_their_styles_and_class_names_beside_them(self, tmp_path: Path) -> None:
         write(tmp_path)

@@ -90,7 +90,7 @@ def test_a_temperature_softens_but_does_not_change_the_class(tmp_path: Path) -> 
     np.testing.assert_allclose(other, expected.numpy(), atol=1e-5)
 
 
-def count_patches(seen: list[int], values: NDArray[np.float32], valid: NDArray[np.bool_], days: object) -> torch.Tensor:
+def count_patches(seen: list[int], values: torch.Tensor, days: object, valid: object) -> torch.Tensor:
     """Stands for a network's answer."""
     seen.append(len(values))
     return torch.zeros(len(values), 3)
@@ -101,7 +101,7 @@ def test_the_larger_patches_are_the_fewer_are_seen_together(tmp_path: Path, monk
         bundle = save_tiny_bundle(tmp_path / str(patch), "convlstm", hyper_parameters={"patch_size": patch})
         predictor = Predictor(bundle)
         seen: list[int] = []
-        monkeypatch.setattr(predictor, "_forward", partial(count_patches, seen))
+        monkeypatch.setattr(predictor._network, "forward", partial(count_patches, seen))
         monkeypatch.setattr(predictor, "_shared", None)  # patches of 65 pixels would not be cut out
         edge = 3 * 33 + 2 * predictor.halo
         values = np.zeros((1, len(CHANNELS), edge, edge), np.float32)

@@ -28,7 +28,8 @@ def test_numbers_are_those_of_the_bundle(kind: str, precision: torch.dtype, miss
         values[np.broadcast_to(~valid[:, None], values.shape)] = np.nan
     expected = np.where(valid[:, None], bundle.normalise(values, there), 0)
     found = prepare(bundle, values, valid, there, precision)
-    assert found.dtype == precision and found.is_contiguous()
+    assert found.dtype == precision
+    assert found.is_contiguous()
     exact = torch.from_numpy(expected).permute(0, 2, 3, 1)
     torch.testing.assert_close(found, exact.to(precision), rtol=0, atol=0)
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from cropmap_core.errors import Cancelled, SamplesError, TrainingError
 from cropmap_core.inference.bundles import Bundle, load_bundle, save_bundle
 from cropmap_core.inference.classification import write_class_map
+from cropmap_core.inference.map_layers import MapPaths
 from cropmap_core.learning.trees import NEVER_SEEN, Tree, assemble, fit_trees, of_scikit_learn, of_xgboost
 from cropmap_core.timeseries.series import NODATA
 from models import build
@@ -175,7 +176,7 @@ def test_trees_map_through_a_bundle(kind: str, tmp_path: Path) -> None:
     values[..., 2, 2] = NODATA
     dates = tuple(date(2018, month, 1) for month in MONTHS)
     series = SeriesInMemory(values, bands, dates, "month")
-    write_class_map(series, load_bundle(bundle.folder), torch.device("cpu"), tmp_path / "map.tif", None, {})
+    write_class_map(series, load_bundle(bundle.folder), [torch.device("cpu")], MapPaths(tmp_path / "map.tif"), {})
     expected = np.repeat([CROPS[0].value, CROPS[1].value], 3)[:, None].repeat(5, axis=1)
     expected[2, 2] = 0
     with rasterio.open(tmp_path / "map.tif") as dataset:

@@ -8,6 +8,7 @@ Steps:
     ["write", name]        writes the file that the job's parameter names
     ["begin", name]        begins that file: .NAME.ID.part
     ["set aside", name]    moves the file that is there aside, as the worker does at the very end: .NAME.ID.part.old
+    ["copy", name, path]   copies the file that the job's parameter names
     ["result", {...}]      says the result
     ["kill"]               dies by SIGKILL
     ["spawn"]              starts a process that would live on; its id goes to child.txt
@@ -18,6 +19,7 @@ Steps:
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,6 +76,8 @@ for step, *arguments in plan["steps"]:
     elif step == "set aside":
         target = Path(parameters[arguments[0]])
         target.rename(target.with_name(f".{target.name}.{job['id']}.part.old"))
+    elif step == "copy":
+        shutil.copy(parameters[arguments[0]], arguments[1])
     elif step == "result":
         say({"event": "result", "outputs": arguments[0]})
     elif step == "kill":
