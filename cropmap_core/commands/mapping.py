@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from cropmap_core.classes import CropClass
-from cropmap_core.commands.parcels import place, tell
+from cropmap_core.commands.parcels import place_in_job, tell_records
 from cropmap_core.commands.using import model_temperatures, tell_seen, warn_of_missing, warn_of_place
 from cropmap_core.commands.writing import Result, job_outputs, tell_unseen
 from cropmap_core.errors import GridMismatchError, JobError
@@ -207,7 +207,7 @@ def mapcrops(
     channels = (*composites.bands, *computable_indices(composites, bundle.channels))
     check_fits(bundle, Composites(channels, composites.period, tuple(composites.dates)))
     tell_unseen(job, composites)
-    placed = place(job, parcels, stack.grid) if parcels is not None and output_parcels is not None else None
+    placed = place_in_job(job, parcels, stack.grid) if parcels is not None and output_parcels is not None else None
     written = _map_paths(given)
     run = _describe_run(job, "mapcrops", given, {"scenes": files}, bundle)
     if placed is None and (before := _done_before(job, run, written)):
@@ -234,7 +234,7 @@ def mapcrops(
             described = Maps(maps.classes, maps.confidence, maps.ood)
             records = describe_parcels(placed, described, job.part(end, 1.0))
             write_records(records, table)
-            result |= tell(job, records)
+            result |= tell_records(job, records)
             result["output_parcels"] = str(output_parcels)
             made = replace(made, tables={"output_parcels": (output_parcels, table)})
         result["dates"] = [day.isoformat() for day in stack.dates]

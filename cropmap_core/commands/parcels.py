@@ -106,7 +106,7 @@ def parcelattributes(
     if declared_field is None and (legend or output_summary is not None):
         raise JobError("LEGEND and OUTPUT_SUMMARY need declared crops.", "Give DECLARED_FIELD, or leave them out.")
     maps = Maps(classes, confidence, ood, probabilities, provenance, series)
-    placed = place(job, parcels, grid_of_file(classes), buffer_m, declared_field)
+    placed = place_in_job(job, parcels, grid_of_file(classes), buffer_m, declared_field)
     with job_outputs(job) as outputs:
         outputs.protect([path for path in (parcels, *maps) if path is not None])
         table = outputs.stage(output)
@@ -119,14 +119,14 @@ def parcelattributes(
         outputs.commit()
     return {
         "output": str(output),
-        **tell(job, records),
+        **tell_records(job, records),
         "classes": legend_of_file(classes),
         "output_profiles": str(output_profiles) if output_profiles else None,
         "output_summary": str(output_summary) if output_summary else None,
     }
 
 
-def place(
+def place_in_job(
     job: Job, parcels: Path, grid: Grid, buffer_m: float = 0.0, declared_field: str | None = None
 ) -> PlacedParcels:
     """Places the parcels before anything is computed: a wrong layer should not cost a whole run."""
@@ -137,7 +137,7 @@ def place(
     return placed
 
 
-def tell(job: Job, records: Records) -> dict[str, Any]:
+def tell_records(job: Job, records: Records) -> dict[str, Any]:
     """Says what became of the parcels, in the log and as part of a result."""
     job.log(f"{records.classified()} of {len(records)} parcels have a class.")
     doubted = records.doubted()
