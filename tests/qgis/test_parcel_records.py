@@ -1,10 +1,12 @@
 """Whole records through the real worker, into every kind of sink that QGIS has."""
 
+import json
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from cropmap.processing_provider import vocabulary
 from qgis.core import (
     NULL,
     Qgis,
@@ -28,7 +30,7 @@ from qgis.PyQt.QtCore import QDate, QDateTime
 
 from tests.postgres import database, programs
 
-from .conftest import Ear, _in_worker
+from .conftest import ROOT, Ear, _in_worker
 
 LEFT, TOP = 501360.0, 5629680.0
 """Upper left corner of the maps."""
@@ -286,3 +288,14 @@ def test_a_summary_of_hectares_is_written(describe, tmp_path):
 def test_what_cannot_be_is_refused(describe, more, told):
     with pytest.raises(QgsProcessingException, match=told):
         describe("memory:", **more)
+
+
+def test_dialog_and_worker_have_the_same_defaults(algorithm):
+    schema = json.loads((ROOT / "docs" / "job.schema.json").read_text())["$defs"]["parcelattributes"]["properties"]
+    stated = {name: each["default"] for name, each in schema.items() if "default" in each and name != "indices"}
+
+    definitions = algorithm("parcelattributes").parameterDefinitions()
+
+    offered = {each.name().lower().replace("buffer", "buffer_m"): each.defaultValue() for each in definitions}
+    assert {name: offered[name] for name in stated} == stated
+    assert schema["method"]["enum"] == vocabulary.PARCEL_METHODS

@@ -138,7 +138,26 @@ DEFAULTS = {
     "GROUP": "auto",
     "SEED": 0,
 }
-OWN_DEFAULTS = {"buildtrainingset": {"BANDS": None, "PERIOD": "auto"}}
+OWN_DEFAULTS = {
+    "buildtrainingset": {"BANDS": None, "PERIOD": "auto"},
+    "parcelattributes": {
+        "PROBABILITIES": None,
+        "INDICES": None,
+        "METHOD": "auto",
+        "BUFFER": 0,
+        "CLASS_PROBABILITIES": False,
+        "CLASS_SHARES": False,
+        "MIN_PIXELS": 10,
+        "MIN_PURITY": 0.7,
+        "MIN_PROBABILITY": 0.5,
+        "MIN_CLEAR_DATES": 4,
+        "MAX_FILLED": 0.5,
+        "MAX_EDGE": 0.5,
+        "MAX_OOD": 0.5,
+        "MIN_COVERED": 0.8,
+        "MAX_OVERLAP": 0.05,
+    },
+}
 METADATA = (
     "name qgisMinimumVersion qgisMaximumVersion description about version author email homepage repository tracker "
     "license tags category icon hasProcessingProvider server experimental deprecated changelog"
