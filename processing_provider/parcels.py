@@ -129,7 +129,9 @@ class ParcelExchange:
 
     def _export(self) -> None:
         """Write the polygons for the worker; a geometry that is invalid is repaired there, and there only."""
-        written = polygons.write(self._source, self.parcels, self._values.context, self._feedback, self._declared)
+        written = polygons.write(
+            self._source, self.parcels, self._values.context, self._feedback, self._declared, with_empty=True
+        )
         self._numbers = written.numbers
         _tell(written, self._source, self._feedback, "A repaired copy was used to look at their pixels.", "crop")
 

@@ -157,13 +157,11 @@ class Records:
         self, rows: NDArray[np.int64], codes: Sequence[int], area: Floats, seen: NDArray[np.bool_], mean: Floats | None
     ) -> None:
         if self._options.with_shares:
-            for columns in self._by_class["share"].values():
-                columns[rows] = np.where(seen, 0.0, np.nan)
-            for column, code in enumerate(codes):
-                if area[:, column].any():
-                    self._by_class["share"].setdefault(code, self._empty())[rows] = np.where(
-                        seen, area[:, column], np.nan
-                    )
+            shares = self._by_class["share"]
+            for code in set(codes) - set(shares):  # the legend does not name it, and no parcel before had it
+                shares[code] = np.where(np.isnan(self._columns["purity"]), np.nan, 0.0).astype(np.float32)
+            for code, values in shares.items():
+                values[rows] = np.where(seen, area[:, codes.index(code)] if code in codes else 0.0, np.nan)
         if self._options.with_probabilities and mean is not None:
             for column, code in enumerate(self._probability_codes):
                 self._by_class["prob"][code][rows] = mean[:, column]

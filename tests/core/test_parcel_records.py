@@ -266,6 +266,16 @@ class TestLargeLayers:
         (record,) = described(layer(tmp_path / "p.gpkg", [pixel_box(0, 0, 5, 2)]), maps)
         assert (record.pred_code, record.pred2_code, record.pred2_prob, record.purity) == (1, 3, 0.4, 0.5)
 
+    def test_a_class_without_a_name_that_later_blocks_bring(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The first parcel, whose record is complete by then, has none of it; the last was never observed."""
+        monkeypatch.setattr("cropmap_core.parcels.describing._BLOCK", 2)
+        maps = Maps(class_raster(tmp_path / "c.tif", [[1, 1, 9, 0]]))
+        boxes = [pixel_box(0, 0, 2, 1), pixel_box(2, 0, 3, 1), pixel_box(3, 0, 4, 1)]
+        records = described(layer(tmp_path / "p.gpkg", boxes), maps, options=RecordOptions(with_shares=True))
+        assert [record.share_9 for record in records] == [0.0, 1.0, None]
+
 
 class TestRefusals:
     @pytest.fixture

@@ -216,6 +216,16 @@ def hatched(layer) -> dict:
     return found
 
 
+def test_parcels_without_an_area_are_doubted(describe, layer_of):
+    shapes = on_pixels(0, 0, 4, 4), None
+    parcels = layer_of(*shapes, field="crop:string", values=["Maize", "Maize"], crs="EPSG:32631")
+
+    layer = describe("memory:", parcels)["OUTPUT"]
+
+    assert [feature["doubt_reason"] for feature in layer.getFeatures()] == [NULL, "NOT_COVERED"]
+    assert [feature["pred_crop"] for feature in layer.getFeatures()] == ["Maize", NULL]
+
+
 def test_declared_crops_are_a_traffic_light(describe):
     layer = describe("memory:")["OUTPUT"]
     manager = layer.styleManager()
