@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..processing_provider import map_care, map_outputs, parameters
+from ..processing_provider import map_care, map_computing, map_outputs, parameters
 from ..processing_provider.algorithm import CropMapAlgorithm
 from ..processing_provider.replay import replay_command
 
@@ -18,7 +18,10 @@ class Classify(CropMapAlgorithm):
         "periods that the model was made for; if not, the difference is reported. Pixels that were never "
         "observed stay nodata. The confidence is the model's own probability of the class it chose, in "
         "percent: it ranks pixels, it does not promise that they are right. Pixels whose series are unlike "
-        "what the model learnt of their class are marked in an output of their own; the log says how many there are."
+        "what the model learnt of their class are marked in an output of their own; the log says how many there are. "
+        "A run that was ended goes on from its finished blocks, which are kept in a folder beside the classes "
+        "(NAME.tif.unfinished) until the map is complete; a map of unchanged inputs is not computed again. Beside the "
+        "classes stand the manifest of the run, with the command that makes them again, and the map as a STAC Item."
     )
     TAGS = ("classification", "deep learning", "prediction", "time series")
 
@@ -29,7 +32,7 @@ class Classify(CropMapAlgorithm):
             *map_care.parameters(),
             parameters.sure_from(),
             parameters.model_temperatures(),
-            parameters.device(),
+            *map_computing.parameters(),
             *map_outputs.parameters(),
         ]
 
@@ -43,6 +46,7 @@ class Classify(CropMapAlgorithm):
             "series": series,
             "model": values.model(),
             **values.model_use(),
+            **map_computing.in_a_job(values),
             **map_outputs.in_a_job(written),
             "replay": replay_command(values, {"SERIES": series, **map_care.named(values), **written}),
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qgis.core import Qgis, QgsProcessingParameterFeatureSink
 
-from ..processing_provider import map_care, map_outputs, parameters, place
+from ..processing_provider import map_care, map_computing, map_outputs, parameters, place
 from ..processing_provider.algorithm import CropMapAlgorithm
 from ..processing_provider.kept_files import keep_rasters
 from ..processing_provider.parameters import tr, with_help
@@ -23,7 +23,10 @@ class MapCrops(CropMapAlgorithm):
         "each period of the model, fills gaps, computes the indices that the model wants and classifies every pixel; "
         "the result is the same as that of the single steps, without their files. Give field parcels to have each with "
         "its crop, probability and number of pixels. Choose the first and last day so that they span the season that "
-        "the model was made for."
+        "the model was made for. A run that was ended goes on from its finished blocks, which "
+        "are kept in a folder beside the classes (NAME.tif.unfinished) until the map is complete; a map of unchanged "
+        "inputs is not computed again, unless parcels are to be described. Beside the classes stand the manifest of "
+        "the run, with the command that makes them again, and the map as a STAC Item."
     )
     TAGS = ("crop map", "classification", "deep learning", "parcels", "fields")
 
@@ -40,7 +43,7 @@ class MapCrops(CropMapAlgorithm):
             *map_care.parameters(),
             parameters.sure_from(),
             parameters.model_temperatures(),
-            parameters.device(),
+            *map_computing.parameters(),
             *map_outputs.parameters(),
             with_help(
                 QgsProcessingParameterFeatureSink(
@@ -70,6 +73,7 @@ class MapCrops(CropMapAlgorithm):
             "model": values.model(),
             "keep_classes": values.choices("KEEP_CLASSES"),
             **values.model_use(),
+            **map_computing.in_a_job(values),
             **map_outputs.in_a_job(targets),
             "replay": replay_command(values, {"SCENES": scenes, **map_care.named(values), **targets}),
         }

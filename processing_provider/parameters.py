@@ -188,11 +188,14 @@ def own_model(name: str, description: str, text: str) -> QgsProcessingParameterD
     return with_help(parameter, text)
 
 
-def device() -> QgsProcessingParameterDefinition:
-    """DEVICE: what the network runs on."""
+def device(automatic: str | None = None) -> QgsProcessingParameterDefinition:
+    """DEVICE: what the network runs on; with what auto takes where that is more than one device."""
+    automatic = automatic or tr("auto takes CUDA's first graphics card, else the processor.")
     return with_help(
         advanced(words("DEVICE", tr("Device"), vocabulary.DEVICES, "auto")),
-        tr("Where the network runs; auto takes the graphics card if torch can use it."),
+        tr("Where the network runs: {} cuda:1 is the second of CUDA's graphics cards, mps that of Apple.").format(
+            automatic
+        ),
     )
 
 

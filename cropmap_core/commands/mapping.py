@@ -24,10 +24,10 @@ from cropmap_core.inference.manifest import Run, describe_run, unchanged
 from cropmap_core.inference.map_care import Care
 from cropmap_core.inference.map_files import stage_maps
 from cropmap_core.inference.map_layers import MapPaths
+from cropmap_core.inference.map_masks import open_mask
 from cropmap_core.inference.out_of_distribution import read_reference
 from cropmap_core.inference.run_documents import (
     MapMade,
-    RunDocuments,
     manifest_path,
     stage_documents,
     write_documents,
@@ -46,7 +46,8 @@ from cropmap_core.timeseries.series import Series
 _SINGLE_INPUTS = ("temperatures", "parcels", "area", "template", "mask")
 """Parameters that name one file, besides the series or scenes."""
 _NO_PIXEL = ("parcels", "mask")
-"""Those whose bytes decide no pixel: QGIS writes them anew for each run, and what a mask says is looked at itself."""
+"""Those whose bytes decide no pixel: parcels are described afterwards, and of a mask it counts what it says. QGIS
+writes both anew for each run, with other bytes."""
 
 
 def classify(
@@ -100,8 +101,9 @@ def classify(
     if not _is_filled(source.provenance):
         job.warning("The time series is not filled (fillgaps), but the model learnt from filled ones.")
     written = _map_paths(given)
+    how = _with_mask(job, how, source.grid)
     run = _describe_run(job, "classify", given, {"series": [source.path]}, bundle)
-    if before := _done_before(job, run, written):
+    if before := _done_before(job, _fingerprint(run, how), written):
         return before
     with job_outputs(job) as outputs:
         outputs.protect([path for path in (source.path, temperatures, mask) if path is not None])
@@ -110,7 +112,8 @@ def classify(
         how = _going_on(how, run, written)
         class_map = _classify(job, source, bundle, how, maps, provenance, (0.0, 0.99))
         result = _map_result(how, class_map, written)
-        _tell(documents, run, _made(source, bundle, how, class_map, written, maps), result)
+        made = _made(source, bundle, how, class_map, written, maps)
+        write_documents(documents, run, made, _fingerprint(run, how), result)
         outputs.commit()
         class_map.finished.remove()
     return result
@@ -209,9 +212,11 @@ def mapcrops(
     tell_unseen(job, composites)
     placed = place_in_job(job, parcels, stack.grid) if parcels is not None and output_parcels is not None else None
     written = _map_paths(given)
+    how = _with_mask(job, how, stack.grid)
     run = _describe_run(job, "mapcrops", given, {"scenes": files}, bundle)
-    if placed is None and (before := _done_before(job, run, written)):
-        return before
+    if placed is None and (before := _done_before(job, _fingerprint(run, how), written)):
+        of_parcels = ("output_parcels", "parcels", "classified")
+        return {**{name: value for name, value in before.items() if name not in of_parcels}, "output_parcels": None}
     with job_outputs(job) as outputs:
         outputs.protect([*files, *(path for path in (parcels, area, template, temperatures, mask) if path is not None)])
         provenance = {"command": "mapcrops", "keep_classes": keep_classes, **origin_of(stack)}
@@ -238,7 +243,7 @@ def mapcrops(
             result["output_parcels"] = str(output_parcels)
             made = replace(made, tables={"output_parcels": (output_parcels, table)})
         result["dates"] = [day.isoformat() for day in stack.dates]
-        _tell(documents, run, made, result)
+        write_documents(documents, run, made, _fingerprint(run, how), result)
         outputs.commit()
         class_map.finished.remove()
     return result
@@ -304,17 +309,27 @@ def _made(
     )
 
 
-def _fingerprint(run: Run) -> str:
-    """Of all that decides the pixels of a map, but for the mask's."""
-    deciding = {name: files for name, files in run.inputs.items() if name not in _NO_PIXEL}
-    parameters = {name: value for name, value in run.parameters.items() if name not in _NO_PIXEL}
-    return replace(run, inputs=deciding, parameters=parameters).fingerprint()
+def _with_mask(job: Job, how: _Asked, grid: Grid) -> _Asked:
+    """With the mask on the map's grid: which pixels it names tells it from others."""
+    if how.how.care.mask is None:
+        return how
+    mask = open_mask(how.how.care.mask, grid, progress=job.part(0.0, 0.0))
+    return replace(how, how=replace(how.how, mask=mask))
 
 
-def _done_before(job: Job, run: Run, written: MapPaths) -> Result | None:
+def _fingerprint(run: Run, how: _Asked, without: tuple[str, ...] = _NO_PIXEL) -> str:
+    """Of all that decides the pixels of a map."""
+    deciding = {name: files for name, files in run.inputs.items() if name not in without}
+    parameters = {name: value for name, value in run.parameters.items() if name not in without}
+    wanted = how.how.mask
+    mask = {} if wanted is None else {"mask": wanted.digest.hex()}
+    return replace(run, inputs=deciding, parameters=parameters).fingerprint(mask)
+
+
+def _done_before(job: Job, fingerprint: str, written: MapPaths) -> Result | None:
     """The result of the same run before this one, if all that it wrote is as it was."""
     outputs = {f"output_{name}": path for name, path in written.there.items()}
-    manifest = unchanged(manifest_path(written.classes), run.fingerprint(), outputs)
+    manifest = unchanged(manifest_path(written.classes), fingerprint, outputs)
     if manifest is None:
         return None
     job.log(
@@ -327,12 +342,8 @@ def _done_before(job: Job, run: Run, written: MapPaths) -> Result | None:
 
 def _going_on(how: _Asked, run: Run, written: MapPaths) -> _Asked:
     """With what is left of a run that was ended."""
-    kept = replace(how.how, unfinished=folder_beside(written.classes), fingerprint=_fingerprint(run))
-    return replace(how, how=kept)
-
-
-def _tell(documents: RunDocuments, run: Run, made: MapMade, result: Mapping[str, Any]) -> None:
-    write_documents(documents, run, made, run.fingerprint(), result)
+    fingerprint = _fingerprint(run, how, (*_NO_PIXEL, "skip_damaged"))  # that is looked at where blocks are taken over
+    return replace(how, how=replace(how.how, unfinished=folder_beside(written.classes), fingerprint=fingerprint))
 
 
 def _classify(
@@ -360,7 +371,7 @@ def _classify(
     for place in class_map.report.unreadable:
         job.warning(f"Not mapped, for it cannot be read: {place}")
     tell_seen(job, bundle, class_map.watch, class_map.warnings)
-    return class_map
+    return replace(class_map, warnings=(*warned, *class_map.warnings))
 
 
 def _map_result(how: _Asked, class_map: ClassMap, written: MapPaths) -> dict[str, Any]:

@@ -60,6 +60,8 @@ class HowToMap:
     stride: int | None = None
     """Edge of the cells that a patch network maps, in pixels; None for the bundle's."""
     care: Care = field(default_factory=Care)
+    mask: MapMask | None = None
+    """That of `care` on the map's grid, where it was read before."""
     skip_damaged: bool = False
     """Parts of the series that cannot be read count as never observed."""
     warnings: tuple[str, ...] = ()
@@ -67,7 +69,7 @@ class HowToMap:
     unfinished: Path | None = None
     """The folder where finished blocks are kept until the map is complete; None for nowhere."""
     fingerprint: str = ""
-    """Of all that decides the map: finished blocks of another are not used."""
+    """Of all else that decides the map: finished blocks of another are not used."""
     edge: int | None = None
     """Of the parts that are computed at once, in pixels, or the least that is possible; None for what memory allows."""
 
@@ -138,7 +140,7 @@ def write_class_map(
     precision = choose_precision(bundle, how.precision, devices)
     watch = InputWatch(bundle)
     watch.expect(series.dates, series.period, there)
-    mask = open_mask(how.care.mask, series.grid) if how.care.mask is not None else None
+    mask = how.mask or (open_mask(how.care.mask, series.grid) if how.care.mask is not None else None)
     asked: set[Layer] = {*paths.there, *(("probabilities",) if how.care.minimum_area_ha else ())}
     finish = _Finish(bundle, how, asked, watch, mask)
     predictors: dict[torch.device, Predictor] = {}
@@ -151,10 +153,9 @@ def write_class_map(
     days = days_of(bundle, how.temperatures, series.dates, *series.grid.centre_degrees)
     channels = _channels(series, there)
     kept = how.unfinished if series.grid.width * series.grid.height >= _KEPT_FROM else None
-    told = hashlib.sha256(
-        f"{how.fingerprint} {name_of(precision)} {sorted(asked)}".encode() + (mask.digest if mask is not None else b"")
-    ).hexdigest()
-    finished = FinishedBlocks(kept, told)
+    made_of = f"{how.fingerprint} {name_of(precision)} {sorted(asked)} {mask and mask.digest.hex()}"
+    made_whole = _digest(f"{made_of} {False}")  # no part was left out: of use to those that may leave some out, too
+    finished = FinishedBlocks(kept, _digest(f"{made_of} {how.skip_damaged}"), made_whole)
     work = Asked(
         channels,
         days,
@@ -188,7 +189,7 @@ def write_class_map(
             {crop.name: int(counts[crop.value]) for crop in crops},
             watch,
             watch.warnings(),
-            name_of(precision),
+            name_of(next(iter(predictors.values())).precision),
             report,
             finished,
         )
@@ -203,6 +204,10 @@ def write_class_map(
             "Choose a longer time span, or keep more SCL classes with KEEP_CLASSES.",
         )
     return made
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _channels(series: Series, there: Sequence[str]) -> Series:

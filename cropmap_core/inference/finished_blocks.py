@@ -38,9 +38,10 @@ class FinishedBlocks:
     Args:
         folder: Where to keep them, made when that is needed; None for in memory.
         fingerprint: Of all that decides what is in them.
+        as_good: Blocks of this fingerprint are taken over as well.
     """
 
-    def __init__(self, folder: Path | None = None, fingerprint: str = "") -> None:
+    def __init__(self, folder: Path | None = None, fingerprint: str = "", as_good: str | None = None) -> None:
         self.folder = folder
         self._lock = threading.Lock()
         self._blocks: dict[Window, Arrays | Path] = {}
@@ -53,7 +54,7 @@ class FinishedBlocks:
         if folder is None:
             return
         kept = _read(folder / _MADE_OF)
-        if kept.get("fingerprint") == fingerprint and isinstance(kept.get("edge"), int):
+        if kept.get("fingerprint") in (fingerprint, as_good or fingerprint) and isinstance(kept.get("edge"), int):
             self.edge, self.unreadable = kept["edge"], list(kept.get("unreadable", []))
         else:
             self.remove()

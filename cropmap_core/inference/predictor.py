@@ -229,13 +229,13 @@ class Predictor:
         inside = Region(around, height - around, around, width - around)
         within = slice(inside.top, inside.bottom), slice(inside.left, inside.right)
         with torch.inference_mode():
-            if self._trees is not None or (not self.halo and not self.by_patch):
-                return images[0][within]
             if not self.by_patch and isinstance(self._fast, TwoStages):
                 shape = inside.bottom - inside.top, inside.right - inside.left, self._fast.classes
                 logits = torch.empty(shape, device=observed.device)
                 self._fast.classify_image(images[0], observed, inside, logits)
                 return self._calibrated(logits.permute(2, 0, 1)).permute(1, 2, 0)
+            if self._trees is not None or (not self.halo and not self.by_patch):
+                return images[0][within]
             x, usable = images[0], images[1][..., 0]
             dates = torch.from_numpy(np.array(days, np.float32)).to(self.device)
             if self.by_patch:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from models.faster.fused import as_image, as_rows, fused_over_time
+from models.faster.workspace import of_all_threads
 from models.network import date_channels
 from models.temporal_convolutions import ConvolutionOverTime, ObservedBatchNorm, TemporalConvolutions
 
-VALUES_AT_ONCE = {"cpu": 3 * 2**19, "cuda": 2**28}
-"""Values of a layer that are seen together, by device: they are to stay in the processors' own caches."""
+VALUES_AT_ONCE = {"cpu": 3 * 2**18, "cuda": 2**28}
+"""Values of a layer that are seen together, by device: they are to stay in the caches. On processors of each thread."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def _series(width: int, x: Tensor, days: Tensor, valid: Tensor) -> Iterator[tupl
         if not anywhere.all():
             x, days, valid = x[anywhere], days[anywhere], valid[anywhere]
     values, there = x.permute(0, 2, 3, 1).flatten(1, 2), valid.flatten(1)  # (T, H * W, C), (T, H * W)
-    at_once = VALUES_AT_ONCE.get(x.device.type, 2**26) // (len(x) * width)
+    at_once = of_all_threads(VALUES_AT_ONCE, x.device) // (len(x) * width)
     at_once = max(64, at_once // 64 * 64)
     for start in range(0, pixels, at_once):
         some = slice(start, start + at_once)

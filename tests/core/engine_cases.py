@@ -221,7 +221,7 @@ def map_of(
 
     channels = series if set(bundle.channels) == set(series.bands) else as_channels(series, bundle.channels)
     days = bundle.season_days(series.dates)
-    store = store or FinishedBlocks()
+    store = FinishedBlocks() if store is None else store
     report = run(
         Asked(channels, days, bundle.channels, finish, around=reach, **asked),
         partial(Obedient, fault, bundle),

@@ -41,7 +41,8 @@ PARAMETERS = {
     "[MASK_BAND] OUTPUT [OUTPUT_COUNTS]",
     "fillgaps": "SERIES METHOD [MAX_GAP] WINDOW ORDER SMOOTHNESS OUTPUT [OUTPUT_PROVENANCE]",
     "computeindices": "SERIES [INDICES] [FORMULA] INCLUDE_REFLECTANCE OUTPUT",
-    "classify": "SERIES MODEL [MASK] SMOOTHING MINIMUM_AREA SURE_FROM [TEMPERATURES] DEVICE OUTPUT_CLASSES "
+    "classify": "SERIES MODEL [MASK] SMOOTHING MINIMUM_AREA SURE_FROM [TEMPERATURES] DEVICE PRECISION [STRIDE] "
+    "SKIP_DAMAGED OUTPUT_CLASSES "
     "[OUTPUT_CONFIDENCE] [OUTPUT_OOD] [OUTPUT_ENTROPY] [OUTPUT_MARGIN] [OUTPUT_PROBABILITIES]",
     "classifysamples": "INPUT MODEL REFLECTANCE PROBABILITIES SURE_FROM [TEMPERATURES] DEVICE OUTPUT",
     "parcelattributes": "PARCELS CLASSES [CONFIDENCE] [PROBABILITIES] [OOD] [PROVENANCE] [SERIES] [INDICES] "
@@ -49,8 +50,8 @@ PARAMETERS = {
     "MIN_CLEAR_DATES MAX_FILLED MAX_EDGE MAX_OOD MIN_COVERED MAX_OVERLAP OUTPUT [OUTPUT_PROFILES] [OUTPUT_SUMMARY]",
     "mapcrops": "SCENES [PARCELS] [START_DATE] [END_DATE] [AREA] [EXTENT] [TEMPLATE] COVER [CRS] RESAMPLING "
     "MISSING_SCL MODEL KEEP_CLASSES [MONTHS] MAX_CLOUD OFFSET [MASK] SMOOTHING MINIMUM_AREA SURE_FROM [TEMPERATURES] "
-    "DEVICE OUTPUT_CLASSES [OUTPUT_CONFIDENCE] [OUTPUT_OOD] [OUTPUT_ENTROPY] [OUTPUT_MARGIN] [OUTPUT_PROBABILITIES] "
-    "[OUTPUT_PARCELS]",
+    "DEVICE PRECISION [STRIDE] SKIP_DAMAGED OUTPUT_CLASSES [OUTPUT_CONFIDENCE] [OUTPUT_OOD] [OUTPUT_ENTROPY] "
+    "[OUTPUT_MARGIN] [OUTPUT_PROBABILITIES] [OUTPUT_PARCELS]",
     "combinepredictions": "PREDICTIONS METHOD [WEIGHTS] OUTPUT_CLASSES [OUTPUT_CONFIDENCE] [OUTPUT_PROBABILITIES]",
     "preparelabels": "[SERIES] [PARCELS] [FIELD] [NAME_FIELD] [LEGEND] BUFFER MIN_PIXELS [LABEL_YEAR] [INVENTORY] "
     "[CONFIDENCE] MIN_CONFIDENCE [LAND_COVER] CROPLAND ZONE_SIZE ZONE_COUNT MIN_CROPLAND [OUTPUT_LABELS] "
@@ -92,6 +93,7 @@ DEFAULTS = {
     "INDICES": ["NDVI"],
     "INCLUDE_REFLECTANCE": True,
     "DEVICE": "auto",
+    "SKIP_DAMAGED": False,
     "SMOOTHING": 0,
     "MINIMUM_AREA": 0,
     "SURE_FROM": 0,
@@ -275,7 +277,10 @@ def test_the_words_of_the_dialogs_are_those_of_the_job_schema():
     assert definitions["compositetimeseries"]["properties"]["method"]["enum"] == vocabulary.COMPOSITE_METHODS
     assert definitions["fillgaps"]["properties"]["method"]["enum"] == vocabulary.FILL_METHODS
     assert definitions["combinepredictions"]["properties"]["method"]["enum"] == vocabulary.COMBINING_METHODS
-    assert definitions["device"]["enum"] == vocabulary.DEVICES
+    device = definitions["device"]
+    assert all(re.match(device["pattern"], word) for word in vocabulary.DEVICES)
+    assert set(vocabulary.DEVICES) >= {device["default"], "cpu", "cuda", "cuda:0", "mps"}
+    assert definitions["precision"]["enum"] == vocabulary.PRECISIONS
     of_samples = definitions["buildtrainingset"]["properties"]
     assert of_samples["kind"]["enum"] == vocabulary.SAMPLE_KINDS
     assert of_samples["split"]["enum"] == vocabulary.SPLITS
