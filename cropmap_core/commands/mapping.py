@@ -32,6 +32,7 @@ from cropmap_core.inference.run_documents import (
     stage_documents,
     write_documents,
 )
+from cropmap_core.io.grid import Grid
 from cropmap_core.jobs import Job
 from cropmap_core.parcels import Maps, describe_parcels, write_records
 from cropmap_core.scenes.intake import READING, Asked, origin_of, stack_asked
