@@ -47,12 +47,21 @@ class Workspace(threading.local):
     def __init__(self) -> None:
         self._kept: dict[tuple[str, torch.dtype], Tensor] = {}
 
+    def __reduce__(self) -> tuple[type[Workspace], tuple[()]]:
+        """Copies of a network have memory of their own."""
+        return type(self), ()
+
+    def keeps(self, like: Tensor) -> bool:
+        """Whether tensors on a device are kept."""
+        return like.device.type == "cpu"
+
     def take(self, name: str, like: Tensor, *shape: int) -> Tensor:
         """A tensor of a shape and the dtype of another, of any content; what had this name is overwritten."""
-        if like.device.type != "cpu":
+        if not self.keeps(like):
             return like.new_empty(shape)
         size = math.prod(shape)
         kept = self._kept.get((name, like.dtype))
         if kept is None or kept.numel() < size:
-            kept = self._kept[name, like.dtype] = like.new_empty(size)
+            with torch.inference_mode(mode=False):  # else it could only be written to in that mode
+                kept = self._kept[name, like.dtype] = torch.empty(size, dtype=like.dtype)
         return kept[:size].view(shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -224,3 +225,30 @@ def test_reach_is_measured() -> None:
     assert measured_reach(Blur(), torch.zeros_like(x), dates, valid) == 0
     with pytest.raises(ValueError, match="at least 28"):
         measured_reach(Blur(), x[..., :27, :], dates, valid[..., :27, :])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["hybrid_cnn", "tempcnn"])
+def test_nothing_stays_from_the_season_before(name: str) -> None:
+    """The memory of date channels is used again: other days, gaps and shapes follow one another."""
+    network = trained(name)
+    fast = faster(network)
+    for kind in ("complete", "gaps", "complete", "one date", "complete", "a date that no pixel has", "complete"):
+        x, dates, valid = SEASONS[kind]()
+        for days in (dates, dates + 45):
+            torch.testing.assert_close(fast.logits(x, days, valid), network(x, days, valid), rtol=0, atol=2e-5)
+
+
+@torch.inference_mode()
+def test_a_copy_says_the_same() -> None:
+    fast = faster(trained("auto_context"))
+    given = season()
+    assert torch.equal(copy.deepcopy(fast).logits(*given), fast.logits(*given))
+
+
+def test_memory_of_one_mode_serves_another() -> None:
+    fast, given = faster(trained("hybrid_cnn")), season()
+    with torch.inference_mode():
+        expected = fast.logits(*given)
+    with torch.no_grad():
+        assert torch.equal(fast.logits(*given), expected)
