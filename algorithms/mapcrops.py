@@ -49,7 +49,7 @@ class MapCrops(CropMapAlgorithm):
                 QgsProcessingParameterFeatureSink(
                     "OUTPUT_PARCELS", tr("Parcels"), Qgis.ProcessingSourceType.VectorPolygon, optional=True
                 ),
-                tr("The parcels with all their attributes, and pred_code, pred_crop, pred_prob, n_pixels and ood."),
+                tr("The parcels with all their attributes, and their records: crop, probability, area, doubts."),
             ),
         ]
 
@@ -90,5 +90,5 @@ class MapCrops(CropMapAlgorithm):
             job.update(parcels=exchange.parcels, output_parcels=exchange.records)
             result = self.run_job(self.ID, job, feedback, [*written.values(), exchange.records], span=(0, 95))
             rasters.step_back()
-            parcels = exchange.write(result["classes"], written.values(), rasters.come_forward)
+            parcels = exchange.write(result, written.values(), rasters.come_forward)
             return {**written, "OUTPUT_PARCELS": parcels}

@@ -6,36 +6,26 @@ The worker sees polygons and running numbers only (a temporary GeoPackage) and a
 
 from __future__ import annotations
 
-import csv
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 
-from qgis.core import (
-    QgsFeature,
-    QgsFeatureRequest,
-    QgsFeatureSink,
-    QgsField,
-    QgsFields,
-    QgsProcessingUtils,
-    QgsVectorLayer,
-)
-from qgis.PyQt.QtCore import QMetaType
+from qgis.core import Qgis, QgsCoordinateReferenceSystem, QgsFeature, QgsFeatureRequest, QgsVectorLayer
 
 from . import polygons, styling
-from .errors import JobCancelled, JobFailed
-from .kept_files import PartFile, can_be_staged, keep_vector, probe_folder_of, style_file
+from .errors import JobCancelled
+from .kept_files import probe_folder_of, style_file
+from .kept_sinks import fill_sink, write_kept
+from .parcel_records import RecordFields, RecordTable, plain_fields, rows_of_table
+from .styling import ParcelStyle
 
-RECORD_FIELDS = {
-    "pred_code": (QMetaType.Type.Int, int),
-    "pred_crop": (QMetaType.Type.QString, str),
-    "pred_prob": (QMetaType.Type.Double, float),
-    "n_pixels": (QMetaType.Type.Double, float),
-    "ood": (QMetaType.Type.Double, float),
-}
 ERROR = "ParcelError"
+DECLARED = "declared"
+"""The field that the worker finds the declared crop in."""
+_NUMBER = {"name": polygons.NUMBER, "kind": "integer", "short": polygons.NUMBER}
+_PROFILE = [_NUMBER, {"name": "date", "kind": "date"}, {"name": "n_pixels", "kind": "number"}]
 
 
 def check_parcels(values) -> None:
@@ -101,21 +91,25 @@ class ParcelExchange:
         values: The values of the run.
         output: The name of the sink parameter; its folder is made when the block is entered.
         feedback: QgsProcessingFeedback that hears of progress and may cancel.
+        declared: The field of the source that holds the declared crop; empty for none.
 
     Attributes:
         parcels: GeoPackage for the worker: polygons in the source's CRS with the integer field `parcel`.
         records: CSV that the worker is to write.
+        profiles: CSV that it may write.
     """
 
-    def __init__(self, values, output: str, feedback) -> None:
+    def __init__(self, values, output: str, feedback, declared: str = "") -> None:
         self._values = values
         self._output = output
         self._feedback = feedback
+        self._declared = {DECLARED: declared} if declared else {}
         self._source = polygons.checked_source(values, "PARCELS", ERROR)
         self._numbers: dict[int, int] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="cropmap-parcels-")
         self.parcels = os.path.join(self._folder.name, "parcels.gpkg")
         self.records = os.path.join(self._folder.name, "records.csv")
+        self.profiles = os.path.join(self._folder.name, "profiles.csv")
 
     def __enter__(self) -> ParcelExchange:
         try:
@@ -135,17 +129,17 @@ class ParcelExchange:
 
     def _export(self) -> None:
         """Write the polygons for the worker; a geometry that is invalid is repaired there, and there only."""
-        written = polygons.write(self._source, self.parcels, self._values.context, self._feedback)
+        written = polygons.write(
+            self._source, self.parcels, self._values.context, self._feedback, self._declared, with_empty=True
+        )
         self._numbers = written.numbers
         _tell(written, self._source, self._feedback, "A repaired copy was used to look at their pixels.", "crop")
 
-    def write(
-        self, classes: list[dict], beneath: Iterable[str] = (), when_complete: Callable[[], None] = lambda: None
-    ) -> str:
+    def write(self, result: dict, beneath: Iterable[str] = (), when_complete: Callable[[], None] = lambda: None) -> str:
         """Write all features of the source with their records, styled.
 
         Args:
-            classes: The legend: ``value``, ``name`` and ``color`` of each class.
+            result: The worker's: ``classes`` (``value``, ``name`` and ``color`` of each) and ``fields`` of the records.
             beneath: The files of the outputs that are to lie beneath the parcels in the project.
             when_complete: Called when the parcels are complete, right before they take their place.
 
@@ -155,108 +149,79 @@ class ParcelExchange:
         Raises:
             JobFailed: It cannot be written (OutputError); what was there before still is.
         """
-        records = read_records(self.records)
         values, target = self._values, self._values.chosen_target(self._output)
         style_is_free = target is None or style_file(target) not in values.raster_styles()
         file = values.plain_vector_file(self._output)
+        described = [*([_NUMBER] if os.path.exists(self.profiles) else []), *result["fields"]]
+        fields = RecordFields(described, self._source.fields(), file or target)
 
-        def fill_and_style(parameters: dict, written: str = "") -> str:
-            destination = self._fill_sink(parameters, records)
+        def fill_and_style(parameters: dict, written: str) -> str:
+            with RecordTable(self.records, described) as records:
+                destination = fill_sink(
+                    values, self._output, parameters, fields.layer, self._source.wkbType(), self._source.sourceCrs(),
+                    self._features(fields, records),
+                )  # fmt: skip
             if file:
                 values.load_when_done(self._output, file)
+            style = ParcelStyle(result["classes"], self._names_in(written or destination, fields))
             styling.style_parcels(
-                file or destination, written or destination, values.context, classes,
-                self._crop_field(written or destination), beneath, style_is_free,
-            )  # fmt: skip
+                file or destination, written or destination, values.context, style, beneath, style_is_free
+            )
             return file or destination
 
-        if file and can_be_staged(file):
-            with PartFile(file) as part:
-                destination = fill_and_style(values.written_to(self._output, part.path, file), part.path)
-                when_complete()
-                part.put_in_place(style_is_free)
-        else:
-            with keep_vector(target, with_style=style_is_free):
-                if file:
-                    destination = fill_and_style(values.written_to(self._output, file, file), file)
-                else:
-                    destination = fill_and_style(values.parameters)
-                when_complete()
-        return destination
+        return write_kept(values, self._output, fill_and_style, style_is_free, when_complete)
 
-    def _fields(self) -> QgsFields:
-        return QgsProcessingUtils.combineFields(self._source.fields(), _record_fields())
+    def write_profiles(self, output: str, when_complete: Callable[[], None]) -> str:
+        """Write the table of profiles, a row per parcel and date.
 
-    def _crop_field(self, written: str) -> str:
-        """The name that `pred_crop` has in a file: formats may shorten it. The records are the last fields in all."""
-        at = list(RECORD_FIELDS).index("pred_crop") - len(RECORD_FIELDS)
-        expected = self._fields().names()[at]
+        Args:
+            output: The name of its sink parameter.
+            when_complete: Called when it is complete, right before it takes its place.
+
+        Raises:
+            JobFailed: It cannot be written (OutputError).
+        """
+        with open(self.profiles, encoding="utf-8") as file:
+            indices = file.readline().strip().split(",")[len(_PROFILE) :]
+        described = [*_PROFILE, *({"name": name, "kind": "number"} for name in indices)]
+        fields = plain_fields(described)
+
+        def features() -> Iterator[QgsFeature]:
+            for row in rows_of_table(self.profiles, described):
+                self._stop_if_cancelled()
+                feature = QgsFeature(fields)
+                feature.setAttributes(row)
+                yield feature
+
+        def fill(parameters: dict, written: str) -> str:
+            kind, crs = Qgis.WkbType.NoGeometry, QgsCoordinateReferenceSystem()
+            destination = fill_sink(self._values, output, parameters, fields, kind, crs, features())
+            file = self._values.plain_vector_file(output)
+            if file:
+                self._values.load_when_done(output, file)
+            return file or destination
+
+        return write_kept(self._values, output, fill, when_complete=when_complete)
+
+    def _names_in(self, written: str, fields: RecordFields) -> dict[str, str]:
+        """The names that the record's fields have in a file, where they are last: formats may shorten them."""
         names = QgsVectorLayer(written, "written", "ogr").fields().names()
-        return expected if expected in names or len(names) < len(RECORD_FIELDS) else names[at]
+        expected, ours = list(fields.names.values()), list(fields.names)
+        if set(expected) <= set(names) or len(names) < len(ours):
+            return fields.names
+        return dict(zip(ours, names[-len(ours) :]))
 
-    def _fill_sink(self, parameters: dict, records: dict[int, list]) -> str:
-        """Write all features; the file is closed when this returns."""
-        algorithm, fields = self._values.algorithm, self._fields()
-        sink, destination = algorithm.parameterAsSink(
-            parameters, self._output, self._values.context, fields, self._source.wkbType(), self._source.sourceCrs()
-        )
-        if sink is None:
-            raise JobFailed(
-                "OutputError",
-                algorithm.invalidSinkError(self._values.parameters, self._output),
-                "Check its folder and format.",
-            )
-        try:
-            self._add_features(sink, fields, records)
-        finally:
-            sink = None  # closes the file, also where a traceback holds on to this frame
-        return destination
-
-    def _add_features(self, sink: QgsFeatureSink, fields: QgsFields, records: dict[int, list]) -> None:
-        unknown = [None] * len(RECORD_FIELDS)
+    def _features(self, fields: RecordFields, records: RecordTable) -> Iterator[QgsFeature]:
         first_percent = self._feedback.progress()
         for count, feature in enumerate(self._source.getFeatures(QgsFeatureRequest(), polygons.UNCHECKED), start=1):
             self._stop_if_cancelled()
             self._feedback.setProgress(first_percent + (100 - first_percent) * count / len(self._numbers))
-            record = records.get(self._numbers.get(feature.id(), 0), unknown)
-            result = QgsFeature(fields)
+            record = records.record(self._numbers.get(feature.id(), 0))
+            result = QgsFeature(fields.layer)
             result.setGeometry(feature.geometry())
-            result.setAttributes(feature.attributes() + record)
-            if not sink.addFeature(result, QgsFeatureSink.Flag.FastInsert):
-                raise self._cannot_write_output(sink)
-        if not sink.flushBuffer():
-            raise self._cannot_write_output(sink)
-
-    def _cannot_write_output(self, sink: QgsFeatureSink) -> JobFailed:
-        target = self._values.chosen_target(self._output) or self._output
-        return JobFailed(
-            "OutputError",
-            f"A parcel cannot be written to {target}: {sink.lastError()}.",
-            "Check its disk and its format.",
-        )
+            result.setAttributes(feature.attributes() + (fields.unknown() if record is None else record))
+            yield result
 
     def _stop_if_cancelled(self) -> None:
         if self._feedback.isCanceled():
             raise JobCancelled
-
-
-def read_records(path: str) -> dict[int, list]:
-    """Read the worker's table.
-
-    Returns:
-        For each parcel's number the values of `RECORD_FIELDS`, None where the worker left a cell empty.
-    """
-    with open(path, newline="", encoding="utf-8") as file:
-        return {
-            int(row[polygons.NUMBER]): [
-                kind(row[name]) if row[name] else None for name, (_, kind) in RECORD_FIELDS.items()
-            ]
-            for row in csv.DictReader(file)
-        }
-
-
-def _record_fields() -> QgsFields:
-    fields = QgsFields()
-    for name, (kind, _) in RECORD_FIELDS.items():
-        fields.append(QgsField(name, kind))
-    return fields

@@ -26,6 +26,7 @@ CATALOGUES = ["earth-search", "earth-search-c1", "planetary-computer", "cdse"]
 OFFSETS = ["auto", "0", "-1000"]
 PERIODS = ["month", "half_month", "dekad", "days:10"]  # any number of days, and dates: with a list, may be written too
 COMPOSITE_METHODS = ["median", "mean", "medoid", "geometric_median", "first", "last", "nearest"]
+PARCEL_METHODS = ["auto", "majority", "mean"]
 FILL_METHODS = ["neighbour_mean", "linear", "savitzky_golay", "whittaker"]
 MONTHS = [str(month) for month in range(1, 13)]
 COMBINING_METHODS = ["mean", "weighted", "entropy_weighted"]

@@ -2,7 +2,8 @@
 
 Environment: CROPMAP_RUN holds {"algorithm": id, "parameters": {...}, "dialog": path,
 "result": path, "wait_ms": how long the dialog stands before its picture, "crs": [codes of the layers' CRS],
-"background": raster} as JSON.
+"background": raster, "size": [width, height] of the window, "styles": names of further styles of the result's polygons,
+each of which is shown in a picture below the one before} as JSON.
 """
 
 import itertools
@@ -11,19 +12,41 @@ import os
 import traceback
 
 import processing
-from qgis.core import QgsApplication, QgsCoordinateReferenceSystem, QgsDatumTransform, QgsProject, QgsRasterLayer
+from qgis.core import (
+    QgsApplication,
+    QgsCoordinateReferenceSystem,
+    QgsDatumTransform,
+    QgsProject,
+    QgsRasterLayer,
+    QgsVectorLayer,
+)
 from qgis.PyQt.QtCore import QTimer
-from qgis.PyQt.QtGui import QGuiApplication
+from qgis.PyQt.QtGui import QGuiApplication, QPainter, QPixmap
 from qgis.PyQt.QtWidgets import QDockWidget
 from qgis.utils import iface
 
 RUN = json.loads(os.environ["CROPMAP_RUN"])
+SIZE = RUN.get("size", [1400, 900])
 
 
 def grab(path):
     """Saves what the screen shows."""
     QGuiApplication.processEvents()
     QGuiApplication.primaryScreen().grabWindow(0).save(path)
+
+
+def save_below_each_other(path, pictures):
+    """Saves pictures as one."""
+    for picture in pictures:
+        picture.setDevicePixelRatio(1)
+    whole = QPixmap(max(picture.width() for picture in pictures), sum(picture.height() for picture in pictures))
+    whole.fill()
+    painter, top = QPainter(whole), 0
+    for picture in pictures:
+        painter.drawPixmap(0, top, picture)
+        top += picture.height()
+    painter.end()
+    whole.save(path)
 
 
 def leave(status):
@@ -58,7 +81,7 @@ def answer_transformation_question():
 def show_dialog():
     """The algorithm's dialog, filled in."""
     answer_transformation_question()
-    iface.mainWindow().resize(1400, 900)
+    iface.mainWindow().resize(*SIZE)
     iface.mainWindow().move(0, 0)
     dialog = processing.createAlgorithmDialog(RUN["algorithm"], RUN["parameters"])
     dialog.resize(900, 780)
@@ -82,9 +105,19 @@ def show_result():
         QgsProject.instance().addMapLayer(layer)
     processing.runAndLoadResults(RUN["algorithm"], RUN["parameters"])
 
+    shown, styles = [], list(RUN.get("styles", []))
+
     def finish():
-        grab(RUN["result"])
-        leave(0)
+        QGuiApplication.processEvents()
+        shown.append(iface.mainWindow().grab())
+        if not styles:
+            save_below_each_other(RUN["result"], shown)
+            leave(0)
+        for layer in QgsProject.instance().mapLayers().values():
+            if isinstance(layer, QgsVectorLayer) and styles[0] in layer.styleManager().styles():
+                layer.styleManager().setCurrentStyle(styles[0])
+        del styles[0]
+        QTimer.singleShot(4000, guarded(finish))
 
     def zoom():
         layers = list(QgsProject.instance().mapLayers().values())

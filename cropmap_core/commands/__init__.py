@@ -18,7 +18,7 @@ _MODULES = {
     "computeindices": "prepare",
     "classify": "mapping",
     "classifysamples": "tables",
-    "parcelattributes": "mapping",
+    "parcelattributes": "parcels",
     "mapcrops": "mapping",
     "combinepredictions": "combining",
     "preparelabels": "labels",

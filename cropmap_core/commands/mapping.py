@@ -1,4 +1,4 @@
-"""The commands that classify, and describe parcels."""
+"""The commands that classify."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from cropmap_core.classes import CropClass
+from cropmap_core.commands.parcels import place_in_job, tell_records
 from cropmap_core.commands.using import model_temperatures, tell_seen, warn_of_missing, warn_of_place
 from cropmap_core.commands.writing import Result, job_outputs, tell_unseen
 from cropmap_core.errors import GridMismatchError, JobError
@@ -33,15 +34,7 @@ from cropmap_core.inference.run_documents import (
 )
 from cropmap_core.io.grid import Grid
 from cropmap_core.jobs import Job
-from cropmap_core.parcels import (
-    Maps,
-    PlacedParcels,
-    describe_parcels,
-    grid_of_file,
-    legend_of_file,
-    place_parcels,
-    write_records,
-)
+from cropmap_core.parcels import Maps, describe_parcels, write_records
 from cropmap_core.scenes.intake import READING, Asked, origin_of, stack_asked
 from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES
 from cropmap_core.scenes.target import ask_for_grid
@@ -127,33 +120,6 @@ def classify(
         outputs.commit()
         class_map.finished.remove()
     return result
-
-
-def parcelattributes(
-    job: Job,
-    *,
-    parcels: Path,
-    classes: Path,
-    output: Path,
-    confidence: Path | None = None,
-    ood: Path | None = None,
-) -> Result:
-    """Describes parcels by the class raster beneath them.
-
-    Args:
-        parcels: Polygon layer with the integer field `parcel`.
-        classes: Class raster.
-        output: Table to write, CSV.
-        confidence: Confidence raster of the same run.
-        ood: Raster of the same run of pixels unlike what the model learnt.
-    """
-    maps = Maps(classes, confidence, ood)
-    placed = _place(job, parcels, grid_of_file(classes))
-    with job_outputs(job) as outputs:
-        outputs.protect([path for path in (parcels, *maps) if path is not None])
-        described = _describe_parcels(job, placed, maps, outputs.stage(output), (READING, 1.0))
-        outputs.commit()
-    return {"output": str(output), **described, "classes": legend_of_file(classes)}
 
 
 def mapcrops(
@@ -247,7 +213,7 @@ def mapcrops(
     channels = (*composites.bands, *computable_indices(composites, bundle.channels))
     check_fits(bundle, Composites(channels, composites.period, tuple(composites.dates)))
     tell_unseen(job, composites)
-    placed = _place(job, parcels, stack.grid) if parcels is not None and output_parcels is not None else None
+    placed = place_in_job(job, parcels, stack.grid) if parcels is not None and output_parcels is not None else None
     written = _map_paths(given)
     how = _with_mask(job, how, stack.grid)
     run = _describe_run(job, "mapcrops", given, {"scenes": files}, bundle)
@@ -274,7 +240,9 @@ def mapcrops(
         if table is not None and placed is not None and output_parcels is not None:
             job.progress(end, "Describing the parcels")
             described = Maps(maps.classes, maps.confidence, maps.ood)
-            result |= _describe_parcels(job, placed, described, table, (end, 1.0))
+            records = describe_parcels(placed, described, job.part(end, 1.0))
+            write_records(records, table)
+            result |= tell_records(job, records)
             result["output_parcels"] = str(output_parcels)
             made = replace(made, tables={"output_parcels": (output_parcels, table)})
         result["dates"] = [day.isoformat() for day in stack.dates]
@@ -407,25 +375,6 @@ def _classify(
         job.warning(f"Not mapped, for it cannot be read: {place}")
     tell_seen(job, bundle, class_map.watch, class_map.warnings)
     return replace(class_map, warnings=(*warned, *class_map.warnings))
-
-
-def _place(job: Job, parcels: Path, grid: Grid) -> PlacedParcels:
-    """Places the parcels before anything is computed: a wrong layer should not cost a whole run."""
-    job.progress(READING / 2, "Checking the parcels")
-    placed = place_parcels(parcels, grid)
-    for warning in placed.warnings:
-        job.warning(warning)
-    return placed
-
-
-def _describe_parcels(
-    job: Job, parcels: PlacedParcels, maps: Maps, table: Path, span: tuple[float, float]
-) -> dict[str, Any]:
-    records = describe_parcels(parcels, maps, job.part(*span))
-    write_records(records, table)
-    classified = sum(record.pred_code is not None for record in records)
-    job.log(f"{classified} of {len(records)} parcels have a class.")
-    return {"parcels": len(records), "classified": classified}
 
 
 def _map_result(how: _Asked, class_map: ClassMap, written: MapPaths) -> dict[str, Any]:

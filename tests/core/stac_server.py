@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,23 +19,23 @@ import pytest
 import requests
 
 from tests.core.seam import REPOSITORY
+from tests.postgres import database, free_port, programs
 
 PYTHON = REPOSITORY / ".venv-stac" / "bin" / "python"
 COLLECTION = "sentinel-2-l2a"
 _START_S = 60
-_ACCOUNT = "postgres"  # PostgreSQL refuses to run as root
 
 
 def is_there() -> bool:
     """Whether a server can be started."""
-    return PYTHON.exists() and _programs() is not None
+    return PYTHON.exists() and programs() is not None
 
 
 def skip_without_server() -> None:
     """Skips a test where the server stack is not there."""
     if not PYTHON.exists():
         pytest.skip("no STAC API server: run scripts/setup dev, which makes .venv-stac")
-    if _programs() is None:
+    if programs() is None:
         pytest.skip("no PostgreSQL with PostGIS: run scripts/setup dev, which installs it")
 
 
@@ -46,54 +44,9 @@ def stac_api(items: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The address of a STAC API that holds the Items."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cropmap-stac-", dir="/tmp")))
-        settings = stack.enter_context(_database(folder))
+        settings = stack.enter_context(database(folder, "stac"))
         _load(folder, settings, items)
         yield stack.enter_context(_server(folder, settings))
-
-
-def _programs() -> Path | None:
-    """Where PostgreSQL's own programs are, with PostGIS for them."""
-    for initdb in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True):
-        version = initdb.parent.parent.name
-        if Path(f"/usr/share/postgresql/{version}/extension/postgis.control").exists():
-            return initdb.parent
-    return None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def _database(folder: Path) -> Iterator[dict[str, str]]:
-    programs = _programs()
-    assert programs is not None
-    data, port = folder / "data", _free_port()
-    account: dict[str, Any] = {}
-    folder.chmod(0o755)
-    data.mkdir()
-    if os.geteuid() == 0:
-        account = {"user": _ACCOUNT, "group": _ACCOUNT, "extra_groups": []}
-        shutil.chown(data, _ACCOUNT, _ACCOUNT)
-
-    def run(program: str, *arguments: object) -> None:
-        with (folder / "log.txt").open("ab") as log:
-            subprocess.run(
-                [programs / program, *map(str, arguments)], check=True, cwd=data, stdout=log, stderr=log, **account
-            )
-
-    run("initdb", "-D", data, "-A", "trust", "-U", _ACCOUNT, "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")
-    options = f"-c listen_addresses=127.0.0.1 -p {port} -k {data} -c fsync=off"
-    run("pg_ctl", "-D", data, "-w", "-l", data / "server.log", "-o", options, "start")
-    try:
-        run("createdb", "-h", "127.0.0.1", "-p", port, "-U", _ACCOUNT, "stac")
-        yield {
-            "PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": _ACCOUNT, "PGPASSWORD": "none", "PGDATABASE": "stac",
-        }  # fmt: skip
-    finally:
-        run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
 
 
 def _load(folder: Path, settings: Mapping[str, str], items: Sequence[Mapping[str, Any]]) -> None:
@@ -124,7 +77,7 @@ def _load(folder: Path, settings: Mapping[str, str], items: Sequence[Mapping[str
 
 @contextmanager
 def _server(folder: Path, settings: Mapping[str, str]) -> Iterator[str]:
-    port = _free_port()
+    port = free_port()
     command = [PYTHON, "-m", "uvicorn", "stac_fastapi.pgstac.app:create_app", "--factory"]
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(

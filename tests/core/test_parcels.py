@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import geopandas
 import numpy as np
 import pandas as pd
 import pytest
 import shapely
-from numpy.typing import ArrayLike
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from cropmap_core import parcels
 from cropmap_core.classes import CLASSES_TAG
 from cropmap_core.errors import GridMismatchError, OutputError, ParcelError, SeriesError
-from cropmap_core.io.outputs import create_raster
 from cropmap_core.parcels import (
     Maps,
-    ParcelRecord,
     describe_parcels,
     grid_of_file,
     legend_of_file,
     place_parcels,
     write_records,
 )
-from tests.core.series_in_memory import grid
+from tests.core.parcel_cases import class_raster, layer, on_pixels, pixel_box, raster, rows_of
 from tests.factories import CRS, ORIGIN
 
 CLASSES = [
@@ -45,55 +38,28 @@ PERCENT = [
     [255, 50, 50, 70],
     [50, 50, 50, 70],
 ]
-LEGEND = [
-    {"value": value, "name": name, "color": "#112233"} for value, name in ((1, "Maize"), (2, "Grass"), (3, "Potatoes"))
-]
-
-
-def raster(path: Path, values: ArrayLike, nodata: int, **tags: str) -> Path:
-    pixels = np.asarray(values, dtype=np.uint8)
-    with create_raster(path, grid(*pixels.shape), 1, "uint8", nodata) as dataset:
-        dataset.write(pixels, 1)
-        dataset.update_tags(**tags)
-    return path
 
 
 @pytest.fixture(scope="module")
 def maps(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("maps")
-    classes = raster(folder / "classes.tif", CLASSES, 0, **{CLASSES_TAG: json.dumps(LEGEND)})
+    classes = class_raster(folder / "classes.tif", CLASSES)
     return classes, raster(folder / "confidence.tif", PERCENT, 255)
 
 
-def on_pixels(*corners: tuple[float, float]) -> Polygon:
-    """A polygon whose corners are (column, row) of the raster, counted from its upper left corner."""
-    return Polygon([(ORIGIN[0] + 10 * col, ORIGIN[1] - 10 * row) for col, row in corners])
-
-
-def pixel_box(left: float, top: float, right: float, bottom: float) -> Polygon:
-    return on_pixels((left, top), (right, top), (right, bottom), (left, bottom))
-
-
-def layer(path: Path, shapes: Sequence[BaseGeometry | None], crs: str | None = CRS, **fields: Any) -> Path:
-    numbers = fields if fields else {"parcel": np.arange(10, 10 + len(shapes), dtype=np.int32)}
-    table = geopandas.GeoDataFrame(numbers, geometry=list(shapes), crs=CRS if crs else None)
-    (table.to_crs(crs) if crs else table).to_file(path, driver="GPKG")
-    return path
-
-
-def on_maps(parcels: Path, classes: Path, confidence: Path | None) -> tuple[list[ParcelRecord], list[str]]:
+def on_maps(parcels: Path, classes: Path, confidence: Path | None) -> tuple[list[SimpleNamespace], list[str]]:
     placed = place_parcels(parcels, grid_of_file(classes))
-    return describe_parcels(placed, Maps(classes, confidence)), list(placed.warnings)
+    return rows_of(describe_parcels(placed, Maps(classes, confidence))), list(placed.warnings)
 
 
 def describe(
     maps: tuple[Path, Path], tmp_path: Path, *shapes: BaseGeometry | None, crs: str = CRS, confidence: bool = True
-) -> tuple[list[ParcelRecord], list[str]]:
+) -> tuple[list[SimpleNamespace], list[str]]:
     parcels = layer(tmp_path / "parcels.gpkg", shapes, crs)
     return on_maps(parcels, maps[0], maps[1] if confidence else None)
 
 
-def only(described: tuple[list[ParcelRecord], list[str]]) -> tuple[int | None, str | None, float | None, float]:
+def only(described: tuple[list[SimpleNamespace], list[str]]) -> tuple[int | None, str | None, float | None, float]:
     ((record,), _) = described
     return record.pred_code, record.pred_crop, record.pred_prob, record.n_pixels
 
@@ -174,14 +140,15 @@ def test_a_parcel_without_an_area_stays_without_a_class(
     maps: tuple[Path, Path], tmp_path: Path, shape: BaseGeometry | None
 ) -> None:
     (first, second), warnings = describe(maps, tmp_path, shape, pixel_box(0, 0, 1, 1))
-    assert first == ParcelRecord(10, None, None, None, 0.0)
+    assert (first.parcel, first.pred_code, first.pred_prob, first.n_pixels, first.area_ha) == (10, None, None, 0, None)
     assert second.pred_code == 1
     assert warnings[-1] == "1 parcels without a usable area stay without a class."
 
 
 def test_a_parcel_outside_stays_without_a_class_and_is_told(maps: tuple[Path, Path], tmp_path: Path) -> None:
     (outside, inside), warnings = describe(maps, tmp_path, pixel_box(9, 9, 12, 12), pixel_box(0, 0, 1, 1))
-    assert outside == ParcelRecord(10, None, None, None, 0.0)
+    assert (outside.parcel, outside.pred_code, outside.pred_prob, outside.n_pixels) == (10, None, None, 0)
+    assert outside.area_ha == pytest.approx(0.09, rel=1e-3)
     assert inside.pred_code == 1
     assert warnings == ["1 of 2 parcels lie outside the raster; they stay without a class."]
 
@@ -198,10 +165,10 @@ def test_overlapping_parcels_each_count_for_themselves(maps: tuple[Path, Path], 
     assert one.n_pixels == other.n_pixels == 4
 
 
-def test_more_parcels_than_are_taken_at_once(
+def test_more_parcels_than_are_read_at_once(
     maps: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cropmap_core.parcels._AT_ONCE", 3)
+    monkeypatch.setattr("cropmap_core.parcels.placing._AT_ONCE", 3)
     cells = [pixel_box(col, row, col + 1, row + 1) for row in range(4) for col in range(4)]
     records, _ = describe(maps, tmp_path, *cells)
     assert [record.pred_code or 0 for record in records] == np.ravel(CLASSES).tolist()
@@ -236,47 +203,34 @@ def test_share_of_pixels_unlike_training(
 ) -> None:
     unlike = raster(tmp_path / "ood.tif", UNLIKE, 255)
     placed = place_parcels(layer(tmp_path / "parcels.gpkg", [shape]), grid_of_file(maps[0]))
-    (record,) = describe_parcels(placed, Maps(maps[0], maps[1], unlike))
+    (record,) = rows_of(describe_parcels(placed, Maps(maps[0], maps[1], unlike)))
     assert record.ood == share
-    (without,) = describe_parcels(placed, Maps(*maps))
-    assert without == replace(record, ood=None)
-
-
-def test_shares_of_more_parcels_than_are_taken_at_once(
-    maps: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cropmap_core.parcels._AT_ONCE", 3)
-    extracted: list[int] = []
-    shares = parcels._shares
-
-    def counted(some: geopandas.GeoDataFrame, ood: Any) -> dict[int, float]:
-        extracted.append(len(some))
-        return shares(some, ood)
-
-    monkeypatch.setattr(parcels, "_shares", counted)
-    unlike = raster(tmp_path / "ood.tif", UNLIKE, 255)
-    cells = [pixel_box(col, row, col + 1, row + 1) for row in range(2) for col in range(4)]
-    placed = place_parcels(layer(tmp_path / "parcels.gpkg", cells), grid_of_file(maps[0]))
-    told: list[tuple[float, int]] = []
-    records = describe_parcels(placed, Maps(maps[0], maps[1], unlike), lambda done: told.append((done, len(extracted))))
-    assert [record.ood for record in records] == np.ravel(UNLIKE[:2]).tolist()
-    assert extracted == [3, 3, 2]
-    assert told[0] == (0.0, 1)  # that is told before the last are extracted
+    (without,) = rows_of(describe_parcels(placed, Maps(*maps)))
+    assert without.ood is None
 
 
 def test_share_is_unknown_where_the_model_has_no_test(maps: tuple[Path, Path], tmp_path: Path) -> None:
     unknown = raster(tmp_path / "ood.tif", np.full((4, 4), 255), 255)
     placed = place_parcels(layer(tmp_path / "parcels.gpkg", [pixel_box(0, 0, 2, 2)]), grid_of_file(maps[0]))
-    (record,) = describe_parcels(placed, Maps(maps[0], None, unknown))
+    (record,) = rows_of(describe_parcels(placed, Maps(maps[0], None, unknown)))
     assert (record.pred_code, record.ood) == (1, None)
 
 
-def test_records_as_csv(tmp_path: Path) -> None:
-    records = [ParcelRecord(7, 1, "Maize, silage", 0.7, 4.5, 0.25), ParcelRecord(2, None, None, None, 0.0)]
-    write_records(records, tmp_path / "parcels.csv")
-    assert (tmp_path / "parcels.csv").read_text(encoding="utf-8") == (
-        'parcel,pred_code,pred_crop,pred_prob,n_pixels,ood\n7,1,"Maize, silage",0.7,4.5,0.25\n2,,,,0.0,\n'
-    )
+def test_records_as_csv(maps: tuple[Path, Path], tmp_path: Path) -> None:
+    placed = place_parcels(layer(tmp_path / "p.gpkg", [pixel_box(0, 0, 1, 1), None]), grid_of_file(maps[0]))
+    write_records(describe_parcels(placed, Maps(*maps)), tmp_path / "parcels.csv")
+    head, first, second = (tmp_path / "parcels.csv").read_text(encoding="utf-8").splitlines()
+    assert head.split(",")[:7] == [
+        "parcel",
+        "pred_code",
+        "pred_crop",
+        "pred_prob",
+        "pred2_code",
+        "pred2_crop",
+        "pred2_prob",
+    ]
+    assert first.startswith("10,1,Maize,0.8,,,,0.8,,1.0,1.0,1.0,0.01")
+    assert second == "11,,,,,,,,,,0.0,0.0,,,,,,,,,1,NOT_COVERED"
 
 
 class TestRefusals:
@@ -338,6 +292,8 @@ class TestRefusals:
         with pytest.raises(SeriesError, match="classes.tif has a damaged legend"):
             legend_of_file(classes)
 
-    def test_a_table_that_cannot_be_written(self, tmp_path: Path) -> None:
+    def test_a_table_that_cannot_be_written(self, maps: tuple[Path, Path], tmp_path: Path) -> None:
+        placed = place_parcels(layer(tmp_path / "p.gpkg", [pixel_box(0, 0, 1, 1)]), grid_of_file(maps[0]))
+        records = describe_parcels(placed, Maps(*maps))
         with pytest.raises(OutputError, match="parcels.csv cannot be written"):
-            write_records([], tmp_path / "nowhere" / "parcels.csv")
+            write_records(records, tmp_path / "nowhere" / "parcels.csv")

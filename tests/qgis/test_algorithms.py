@@ -492,7 +492,7 @@ def test_when_the_parcels_cannot_be_written_the_rasters_are_as_before_too(
         ["write", "output_classes"],
         ["write", "output_confidence"],
         ["records", [[1, 1, "Maize", 0.9, 4, 0]]],
-        ["result", {"classes": [{"value": 1, "name": "Maize", "color": "#f4c430"}]}],
+        ["result", {"classes": [{"value": 1, "name": "Maize", "color": "#f4c430"}], "fields": []}],
     )
 
     with pytest.raises(QgsProcessingException, match="UNIQUE constraint failed"):

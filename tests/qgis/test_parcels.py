@@ -29,6 +29,14 @@ CLASSES = [
     {"value": 1, "name": "Maize", "color": "#f4c430"},
     {"value": 2, "name": "Grass", "color": "#4caf50"},
 ]
+FIELDS = [
+    {"name": "pred_code", "kind": "integer", "short": "pred_code"},
+    {"name": "pred_crop", "kind": "text", "short": "pred_crop"},
+    {"name": "pred_prob", "kind": "number", "short": "pred_prob"},
+    {"name": "n_pixels", "kind": "number", "short": "n_pixels"},
+    {"name": "ood", "kind": "number", "short": "ood"},
+]
+RESULT = {"classes": CLASSES, "fields": FIELDS}
 MAIZE, GRASS = [1, "Maize", 0.9, 12.5, 0.25], [2, "Grass", 0.75, 4, 0.0]
 UNKNOWN = [NULL] * 5
 BOW_TIE = "Polygon ((0 0, 10 10, 10 0, 0 10, 0 0))"
@@ -40,7 +48,7 @@ def map_parcels(run, fake_worker, class_raster, tmp_path):
 
     def map_parcels(source, records, output="memory:", feedback=None, **options):
         rows = [[number, *("" if cell is NULL else cell for cell in record)] for number, record in records.items()]
-        fake_worker.plays(["records", rows], ["result", {"classes": CLASSES}])
+        fake_worker.plays(["records", rows], ["result", RESULT])
         parameters = {"PARCELS": source, "CLASSES": str(class_raster), "OUTPUT": output}
         return run("parcelattributes", parameters, feedback, **options)["OUTPUT"]
 
@@ -99,7 +107,7 @@ def test_the_worker_gets_numbered_polygons_in_the_crs_of_the_source(
         seen["fields"] = [field.name() for field in layer.fields()]
         seen["numbers"] = [feature["parcel"] for feature in layer.getFeatures()]
         Path(parameters["output"]).write_text("parcel,pred_code,pred_crop,pred_prob,n_pixels,ood\n")
-        return {"classes": CLASSES}
+        return RESULT
 
     monkeypatch.setattr(parcelattributes.ParcelAttributes, "run_job", look)
     run("parcelattributes", {"PARCELS": layer_of(square(0, 0), square(20, 0), crs="EPSG:31370"),
@@ -447,7 +455,7 @@ def test_a_qgis_killed_while_parcels_are_written_leaves_the_earlier_output(
     saved(layer_of(square(0, 0), values=["earlier"], crs="EPSG:4326"), target, drivers[name.partition(".")[2]])
     before = {path: path.read_bytes() for path in target.parent.iterdir()}
     source = saved(layer_of(*[square(20 * n, 0) for n in range(4)]), tmp_path / "fields.gpkg")
-    fake_worker.plays(["records", [[1, *MAIZE]]], ["result", {"classes": CLASSES}])
+    fake_worker.plays(["records", [[1, *MAIZE]]], ["result", RESULT])
     parameters = {"PARCELS": str(source), "CLASSES": str(class_raster), "OUTPUT": str(target)}
 
     run_doomed_qgis("parcelattributes", parameters, tmp_path)
@@ -461,7 +469,7 @@ def test_a_qgis_killed_while_parcels_are_written_leaves_the_earlier_output(
 def mapcrops_parameters(fake_worker, season, bundle, layer_of, tmp_path) -> dict:
     """For mapcrops with a worker that writes the class raster, its style and four parcels."""
     source = saved(layer_of(*[square(20 * n, 0) for n in range(4)]), tmp_path / "fields.gpkg")
-    fake_worker.plays(["write", "output_classes"], ["records", [[1, *MAIZE]]], ["result", {"classes": CLASSES}])
+    fake_worker.plays(["write", "output_classes"], ["records", [[1, *MAIZE]]], ["result", RESULT])
     return {
         "SCENES": [str(season)],
         "MODEL": str(bundle),

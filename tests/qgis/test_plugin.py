@@ -45,7 +45,9 @@ PARAMETERS = {
     "SKIP_DAMAGED OUTPUT_CLASSES "
     "[OUTPUT_CONFIDENCE] [OUTPUT_OOD] [OUTPUT_ENTROPY] [OUTPUT_MARGIN] [OUTPUT_PROBABILITIES]",
     "classifysamples": "INPUT MODEL REFLECTANCE PROBABILITIES SURE_FROM [TEMPERATURES] DEVICE OUTPUT",
-    "parcelattributes": "PARCELS CLASSES [CONFIDENCE] [OOD] OUTPUT",
+    "parcelattributes": "PARCELS CLASSES [CONFIDENCE] [PROBABILITIES] [OOD] [PROVENANCE] [SERIES] [INDICES] "
+    "[DECLARED_FIELD] [LEGEND] METHOD BUFFER CLASS_PROBABILITIES CLASS_SHARES MIN_PIXELS MIN_PURITY MIN_PROBABILITY "
+    "MIN_CLEAR_DATES MAX_FILLED MAX_EDGE MAX_OOD MIN_COVERED MAX_OVERLAP OUTPUT [OUTPUT_PROFILES] [OUTPUT_SUMMARY]",
     "mapcrops": "SCENES [PARCELS] [START_DATE] [END_DATE] [AREA] [EXTENT] [TEMPLATE] COVER [CRS] RESAMPLING "
     "MISSING_SCL MODEL KEEP_CLASSES [MONTHS] MAX_CLOUD OFFSET [MASK] SMOOTHING MINIMUM_AREA SURE_FROM [TEMPERATURES] "
     "DEVICE PRECISION [STRIDE] SKIP_DAMAGED OUTPUT_CLASSES [OUTPUT_CONFIDENCE] [OUTPUT_OOD] [OUTPUT_ENTROPY] "
@@ -138,7 +140,26 @@ DEFAULTS = {
     "GROUP": "auto",
     "SEED": 0,
 }
-OWN_DEFAULTS = {"buildtrainingset": {"BANDS": None, "PERIOD": "auto"}}
+OWN_DEFAULTS = {
+    "buildtrainingset": {"BANDS": None, "PERIOD": "auto"},
+    "parcelattributes": {
+        "PROBABILITIES": None,
+        "INDICES": None,
+        "METHOD": "auto",
+        "BUFFER": 0,
+        "CLASS_PROBABILITIES": False,
+        "CLASS_SHARES": False,
+        "MIN_PIXELS": 10,
+        "MIN_PURITY": 0.7,
+        "MIN_PROBABILITY": 0.5,
+        "MIN_CLEAR_DATES": 4,
+        "MAX_FILLED": 0.5,
+        "MAX_EDGE": 0.5,
+        "MAX_OOD": 0.5,
+        "MIN_COVERED": 0.8,
+        "MAX_OVERLAP": 0.05,
+    },
+}
 METADATA = (
     "name qgisMinimumVersion qgisMaximumVersion description about version author email homepage repository tracker "
     "license tags category icon hasProcessingProvider server experimental deprecated changelog"
