@@ -18,6 +18,9 @@ from models.temporal_convolutions import ConvolutionOverTime, ObservedBatchNorm,
 VALUES_AT_ONCE = {"cpu": 3 * 2**18, "cuda": 2**28}
 """Values of a layer that are seen together, by device: they are to stay in the caches. On processors of each thread."""
 
+_LEAST_AT_ONCE = 256
+"""Of fewer pixels the calls take longer than the work."""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -69,7 +72,7 @@ def _series(width: int, x: Tensor, days: Tensor, valid: Tensor) -> Iterator[tupl
             x, days, valid = x[anywhere], days[anywhere], valid[anywhere]
     values, there = x.permute(0, 2, 3, 1).flatten(1, 2), valid.flatten(1)  # (T, H * W, C), (T, H * W)
     at_once = of_all_threads(VALUES_AT_ONCE, x.device) // (len(x) * width)
-    at_once = max(64, at_once // 64 * 64)
+    at_once = max(_LEAST_AT_ONCE, at_once // 64 * 64)
     for start in range(0, pixels, at_once):
         some = slice(start, start + at_once)
         if everywhere:

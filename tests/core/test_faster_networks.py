@@ -148,7 +148,7 @@ def test_half_precision_says_almost_the_same(network: Network, kind: str) -> Non
 @torch.inference_mode()
 @pytest.mark.parametrize("name", FAST)
 def test_pieces_of_any_size_say_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks of 64 pixels, and stripes of 8 rows, against everything at once."""
+    """Chunks of 256 pixels, and stripes of 8 rows, against everything at once."""
     fast = faster(trained(name))
     given = hidden(season(batch=1, height=40, width=19), torch.rand(1, 6, 40, 19) < 0.1)
     whole = fast.logits(*given).clone()
