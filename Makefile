@@ -56,7 +56,7 @@ package:
 ## make bench          side-by-side measurements, printed as ratios; their data stays in CROPMAP_BENCH
 bench:
 	@scripts/setup dev
-	@for name in composite_and_fill indices map_crops stack_scenes whole_chain; do $(PYTHON) -m benchmarks.$$name || exit 1; done
+	@for name in composite_and_fill indices map_crops stack_scenes whole_chain inference_networks inference_patches inference_trees inference_engine; do $(PYTHON) -m benchmarks.$$name || exit 1; done
 
 ## make bench-full     the measurements that take OpenJPEG or a whole season: tens of minutes and GB
 bench-full:

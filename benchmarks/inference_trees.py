@@ -69,10 +69,10 @@ class MadeSeason:
 
     def crops(self, window: Window) -> NDArray[np.int64]:
         """Class of each pixel, shape (H, W)."""
-        return self._fields(window)[1]
+        return self.fields(window)[1]
 
     def read(self, window: Window) -> Block:
-        fields, crops = self._fields(window)
+        fields, crops = self.fields(window)
         shape = len(self.dates), len(self.bands)
         curves = np.random.default_rng(0).uniform(300, 4500, (*shape, CLASSES)).astype(np.float32)
         own = np.random.default_rng(1).normal(0, 450, (*shape, 1 + fields.max())).astype(np.float32)
@@ -84,7 +84,7 @@ class MadeSeason:
             data[time_, band] = value.clip(1, 12000)
         return Block(data, np.ones((len(self.dates), window.height, window.width), bool))
 
-    def _fields(self, window: Window) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def fields(self, window: Window) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Number of the field of each pixel, of a thousand that repeat, and its crop."""
         row, col = np.ogrid[window.row : window.row + window.height, window.col : window.col + window.width]
         fields = (row // _FIELD * 131 + col // _FIELD * 17) % 1009
@@ -119,7 +119,7 @@ def make_bundle(season: MadeSeason, folder: Path) -> tuple[Bundle, Any]:
     trees, tree_classes, base = of_xgboost(booster)
     network = assemble(trees, CLASSES, len(BANDS), len(DATES), tree_classes, base)
     bundle = Bundle(**{**vars(bundle), "hyper_parameters": asdict(network.sizes)})
-    signatures = make_signatures(data * np.float32(1e-4), crops, season._fields(window)[0], bundle)
+    signatures = make_signatures(data * np.float32(1e-4), crops, season.fields(window)[0], bundle)
     return save_bundle(bundle, network, signatures, "# Made trees\n"), booster
 
 
@@ -135,7 +135,7 @@ def main() -> None:
         folder = Path(scratch)
         bundle, booster = make_bundle(season, folder / "bundle")
         series, classes = folder / "series.tif", folder / "classes.tif"
-        write_time_series(season, series, {"filled": {"method": "neighbours"}})
+        write_time_series(season, series, {"command": "fillgaps"})
         preloaded = open_time_series(series).read(Window(0, 0, PRELOADED, PRELOADED)).data
         rows = _rows(bundle, preloaded)
         times = (SIZE // PRELOADED) ** 2

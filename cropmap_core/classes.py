@@ -7,6 +7,8 @@ from typing import Any
 
 CLASSES_TAG = "CROPMAP_CLASSES"
 """Tag of class and label rasters: their classes as JSON."""
+LARGEST_MAPPED = 65535
+"""The largest value that class rasters hold."""
 
 
 @dataclass(frozen=True)
@@ -26,3 +28,8 @@ class CropClass:
     def as_json(self) -> dict[str, Any]:
         """As it stands in a raster's tag."""
         return {"value": self.value, "name": self.name, "color": self.color, "parents": list(self.parents)}
+
+
+def value_type(largest: int) -> str:
+    """The type of class values up to the largest one: rasters have 8 bits where these suffice, else 16."""
+    return "uint8" if largest <= 255 else "uint16"

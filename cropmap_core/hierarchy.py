@@ -13,13 +13,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cropmap_core.classes import CropClass
+from cropmap_core.classes import LARGEST_MAPPED, CropClass, value_type
 from cropmap_core.errors import JobError
 
 UNDECIDED = "Undecided"
 """What stands where no level is sure."""
 _UNDECIDED_COLOR = "#9a9a9a"
-_LARGEST_VALUE = 255  # of class rasters
 
 Floats = NDArray[np.floating[Any]]
 _Number = TypeVar("_Number", bound=np.number[Any])
@@ -59,7 +58,7 @@ class Hierarchy:
         undecided = CropClass(self._free_value(len(groups)), name, _UNDECIDED_COLOR, "No level is sure enough")
         return (*groups.values(), undecided)
 
-    def decide(self, probability: Floats, sure_from: float) -> tuple[NDArray[np.uint8], Floats]:
+    def decide(self, probability: Floats, sure_from: float) -> tuple[NDArray[np.integer[Any]], Floats]:
         """The finest class or group that is sure enough.
 
         Args:
@@ -67,14 +66,16 @@ class Hierarchy:
             sure_from: The least probability that counts as sure; 0 always gives the most probable crop.
 
         Returns:
-            Values of `classes` and `stops`, and their probability, each of shape (...). Where no level is sure it is
-            `UNDECIDED`, with the probability of the most probable node of the coarsest level.
+            Values of `classes` and `stops`, of `value_type`, and their probability, each of shape (...). Where no level
+            is sure it is `UNDECIDED`, with the probability of the most probable node of the coarsest level.
 
         Raises:
             JobError: There are no values left for groups.
         """
         best = probability.argmax(axis=0)
-        chosen = np.array([each.value for each in self.classes], np.uint8)[best]
+        last = self.stops()[-1].value if sure_from else max(each.value for each in self.classes)
+        kind = np.dtype(value_type(last))
+        chosen = np.array([each.value for each in self.classes], kind)[best]
         sure = np.take_along_axis(probability, best[None], axis=0)[0]
         if not sure_from:
             return chosen, sure
@@ -84,9 +85,9 @@ class Hierarchy:
             nodes = self.at(probability, level)
             best = nodes.argmax(axis=0)
             values = [self._value(groups, self._members(level, node)) for node in range(len(nodes))]
-            chosen = np.where(unsure, np.array(values, np.uint8)[best], chosen)
+            chosen = np.where(unsure, np.array(values, kind)[best], chosen)
             sure = np.where(unsure, np.take_along_axis(nodes, best[None], axis=0)[0], sure)
-        return np.where(sure < sure_from, np.uint8(self.stops()[-1].value), chosen), sure
+        return np.where(sure < sure_from, kind.type(last), chosen), sure
 
     def meanings(self) -> dict[int, tuple[tuple[int, ...], ...]]:
         """What the values of `classes` and `stops` stand for: the places of their classes.
@@ -113,7 +114,7 @@ class Hierarchy:
 
     def _free_value(self, number: int) -> int:
         value = max(each.value for each in self.classes) + 1 + number
-        if value > _LARGEST_VALUE:
+        if value > LARGEST_MAPPED:
             raise JobError(
                 f"{len(self.classes)} classes and their groups have more values than a class raster holds.",
                 "Leave SURE_FROM out, or give the classes smaller values.",

@@ -32,8 +32,8 @@ LEAST_PATCH = 33
 """Height and width of the smallest patches that are not cut out, in pixels."""
 REACH = 12
 """Pixels around a pixel that its state is computed from; see `models.convolutional_recurrence`."""
-BYTES_AT_ONCE = 2**28
-"""Of states that are computed together."""
+BYTES_AT_ONCE = {"cpu": 2**28, "cuda": 2**32}
+"""Of states that are computed together, by device."""
 _BYTES_PER_CHANNEL = 12
 """A state before and after a date and what is remembered, float32."""
 
@@ -88,7 +88,7 @@ def patch_logits(
     down, across = down.to(x.device), across.to(x.device)
     means = torch.zeros(network.classify.in_features, cells.rows, cells.cols, device=x.device)
     asked = seen & (down.any(dim=0).unsqueeze(1) & across.any(dim=0))  # (H, W)
-    tiles = list(_tiles(asked, _edge(network)))
+    tiles = list(_tiles(asked, _edge(network, x.device)))
     for done, (rows, cols) in enumerate(tiles):
         progress(done / len(tiles))
         around = _widened(rows), _widened(cols)
@@ -102,10 +102,10 @@ def patch_logits(
     return logits.movedim(-1, 0)
 
 
-def _edge(network: ConvLSTM) -> int:
+def _edge(network: ConvLSTM, device: torch.device) -> int:
     """Height and width of the largest tiles, in pixels."""
     channels = sum(cell.hidden for cell in network.cells if isinstance(cell, (ConvolutionalCell, FasterCell)))
-    return max(64, math.isqrt(BYTES_AT_ONCE // (_BYTES_PER_CHANNEL * channels)) - 2 * REACH)
+    return max(64, math.isqrt(BYTES_AT_ONCE.get(device.type, 2**28) // (_BYTES_PER_CHANNEL * channels)) - 2 * REACH)
 
 
 def _tiles(asked: Tensor, edge: int) -> Iterator[tuple[slice, slice]]:

@@ -23,7 +23,6 @@ from torch import Tensor
 from torch.nn import functional
 
 import models
-from cropmap_core.inference.blending import Blend
 from cropmap_core.inference.bundles import Bundle, load_bundle
 from cropmap_core.io.grid import Window
 from cropmap_core.scenes.inventory import find_scenes
@@ -32,6 +31,7 @@ from cropmap_core.scenes.stack import stack_scenes
 from cropmap_core.timeseries.compositing import composite
 from cropmap_core.timeseries.filling import Filled
 from cropmap_core.timeseries.indices import as_channels
+from scripts.blending import Blend
 
 BUNDLE = Path(__file__).parents[1] / "models" / "bundled" / "flanders-2018-convlstm"
 START, END = date(2018, 1, 1), date(2018, 12, 31)
@@ -134,9 +134,9 @@ def draw(data: Path, picture: Path) -> None:
         figure.text(
             0.02,
             0.94,
-            "32 x 32 pixels of the real square in Flanders, a dense ConvLSTM. Dashed: the blocks' edges. With its reach "
-            f"of 12 pixels there would\nbe nothing to see, so {HALO} are read here; overlapping blocks see {HALO + OVERLAP}. "
-            "Below: differences, twenty times as strong as above.",
+            "32 x 32 pixels of the real square in Flanders, a dense ConvLSTM. Dashed: the blocks' edges. With its "
+            f"reach of 12 pixels there would\nbe nothing to see, so {HALO} are read here; overlapping blocks see "
+            f"{HALO + OVERLAP}. Below: differences, twenty times as strong as above.",
             va="top",
             fontsize=10,
             color=QUIET,

@@ -56,6 +56,8 @@ _SINGLE_INPUTS = ("temperatures", "parcels", "area", "template", "mask")
 _NO_PIXEL = ("parcels", "mask")
 """Those whose bytes decide no pixel: parcels are described afterwards, and of a mask it counts what it says. QGIS
 writes both anew for each run, with other bytes."""
+_OF_BLOCKS = ("skip_damaged", "device", "precision")
+"""Those that are looked at where finished blocks are taken over: another device may go on in the same precision."""
 
 
 def classify(
@@ -375,7 +377,7 @@ def _done_before(job: Job, fingerprint: str, written: MapPaths) -> Result | None
 
 def _going_on(how: _Asked, run: Run, written: MapPaths) -> _Asked:
     """With what is left of a run that was ended."""
-    fingerprint = _fingerprint(run, how, (*_NO_PIXEL, "skip_damaged"))  # that is looked at where blocks are taken over
+    fingerprint = _fingerprint(run, how, (*_NO_PIXEL, *_OF_BLOCKS))
     return replace(how, how=replace(how.how, unfinished=folder_beside(written.classes), fingerprint=fingerprint))
 
 
@@ -404,7 +406,7 @@ def _classify(
     for place in class_map.report.unreadable:
         job.warning(f"Not mapped, for it cannot be read: {place}")
     tell_seen(job, bundle, class_map.watch, class_map.warnings)
-    return class_map
+    return replace(class_map, warnings=(*warned, *class_map.warnings))
 
 
 def _place(job: Job, parcels: Path, grid: Grid) -> PlacedParcels:

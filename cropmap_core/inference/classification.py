@@ -28,7 +28,7 @@ from cropmap_core.inference.map_layers import STEPS, Layer, Layers, MapPaths, la
 from cropmap_core.inference.map_masks import MapMask, open_mask
 from cropmap_core.inference.part_size import edge_of_parts
 from cropmap_core.inference.precision import choose_precision, name_of
-from cropmap_core.inference.predictor import Predictor, Progress
+from cropmap_core.inference.predictor import Predictor, Progress, days_of
 from cropmap_core.inference.sieving import sieve
 from cropmap_core.inference.stages import Stages
 from cropmap_core.io.grid import Window
@@ -150,11 +150,10 @@ def write_class_map(
             predictors[device] = Predictor(bundle, device, how.temperatures, how.stride, precision)
         return predictors[device]
 
-    days = predictor_on(devices[0]).days(series.dates, *series.grid.centre_degrees)
+    days = days_of(bundle, how.temperatures, series.dates, *series.grid.centre_degrees)
     channels = _channels(series, there)
     kept = how.unfinished if series.grid.width * series.grid.height >= _KEPT_FROM else None
-    computed_in = name_of(predictor_on(devices[0]).precision)
-    made_of = f"{how.fingerprint} {computed_in} {sorted(asked)} {mask and mask.digest.hex()}"
+    made_of = f"{how.fingerprint} {name_of(precision)} {sorted(asked)} {mask and mask.digest.hex()}"
     made_whole = _digest(f"{made_of} {False}")  # no part was left out: of use to those that may leave some out, too
     finished = FinishedBlocks(kept, _digest(f"{made_of} {how.skip_damaged}"), made_whole)
     work = Asked(
@@ -190,7 +189,7 @@ def write_class_map(
             {crop.name: int(counts[crop.value]) for crop in crops},
             watch,
             watch.warnings(),
-            computed_in,
+            name_of(next(iter(predictors.values())).precision),
             report,
             finished,
         )
@@ -199,6 +198,7 @@ def write_class_map(
         maps.tag({**unlike, WARNINGS_TAG: warned, RUN_TAG: json.dumps(made.computed)})
         progress(1.0)
     if counts[1:].sum() == 0:
+        finished.remove()
         raise NoValidObservationError(
             "No pixel has a clear observation between the dates.",
             "Choose a longer time span, or keep more SCL classes with KEEP_CLASSES.",

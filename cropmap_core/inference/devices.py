@@ -109,13 +109,16 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     told = str(error).lower()
     return isinstance(error, RuntimeError) and (
-        "not enough memory" in told or "can't allocate memory" in told or "out of memory" in told
+        "not enough memory" in told
+        or "can't allocate memory" in told
+        or "out of memory" in told
+        or "status_alloc_failed" in told  # cuBLAS and cuDNN
     )
 
 
 def is_lost(error: BaseException, device: torch.device) -> bool:
     """Whether an error says that a device does not answer any more; never the processor."""
-    if device.type == "cpu":
+    if device.type == "cpu" or is_out_of_memory(error):  # what says so is often a "CUDA error" too
         return False
     accelerator = getattr(torch, "AcceleratorError", None)
     if accelerator is not None and isinstance(error, accelerator):

@@ -9,9 +9,9 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import rasterio
@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cropmap_core.errors import SceneError
-from cropmap_core.inference.devices import is_out_of_memory
+from cropmap_core.errors import OutOfMemoryError, SceneError
+from cropmap_core.inference.devices import is_lost, is_out_of_memory
 from cropmap_core.inference.finished_blocks import Arrays, FinishedBlocks
 from cropmap_core.inference.predictor import Predictor, Progress
-from cropmap_core.inference.stages import DeviceFailed, Stages
+from cropmap_core.inference.stages import DeviceFailed, Stages, first_line
 from cropmap_core.inference.surroundings import Parts, Surroundings, Wanted, divide, needed_for
 from cropmap_core.io.grid import Window
 from cropmap_core.io.outputs import GDAL_CACHE
@@ -76,16 +76,16 @@ class Report:
     """How it was done."""
 
     devices: list[str] = field(default_factory=list)
-    """Those that computed."""
+    """Those that finished blocks."""
     edge: int = 0
     """Of parts, in pixels."""
     steps: list[str] = field(default_factory=list)
     """What was done by less, or elsewhere, than was planned."""
     unreadable: list[str] = field(default_factory=list)
-    """Parts that could not be read, and why."""
+    """Parts that could not be read, and why; in this run or in that before it."""
     blocks: int = 0
     taken_over: int = 0
-    """Blocks that were finished before."""
+    """Blocks that were finished before this run."""
 
 
 def run(
@@ -114,35 +114,61 @@ def run(
         OutOfMemoryError: The machine has too little for the least there is to do.
     """
     report, left = Report(), list(devices)
-    halvings = 0
 
     def tell(text: str) -> None:
         report.steps.append(text)
         log(text)
 
     while True:
-        stages = [Stages(predictor_on(device), asked.days, asked.there, tell) for device in left]
-        lag = stages[0].lag + -(-asked.around // stages[0].predictor.step) * stages[0].predictor.step
-        edge = store.edge or edge_for(stages[0], lag)
-        store.use_edge(edge)
-        work = _Work(asked, stages, store, edge, report, progress)
         try:
-            with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE):
-                work.run()
-            report.devices = sorted({*report.devices, *(str(each.predictor.device) for each in stages)})
-            report.edge = edge
+            stages = [Stages(_predictor(predictor_on, device), asked.days, asked.there, tell) for device in left]
+            step = stages[0].predictor.step
+            lag = stages[0].lag + -(-asked.around // step) * step
+            edge = store.edge or edge_for(stages[0], lag)
+            store.use_edge(edge)
+            try:
+                with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE):
+                    _Work(asked, stages, store, edge, report, progress).run()
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                smaller = edge // 2
+                if smaller < max(LEAST_EDGE, 2 * lag, step) or smaller % step:
+                    raise _least_is_too_much(error, edge, left) from error
+                store.use_edge(smaller)
+                tell(f"Too little memory for parts of {edge} x {edge} pixels: on with {smaller} x {smaller}.")
+                continue
+            report.devices.sort()
+            report.edge, report.unreadable = edge, list(store.unreadable)
             return report
         except DeviceFailed as failure:
             left = [device for device in left if device != failure.device] or [CPU]
             tell(f"{failure.reason}: on with {', '.join(map(str, left))}.")
-        except (MemoryError, RuntimeError) as error:
-            least = max(LEAST_EDGE, 2 * lag, stages[0].predictor.step)
-            smaller = edge // 2
-            if not is_out_of_memory(error) or smaller < least or smaller % stages[0].predictor.step:
-                raise
-            halvings += 1
-            store.use_edge(smaller)
-            tell(f"Too little memory for parts of {edge} x {edge} pixels: on with {smaller} x {smaller}.")
+
+
+def _predictor(predictor_on: Callable[[torch.device], Predictor], device: torch.device) -> Predictor:
+    """The predictor of a device.
+
+    Raises:
+        DeviceFailed: The device, other than the processor, has no memory for it or does not answer.
+    """
+    try:
+        return predictor_on(device)
+    except RuntimeError as error:
+        if device == CPU or not (is_out_of_memory(error) or is_lost(error, device)):
+            raise
+        raise DeviceFailed(device, f"{device} cannot take the model ({first_line(error)})") from error
+
+
+def _least_is_too_much(error: BaseException, edge: int, devices: Sequence[torch.device]) -> Exception:
+    """What to raise where parts cannot be smaller: of a device, that it failed; of the machine, that it is the end."""
+    what = f"has too little memory for parts of {edge} x {edge} pixels"
+    others = [device for device in devices if device != CPU]
+    if isinstance(error, RuntimeError) and others:
+        return DeviceFailed(others[0], f"{others[0]} {what}")
+    return OutOfMemoryError(
+        f"The machine {what}: {first_line(error)}.", "Close other programs, or choose a smaller model."
+    )
 
 
 class _Work:
@@ -191,10 +217,9 @@ class _Work:
                 self._stop.set()
 
     def _wait(self, band: Future[None]) -> None:
-        while True:
-            with suppress(TimeoutError):
-                return band.result(timeout=0.2)
+        while not wait([band], timeout=0.2).done:
             self._progress(self._done / self._total)
+        band.result()
 
     def _check(self, fraction: float) -> None:
         if self._stop.is_set():
@@ -211,7 +236,7 @@ class _Work:
                 if self._asked.wanted is None or self._asked.wanted(window):
                     self._report.blocks += 1
                     missing[row, col] = not self._store.covers(window)
-                    self._report.taken_over += not missing[row, col]
+                    self._report.taken_over += self._store.covered_before(window)
         return missing
 
     def _bands(self, count: int) -> list[tuple[int, int]]:
@@ -229,7 +254,9 @@ class _Work:
         wanted[first:end] = self._wanted[first:end]
         said = needed_for(wanted, self._around)
         needed = needed_for(said, self._lag)
-        finisher = _Finisher(self._asked, self._store, self.parts, self._lag, self._around, wanted, self._count)
+        device = stages.predictor.device
+        count = partial(self._count, str(device))
+        finisher = _Finisher(self._asked, self._store, self.parts, self._lag, self._around, wanted, count)
         around = Surroundings(self.parts, self._lag)
         places = [(int(row), int(col)) for row, col in np.argwhere(needed)]
         try:
@@ -250,12 +277,18 @@ class _Work:
                     probabilities = torch.zeros(*observed.shape[:2], number)
                 finisher.add(row, col, probabilities, observed)
             finisher.end()
+        except RuntimeError as error:  # what goes wrong on a device is often told by a later operation on it
+            if not is_lost(error, device):
+                raise
+            raise DeviceFailed(device, f"{device} does not answer any more ({first_line(error)})") from error
         finally:
             finisher.close()
 
-    def _count(self) -> None:
+    def _count(self, device: str) -> None:
         with self._lock:
             self._done += 1
+            if device not in self._report.devices:
+                self._report.devices.append(device)
 
     def _read_ahead(self, places: Sequence[tuple[int, int]]) -> Iterator[Block]:
         """The parts, the next one being read while one is worked on."""
@@ -276,12 +309,12 @@ class _Work:
             rows, cols = f"{window.row} to {window.row + window.height}", f"{window.col} to {window.col + window.width}"
             place = f"rows {rows}, columns {cols}"
             if not self._asked.keep_going:
+                kept = " What is finished is kept." if self._store.folder is not None else ""
                 raise SceneError(
                     f"{error.message.rstrip('.')} ({place} of the map).",
-                    f"{error.remedy} What is finished is kept. To map the rest without it, choose SKIP_DAMAGED.",
+                    f"{error.remedy}{kept} To map the rest without it, choose SKIP_DAMAGED.",
                 ) from error
-            with self._lock:
-                self._report.unreadable.append(f"{place}: {error.message}")
+            self._store.note_unreadable(f"{place}: {error.message}")
             series = self._asked.series
             shape = len(series.dates), len(series.bands), window.height, window.width
             return Block(np.zeros(shape, series.dtype), np.zeros((shape[0], *shape[2:]), bool))

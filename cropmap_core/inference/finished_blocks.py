@@ -7,7 +7,6 @@ fingerprint of all that decides what is in them. Those of another fingerprint ar
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cropmap_core.errors import OutputError
 from cropmap_core.io.grid import Window
 from cropmap_core.io.outputs import write_text, written_whole
 
@@ -36,12 +36,9 @@ class FinishedBlocks:
     """The blocks of a map; used by several threads.
 
     Args:
-        folder: Where to keep them; None for in memory.
+        folder: Where to keep them, made when that is needed; None for in memory.
         fingerprint: Of all that decides what is in them.
         as_good: Blocks of this fingerprint are taken over as well.
-
-    Raises:
-        OutputError: The folder cannot be written.
     """
 
     def __init__(self, folder: Path | None = None, fingerprint: str = "", as_good: str | None = None) -> None:
@@ -51,20 +48,22 @@ class FinishedBlocks:
         self._fingerprint = fingerprint
         self.edge: int | None = None
         """Of the parts that blocks were made of, in pixels; None before there are any."""
+        self.unreadable: list[str] = []
+        """Parts that could not be read and are in the blocks as never observed, and why."""
+        self._before: frozenset[Window] = frozenset()
         if folder is None:
             return
         kept = _read(folder / _MADE_OF)
         if kept.get("fingerprint") in (fingerprint, as_good or fingerprint) and isinstance(kept.get("edge"), int):
-            self.edge = kept["edge"]
+            self.edge, self.unreadable = kept["edge"], list(kept.get("unreadable", []))
         else:
             self.remove()
-            with written_whole(folder):
-                folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob(_BLOCK.format(*"****")):
             if _is_whole(path):
                 self._blocks[Window(*map(int, path.stem.split("-")[1:]))] = path
             else:
                 path.unlink()
+        self._before = frozenset(self._blocks)
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -73,6 +72,10 @@ class FinishedBlocks:
         """Whether a window is finished, by itself or as a part of a larger block."""
         return any(_inside(window, block) for block in self._blocks)
 
+    def covered_before(self, window: Window) -> bool:
+        """Whether a window was finished when the folder was opened."""
+        return any(_inside(window, block) for block in self._before)
+
     def use_edge(self, edge: int) -> None:
         """Says of what parts the next blocks are made: as large as those before, or a whole fraction of them.
 
@@ -80,8 +83,29 @@ class FinishedBlocks:
             OutputError: The folder cannot be written.
         """
         self.edge = edge
+        self._write_made_of()
+
+    def note_unreadable(self, part: str) -> None:
+        """Remembers that a part could not be read, for the run that goes on from here too.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        with self._lock:
+            if part not in self.unreadable:
+                self.unreadable.append(part)
+                self._write_made_of()
+
+    def _write_made_of(self) -> None:
         if self.folder is not None:
-            write_text(self.folder / _MADE_OF, json.dumps({"fingerprint": self._fingerprint, "edge": edge}))
+            told = {"fingerprint": self._fingerprint, "edge": self.edge, "unreadable": self.unreadable}
+            with written_whole(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / _MADE_OF
+            part = path.with_suffix(".part")  # what was told before stays, should the disk be full
+            write_text(part, json.dumps(told))
+            with written_whole(self.folder):
+                part.replace(path)
 
     def put(self, window: Window, arrays: Arrays) -> None:
         """Keeps a block.
@@ -96,10 +120,15 @@ class FinishedBlocks:
         path = self.folder / _BLOCK.format(window.row, window.col, window.height, window.width)
         part = path.with_suffix(".part")
         contents: dict[str, Any] = dict(arrays)
-        with written_whole(self.folder), part.open("wb") as file:
-            np.savez(file, **contents)
-        with written_whole(self.folder):
-            part.replace(path)
+        try:
+            with written_whole(self.folder), part.open("wb") as file:
+                np.savez(file, **contents)
+            with written_whole(self.folder):
+                part.replace(path)
+        except OutputError:
+            with suppress(OSError):
+                part.unlink()  # a disk that is full needs the room
+            raise
         with self._lock:
             self._blocks[window] = path
 
@@ -115,10 +144,15 @@ class FinishedBlocks:
                 yield window, held
 
     def remove(self) -> None:
-        """Removes the folder."""
+        """Removes the blocks, and their folder unless it holds something else."""
         self._blocks.clear()
-        if self.folder is not None and (self.folder / _MADE_OF).is_file():
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder is None or not (self.folder / _MADE_OF).is_file():
+            return
+        with suppress(OSError):
+            for pattern in (_BLOCK.format(*"****"), "*.part", _MADE_OF):  # while that is there the rest is ours
+                for path in self.folder.glob(pattern):
+                    path.unlink()
+            self.folder.rmdir()
 
 
 def _inside(window: Window, other: Window) -> bool:

@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from cropmap_core.classes import CLASSES_TAG, CropClass
-from cropmap_core.inference.map_layers import NO_CLASS, NO_VALUE, SCALE, Layer, Layers, MapPaths, value_type
+from cropmap_core.classes import CLASSES_TAG, CropClass, value_type
+from cropmap_core.inference.map_layers import NO_CLASS, NO_VALUE, SCALE, Layer, Layers, MapPaths
 from cropmap_core.io.cloud_optimised import CogWriter, Overviews, create_cog
 from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.outputs import Outputs, write_text

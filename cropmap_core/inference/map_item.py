@@ -14,8 +14,8 @@ from typing import Any
 
 from pyproj import CRS, Transformer
 
-from cropmap_core.classes import CropClass
-from cropmap_core.inference.map_layers import NO_CLASS, NO_VALUE, SCALE, Layer, MapPaths, value_type
+from cropmap_core.classes import CropClass, value_type
+from cropmap_core.inference.map_layers import NO_CLASS, NO_VALUE, SCALE, Layer, MapPaths
 from cropmap_core.io.grid import Grid
 
 EXTENSIONS = tuple(

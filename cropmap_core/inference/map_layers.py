@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cropmap_core.classes import CropClass
+from cropmap_core.classes import CropClass, value_type
 from cropmap_core.hierarchy import Hierarchy
 from cropmap_core.timeseries.kernels import CHUNK, compiled, flat, over_pixels
 
@@ -186,8 +186,3 @@ def _layers(
             for pixel in range(size):
                 rounded = np.int32((steps * row[pixel] + _WHOLE) - _WHOLE)
                 out[pixel] = np.uint8(rounded if seen[pixel] else NO_VALUE)
-
-
-def value_type(largest: int) -> str:
-    """The type of class values up to the largest one."""
-    return "uint8" if largest <= np.iinfo(np.uint8).max else "uint16"

@@ -53,7 +53,9 @@ def edge_of_parts(series: Series, stages: Stages, lag: int, all_series: bool = F
     if all_series:
         of_reading += _UNFINISHED * len(series.dates) * (channels * series.dtype.itemsize + 1)
     of_results = 4 * 4 * classes
-    of_network, always = bytes_of_network(stages, len(series.dates), channels)
+    of_network, always = (0.0, 0.0)
+    if not stages.predictor.by_trees:  # which are asked some thousand pixels at a time
+        of_network, always = bytes_of_network(stages, len(series.dates), channels)
     own = device if device.type != "cpu" else None
     longest = max(series.grid.height, series.grid.width)
     while edge // 2 >= max(least, _LEAST_FOR_OVERLAP) and edge // 2 % step == 0 and edge * _FEWEST_BLOCKS > longest:

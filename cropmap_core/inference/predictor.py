@@ -63,11 +63,7 @@ class Predictor:
         stride: int | None = None,
         precision: torch.dtype = torch.float32,
     ) -> None:
-        if bundle.positions == THERMAL and temperatures is None:
-            raise IncompatibleModelError(
-                f"The model {bundle.id} counts thermal days, and there are no temperatures.",
-                "Give TEMPERATURES: daily means of where and when the series is from.",
-            )
+        _check_temperatures(bundle, temperatures)
         self.bundle = bundle
         self._temperatures = temperatures if bundle.positions == THERMAL else None
         self.device = torch.device(device)
@@ -90,6 +86,11 @@ class Predictor:
         self._shared: ConvLSTM | None = None  # computes the states of overlapping patches once
         if runs_densely(self._network):
             self._shared = cast(ConvLSTM, faster_recurrence(self._network))
+
+    @property
+    def by_trees(self) -> bool:
+        """Whether trees are asked, by kernels of our own."""
+        return self._trees is not None
 
     @property
     def by_patch(self) -> bool:
@@ -120,9 +121,7 @@ class Predictor:
         Raises:
             TemperatureError: The temperatures do not reach over the season.
         """
-        if self._temperatures is None:
-            return self.bundle.season_days(dates)
-        return self._temperatures.thermal_days(self.bundle.season_start(dates), dates, lon, lat)
+        return days_of(self.bundle, self._temperatures, dates, lon, lat)
 
     def days_of_samples(
         self,
@@ -235,13 +234,13 @@ class Predictor:
         inside = Region(around, height - around, around, width - around)
         within = slice(inside.top, inside.bottom), slice(inside.left, inside.right)
         with torch.inference_mode():
-            if self._trees is not None or (not self.halo and not self.by_patch):
-                return images[0][within]
             if not self.by_patch and isinstance(self._fast, TwoStages):
                 shape = inside.bottom - inside.top, inside.right - inside.left, self._fast.classes
                 logits = torch.empty(shape, device=observed.device)
                 self._fast.classify_image(images[0], observed, inside, logits)
                 return self._calibrated(logits.permute(2, 0, 1)).permute(1, 2, 0)
+            if self._trees is not None or (not self.halo and not self.by_patch):
+                return images[0][within]
             x, usable = images[0], images[1][..., 0]
             dates = torch.from_numpy(np.array(days, np.float32)).to(self.device)
             if self.by_patch:
@@ -399,6 +398,33 @@ class Predictor:
     def _calibrated(self, logits: Tensor, dim: int = 0) -> Tensor:
         """Probabilities of logits whose classes are along an axis."""
         return torch.softmax(logits.float() / self.bundle.temperature, dim=dim)
+
+
+def days_of(
+    bundle: Bundle,
+    temperatures: Temperatures | None,
+    dates: Sequence[date],
+    lon: float = math.nan,
+    lat: float = math.nan,
+) -> Floats:
+    """Where dates lie in a season, as a bundle's network counts; see `Predictor.days`.
+
+    Raises:
+        IncompatibleModelError: The bundle counts thermal days, and there are no temperatures.
+        TemperatureError: The temperatures do not reach over the season.
+    """
+    _check_temperatures(bundle, temperatures)
+    if bundle.positions != THERMAL or temperatures is None:
+        return bundle.season_days(dates)
+    return temperatures.thermal_days(bundle.season_start(dates), dates, lon, lat)
+
+
+def _check_temperatures(bundle: Bundle, temperatures: Temperatures | None) -> None:
+    if bundle.positions == THERMAL and temperatures is None:
+        raise IncompatibleModelError(
+            f"The model {bundle.id} counts thermal days, and there are no temperatures.",
+            "Give TEMPERATURES: daily means of where and when the series is from.",
+        )
 
 
 def computable_of(bundle: Bundle, bands: Sequence[str]) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ class WholeRanks:
     """Ranks of int16 values: a table of all that there are."""
 
     table: NDArray[Any]
-    """Shape (features, 65536), of -32768 first."""
+    """Of 0 to 32767, then of -32768 to -1: as their bits count, shape (features, 65536)."""
     of_zero: NDArray[Any]
     sources: NDArray[np.int64]
     """Of each of the network's channels, its place among those that are there; -1 if it is not."""
@@ -137,7 +137,8 @@ def _whole_ranks(thresholds: Thresholds, sources: NDArray[np.int64], normalise: 
     table = np.empty((len(thresholds.starts) - 1, len(_WHOLE_NUMBERS)), thresholds.dtype)
     for feature, some in enumerate(thresholds.by_feature()):
         passed = np.searchsorted(normalised[feature % len(sources)], some)
-        table[feature] = np.bincount(passed, minlength=len(_WHOLE_NUMBERS) + 1)[:-1].cumsum()
+        ascending = np.bincount(passed, minlength=len(_WHOLE_NUMBERS) + 1)[:-1].cumsum()
+        table[feature] = np.roll(ascending, len(_WHOLE_NUMBERS) // 2)
     return WholeRanks(table, thresholds.of_zero, sources)
 
 
@@ -148,7 +149,7 @@ def _real_ranks(thresholds: Thresholds, sources: NDArray[np.int64], normalise: N
     scaling = np.array([_scaling_of(some) for some in own], np.float32).reshape(features, 2)
     table, steps, parts = np.empty((features, _BUCKETS + 1), thresholds.dtype), np.empty(features, np.int64), []
     for feature, some in enumerate(own):
-        buckets = np.empty(len(some), np.int32)
+        buckets = np.empty(len(some), np.uint32)
         _find_buckets(some, scaling[feature, 0], scaling[feature, 1], buckets)
         passed = np.bincount(buckets, minlength=_BUCKETS + 1)[:_BUCKETS]
         table[feature, 0], table[feature, 1:] = 0, passed.cumsum()
@@ -217,7 +218,7 @@ def _rank_whole(
                     continue
                 row, source, zero = table[feature], values[time, sources[channel], begin:end], of_zero[feature]
                 for pixel in range(source.size):
-                    into[pixel] = row[np.int64(source[pixel]) + 32768]
+                    into[pixel] = row[np.uint16(source[pixel])]
                 if not all_there:
                     for pixel in range(source.size):
                         into[pixel] = into[pixel] if usable[pixel] else zero
@@ -239,7 +240,7 @@ def _rank_real(
     ranks: Any,
 ) -> None:
     times, channels = values.shape[0], sources.size
-    buckets = np.empty(BLOCK, np.int32)
+    buckets, found = np.empty(BLOCK, np.uint32), np.empty(BLOCK, np.uint32)  # a signed place might count from the end
     for block in range(ranks.shape[0]):
         begin = first + block * BLOCK
         end = min(begin + BLOCK, last)
@@ -256,15 +257,22 @@ def _rank_real(
                 own = thresholds[starts[feature] :]
                 _find_buckets(source, scaling[feature, 0], scaling[feature, 1], buckets)
                 for pixel in range(source.size):
-                    rank = np.int64(row[buckets[pixel]])
-                    step = steps[feature]
-                    while step > 0:
-                        rank += step if own[rank + step - 1] <= source[pixel] else 0
-                        step >>= 1
-                    into[pixel] = rank
+                    found[pixel] = row[buckets[pixel]]
+                step = steps[feature]
+                while step > 0:
+                    _search_on(own[step - 1 :], source, np.uint32(step), found)
+                    step >>= 1
+                for pixel in range(source.size):
+                    into[pixel] = found[pixel]
                 if not all_there:
                     for pixel in range(source.size):
                         into[pixel] = into[pixel] if usable[pixel] else zero
+
+
+@compiled
+def _search_on(thresholds: Any, values: Any, step: Any, ranks: Any) -> None:
+    for pixel in range(values.size):
+        ranks[pixel] += step if thresholds[ranks[pixel]] <= values[pixel] else np.uint32(0)
 
 
 @compiled
@@ -273,4 +281,4 @@ def _find_buckets(values: Any, subtracted: float, factor: float, buckets: Any) -
     for pixel in range(values.size):
         place = (values[pixel] - subtracted) * factor
         place = min(max(place, np.float32(0)), np.float32(_BUCKETS - 1))
-        buckets[pixel] = np.int32(place) if values[pixel] == values[pixel] else _BUCKETS
+        buckets[pixel] = np.uint32(place) if values[pixel] == values[pixel] else np.uint32(_BUCKETS)

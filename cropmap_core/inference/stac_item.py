@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 import models
-from cropmap_core.classes import CropClass
+from cropmap_core.classes import LARGEST_MAPPED, CropClass
 from cropmap_core.errors import JobError, ModelBundleError
 from cropmap_core.inference.bundle_types import (
     CALENDAR,
@@ -36,7 +36,6 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
 )
-_LARGEST_VALUE = 255  # class rasters are uint8, 0 is nodata
 _Kind = TypeVar("_Kind")
 
 
@@ -209,7 +208,7 @@ def _classes(output: Mapping[str, Any], path: Path) -> tuple[CropClass, ...]:
         _require(isinstance(entry, dict), path, f"a class is {entry}")
         value = _field(entry, "value", int, path)
         color = _field(entry, "color_hint", str, path)
-        _require(1 <= value <= _LARGEST_VALUE, path, f"class value {value} is not within 1-{_LARGEST_VALUE}")
+        _require(1 <= value <= LARGEST_MAPPED, path, f"class value {value} is not within 1-{LARGEST_MAPPED}")
         _require(re.fullmatch("[0-9A-Fa-f]{6}", color) is not None, path, f"color_hint of class {value} is '{color}'")
         name = _field(entry, "name", str, path)
         parents = entry.get("cropmap:parents", [])

@@ -84,7 +84,7 @@ class Stages:
                 images = [torch.cat(each, dim=-3) for each in zip(*parts, strict=True)]
                 return [*images, observed.to(images[0].device)]
             except (RuntimeError, MemoryError) as error:
-                rows = self._rows = self._fewer(error, rows, 1, "rows at a time")
+                rows = self._rows = self._fewer(error, rows, 1, "{0} rows at a time")
 
     def around(self, images: Sequence[Tensor], progress: Progress = lambda fraction: None) -> Tensor:
         """The second stage of a window.
@@ -113,7 +113,7 @@ class Stages:
                 return found
             except (RuntimeError, MemoryError) as error:
                 least = -(-LEAST_PIXELS // step) * step
-                fewer = self._fewer(error, edge, least, "pixels in windows of an edge of")
+                fewer = self._fewer(error, edge, least, "windows of {0} x {0} pixels")
                 edge = self._edge = max(least, fewer // step * step)
 
     def _fewer(self, error: BaseException, count: int, least: int, what: str) -> int:
@@ -125,19 +125,19 @@ class Stages:
         """
         device = self.predictor.device
         if is_lost(error, device):
-            raise DeviceFailed(device, f"{device} does not answer any more ({_first_line(error)})") from error
+            raise DeviceFailed(device, f"{device} does not answer any more ({first_line(error)})") from error
         if not is_out_of_memory(error):
             raise error
         forget(device)
         if count <= least:
             if device.type == "cpu":
                 raise OutOfMemoryError(
-                    f"The machine has too little memory for {self.predictor.bundle.id}: {_first_line(error)}.",
+                    f"The machine has too little memory for {self.predictor.bundle.id}: {first_line(error)}.",
                     "Close other programs, or choose a smaller model.",
                 ) from error
-            raise DeviceFailed(device, f"{device} has too little memory even for {count} {what}") from error
+            raise DeviceFailed(device, f"{device} has too little memory even for {what.format(count)}") from error
         fewer = max(least, count // 2)
-        self._tell(f"{device} has too little memory: on with {fewer} {what}.")
+        self._tell(f"{device} has too little memory: on with {what.format(fewer)}.")
         return fewer
 
 
@@ -151,5 +151,6 @@ class _Share:
         self._progress((self._done + fraction) / self._count)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says first, without a full stop."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

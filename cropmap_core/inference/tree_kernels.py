@@ -37,7 +37,6 @@ MOST_ASKED_OF_ALL = 8
 _NEVER_ABOVE = 255  # of a rank that is a byte
 _BYTES_OF_RANKS = 2**19  # that are made at once: half of a second-level cache
 _WORK_AT_ONCE = 2**25  # pixels times trees between two reports of progress
-_FOLLOWED = 16  # pixels together, so that they wait for memory together
 _LEAF_NUMBERS = np.arange(4 * 64).astype(np.uint8)
 
 
@@ -56,7 +55,7 @@ class _ShallowTrees:
     most: NDArray[np.uint8]
     """The rank above which a question leads to the right."""
     scores: Floats
-    """Of a leaf, shape (leaves, outputs)."""
+    """Of leaves, shape (outputs, leaves)."""
 
     def find(self, ranks: NDArray[Any], classes: NDArray[np.int64], out: Floats) -> None:
         _ask_all(
@@ -69,17 +68,15 @@ class _DeepTrees:
     """Trees that pixels are followed through."""
 
     roots: NDArray[np.int64]
-    asked: NDArray[np.int32]
-    """As in `_ShallowTrees`, of questions and leaves."""
-    most: NDArray[np.uint32]
-    """The rank above which the second child is the next; of leaves one that no rank is above."""
-    children: NDArray[np.int32]
-    """The first child; the second one is beside it. Of a leaf itself."""
+    questions: NDArray[np.uint32]
+    """Of questions and leaves, shape (questions + leaves, 4): where the ranks of the feature begin in a block; the rank
+    above which the second child is the next, of leaves one that no rank is above; the first child, which the second one
+    is beside, of a leaf itself; nothing."""
     scores: Floats
     """Of questions and leaves, shape (questions + leaves, outputs)."""
 
     def find(self, ranks: NDArray[Any], classes: NDArray[np.int64], out: Floats) -> None:
-        _follow(ranks, self.roots, self.asked, self.most, self.children, self.scores, classes, out)
+        _follow(ranks, self.roots, self.questions, self.scores, classes, out)
 
 
 class TreeKernel:
@@ -246,7 +243,7 @@ def _shallow(trees: TreeEnsemble, most: NDArray[np.int64]) -> _ShallowTrees:
         np.cumsum([0, *map(len, leaves)])[:-1],
         np.concatenate(asked),
         np.concatenate(ranks).astype(np.uint8),
-        trees.scores.numpy()[np.concatenate(leaves)],
+        np.ascontiguousarray(trees.scores.numpy()[np.concatenate(leaves)].T),
     )
 
 
@@ -292,13 +289,13 @@ def _deep(trees: TreeEnsemble, most: NDArray[np.int64]) -> _DeepTrees:
     numbers = np.concatenate(old)
     asks = numbers < count
     at, leaf = np.where(asks, numbers, 0), np.where(asks, 0, numbers - count)
-    return _DeepTrees(
-        np.array(starts),
-        np.where(asks, trees.asked.numpy()[at] if count else 0, 0).astype(np.int32) * np.int32(BLOCK),
-        np.where(asks, most[at] if count else 0, np.iinfo(np.uint32).max).astype(np.uint32),
-        np.concatenate(first).astype(np.int32),
-        trees.scores.numpy()[leaf],
-    )
+    questions = np.zeros((len(numbers), 4), np.uint32)
+    if count:
+        questions[:, 0] = np.where(asks, trees.asked.numpy()[at] * BLOCK, 0)
+        questions[:, 1] = most[at]
+    questions[~asks, 1] = np.iinfo(np.uint32).max
+    questions[:, 2] = np.concatenate(first)
+    return _DeepTrees(np.array(starts), questions, trees.scores.numpy()[leaf])
 
 
 @compiled
@@ -332,7 +329,7 @@ def _ask_all(
                         )
                     _of_eight_found(own, asked, most, first, between, found, part)
                 _of_parts(own, asked, most, node, parts[tree], found)
-            _add(scores[leaves[tree] :], found, classes[tree], sums)
+            _add(scores, leaves[tree], found, classes[tree], sums)
 
 
 @compiled
@@ -398,38 +395,39 @@ def _of_pair(ranks: Any, asked: Any, most: Any, node: int, at: int, left: Any, r
 
 
 @compiled
-def _add(scores: Any, found: Any, own_class: int, sums: Any) -> None:
-    if scores.shape[1] == 1:
-        margins, row = scores[:, 0], sums[own_class]
+def _add(scores: Any, leaf: int, found: Any, own_class: int, sums: Any) -> None:
+    """Adds to sums, of shape (K, P), the scores of leaves, of shape (outputs, leaves), from one leaf on."""
+    first = own_class if scores.shape[0] == 1 else 0
+    for output in range(scores.shape[0]):
+        own, row = scores[output, leaf:], sums[first + output]
         for pixel in range(row.size):
-            row[pixel] += margins[found[pixel]]
-    else:
-        for output in range(sums.shape[0]):
-            shares, row = scores[:, output], sums[output]
-            for pixel in range(row.size):
-                row[pixel] += shares[found[pixel]]
+            row[pixel] += own[found[pixel]]
 
 
 @compiled
-def _follow(ranks: Any, roots: Any, asked: Any, most: Any, children: Any, scores: Any, classes: Any, out: Any) -> None:
+def _follow(ranks: Any, roots: Any, questions: Any, scores: Any, classes: Any, out: Any) -> None:
     """Adds what all trees say of some blocks of pixels to `out`, shape (K, P); tree by tree, to keep it in a cache."""
-    at = np.empty(_FOLLOWED, np.int32)
+    at, going = np.empty(BLOCK, np.uint64), np.empty(BLOCK, np.uint64)  # a signed place might count from the end
+    outputs = scores.shape[1]
     for tree in range(roots.size):
         for block in range(ranks.shape[0]):
             own, sums = ranks[block], out[:, block * BLOCK : min((block + 1) * BLOCK, out.shape[1])]
-            for first in range(0, sums.shape[1], _FOLLOWED):
-                at[:] = roots[tree]
-                moved = True
-                while moved:
-                    moved = False
-                    for pixel in range(_FOLLOWED):
-                        number = at[pixel]
-                        above = np.uint32(own[asked[number] + first + pixel]) > most[number]
-                        at[pixel] = children[number] + above
-                        moved |= at[pixel] != number
-                for pixel in range(min(_FOLLOWED, sums.shape[1] - first)):
-                    if scores.shape[1] == 1:
-                        sums[classes[tree], first + pixel] += scores[at[pixel], 0]
-                    else:
-                        for output in range(scores.shape[1]):
-                            sums[output, first + pixel] += scores[at[pixel], output]
+            count = sums.shape[1]
+            for pixel in range(count):
+                at[pixel], going[pixel] = roots[tree], pixel
+            while count > 0:
+                left = np.uint64(0)
+                for place in range(np.uint64(count)):  # all on their way take a step: they wait for memory together
+                    pixel = going[place]
+                    number = at[pixel]
+                    asked, most, child = questions[number, 0], questions[number, 1], questions[number, 2]
+                    child += np.uint32(own[asked + pixel] > most)
+                    at[pixel], going[left] = child, pixel
+                    left += np.uint64(child != number)
+                count = left
+            for pixel in range(sums.shape[1]):
+                if outputs == 1:
+                    sums[classes[tree], pixel] += scores[at[pixel], 0]
+                else:
+                    for output in range(outputs):
+                        sums[output, pixel] += scores[at[pixel], output]

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ Overviews = Literal["mode", "nearest", "average"]
 """What a pixel of an overview shows of those beneath it: the most frequent value, one of them, or their mean."""
 _ON_THE_WAY = (".tiles.tif", ".tiles.tif.aux.xml", ".ovr.tmp")  # the last one is GDAL's
 _LEAST_EDGE = 128  # of tiles, in pixels: GDAL's driver complains of smaller ones
+_LEAST_CACHE = 64 * 2**20  # bytes
 _LEVEL = 1  # of ZSTD: higher ones take much longer and gain little
 
 
@@ -99,7 +101,7 @@ def create_cog(
             writer = CogWriter(dataset)
             writer.tag(tags or {})
             yield writer
-        _arrange(tiles, path, max(_LEAST_EDGE, tile_edge(max(grid.width, grid.height))), overviews)
+        _arrange(tiles, path, grid, overviews)
     finally:
         for ending in _ON_THE_WAY:
             path.with_name(path.name + ending).unlink(missing_ok=True)
@@ -131,9 +133,13 @@ def write_cog(
             cog.write(window, values)
 
 
-def _arrange(tiles: Path, path: Path, edge: int, overviews: Overviews) -> None:
+def _arrange(tiles: Path, path: Path, grid: Grid, overviews: Overviews) -> None:
+    edge = max(_LEAST_EDGE, tile_edge(max(grid.width, grid.height)))
     try:
-        with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE):
+        with rasterio.open(tiles) as dataset:
+            row_of_tiles = edge * grid.width * sum(np.dtype(kind).itemsize for kind in dataset.dtypes)
+        cache = min(GDAL_CACHE, max(_LEAST_CACHE, 3 * row_of_tiles // 2))  # less and tiles are decoded twice
+        with rasterio.Env(GDAL_CACHEMAX=cache):
             rasterio.shutil.copy(
                 str(tiles),
                 str(path),

@@ -19,7 +19,7 @@ from cropmap_core.inference.bundle_types import ITEM, Bundle
 from cropmap_core.inference.bundles import load_bundle, read_json
 from cropmap_core.inference.channels import sample_channels
 from cropmap_core.inference.fit import present_channels
-from cropmap_core.inference.precision import PROPERTY
+from cropmap_core.inference.precision import PROPERTY, agreement_of
 from cropmap_core.inference.predictor import Predictor, computable_of
 from cropmap_core.io.outputs import write_text
 from cropmap_core.samples.files import SampleFile
@@ -55,7 +55,13 @@ def record_agreement(folder: Path, file: SampleFile, index: NDArray[np.int64], e
 
 
 def record_agreement_on(
-    bundle: Bundle, values: Values, valid: Mask, dates: Sequence[date], told: str, there: Sequence[str] | None = None
+    bundle: Bundle,
+    values: Values,
+    valid: Mask,
+    dates: Sequence[date],
+    told: str,
+    there: Sequence[str] | None = None,
+    if_less: bool = False,
 ) -> float | None:
     """The same on an image.
 
@@ -66,6 +72,7 @@ def record_agreement_on(
         dates: Of the image.
         told: What the image is.
         there: As above.
+        if_less: What the bundle says already stays, unless this is less.
 
     Returns:
         As above.
@@ -83,6 +90,8 @@ def record_agreement_on(
     inside = slice(halved.halo, -halved.halo or None)
     observed: Mask = np.asarray(valid.any(axis=0))[inside, inside]
     share = float((exact == found)[observed].mean())
+    if if_less and agreement_of(bundle) <= share:
+        return share
     document = read_json(bundle.folder / ITEM)
     measured = {"agreement": round(share, 5), "pixels": int(observed.sum()), "measured_on": told}
     document["properties"][PROPERTY] = measured

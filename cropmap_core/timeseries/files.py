@@ -68,8 +68,11 @@ class TimeSeriesFile:
         return Block(data, present(data, self.bands))
 
     def read_bands(self, window: Window, bands: Sequence[str]) -> Values:
-        data = empty_block(len(self.dates), len(bands), window, self.dtype)
         inner = window.clipped(self.grid.height, self.grid.width)
+        if inner == window:  # all of it is read
+            data: Values = np.empty((len(self.dates), len(bands), window.height, window.width), self.dtype)
+        else:
+            data = empty_block(len(self.dates), len(bands), window, self.dtype)
         if inner.height and inner.width:
             rows, cols = inner.slices_within(window)
             channels = channels_of(self.bands, bands)

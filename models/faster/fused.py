@@ -118,14 +118,16 @@ class ExactLinear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None, precision: torch.dtype) -> None:
         super().__init__()
         bias = weight.new_zeros(len(weight)) if bias is None else bias
+        self.at_once = FusedLinear(weight, bias, precision) if precision == torch.float32 else None
         self.register_buffer("weight", weight.detach().T.to(precision).contiguous())
         self.register_buffer("bias", bias.detach().float())
 
     def forward(self, features: Tensor) -> Tensor:
         """Shape (N, E) to (N, K)."""
+        if self.at_once is not None:
+            found: Tensor = self.at_once(features.unsqueeze(0)).squeeze(0)
+            return found
         weight, bias = self.get_buffer("weight"), self.get_buffer("bias")
-        if weight.dtype == torch.float32:
-            return torch.addmm(bias, features, weight)
         rounded = features @ weight
         rest = torch.addmm(rounded, features, weight, beta=-1)
         return rounded.float().add_(rest).add_(bias)

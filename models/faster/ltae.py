@@ -52,7 +52,7 @@ class FasterLTAE(FasterPixelNetwork):
     def classify_series(self, series: Series) -> Tensor:
         both = self.both(self.first(series.values.to(self.precision)))  # (T, N, width + heads)
         observations, scores = both[..., : self.embedding], both[..., self.embedding :]
-        squares = torch.linalg.vector_norm(observations, dim=2, keepdim=True, dtype=torch.float32).square_()
+        squares = torch.linalg.vector_norm(observations, dim=2, keepdim=True).float().square_()
         length = (squares / self.embedding).add_(self.eps).sqrt_()  # (T, N, 1)
         positions = day_positions(series.days.float().unsqueeze(0), self.embedding // self.heads).squeeze(0)
         scores = scores / length + (positions.repeat(1, self.heads) @ self.get_buffer("asks").T).unsqueeze(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
@@ -10,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from models.faster.fused import as_image, as_rows, fused_over_time
+from models.faster.workspace import Workspace, of_all_threads
 from models.network import date_channels
 from models.temporal_convolutions import ConvolutionOverTime, ObservedBatchNorm, TemporalConvolutions
 
-VALUES_AT_ONCE = {"cpu": 3 * 2**19, "cuda": 2**28}
-"""Values of a layer that are seen together, by device: they are to stay in the processors' own caches."""
+VALUES_AT_ONCE = {"cpu": 3 * 2**18, "cuda": 2**28}
+"""Values of a layer that are seen together, by device: they are to stay in the caches. On processors of each thread."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def _series(width: int, x: Tensor, days: Tensor, valid: Tensor) -> Iterator[tupl
         if not anywhere.all():
             x, days, valid = x[anywhere], days[anywhere], valid[anywhere]
     values, there = x.permute(0, 2, 3, 1).flatten(1, 2), valid.flatten(1)  # (T, H * W, C), (T, H * W)
-    at_once = VALUES_AT_ONCE.get(x.device.type, 2**26) // (len(x) * width)
+    at_once = of_all_threads(VALUES_AT_ONCE, x.device) // (len(x) * width)
     at_once = max(64, at_once // 64 * 64)
     for start in range(0, pixels, at_once):
         some = slice(start, start + at_once)
@@ -80,6 +82,16 @@ def _series(width: int, x: Tensor, days: Tensor, valid: Tensor) -> Iterator[tupl
             continue
         complete = torch.equal(observed, here.all(dim=0))
         yield some, Series(values[:, some], days, None if complete else here, None if observed.all() else observed)
+
+
+class _Dated(threading.local):
+    """Whose date channels stand in a thread's memory, and in what shape."""
+
+    of: Tensor | None = None
+    shape: tuple[int, ...] = ()
+
+    def __reduce__(self) -> tuple[type[_Dated], tuple[()]]:
+        return type(self), ()
 
 
 class FasterTemporalConvolutions(nn.Module):
@@ -97,6 +109,7 @@ class FasterTemporalConvolutions(nn.Module):
     ) -> None:
         super().__init__()
         self.channels, self.date_harmonics, self.precision = channels, date_harmonics, precision
+        self._workspace, self._dated = Workspace(), _Dated()
         self.width = max(norm.get_buffer("running_mean").numel() for norm in temporal.norms)
         self.layers = nn.ModuleList(
             fused_over_time(cast("ConvolutionOverTime", convolution), cast("ObservedBatchNorm", norm), precision)
@@ -116,13 +129,29 @@ class FasterTemporalConvolutions(nn.Module):
             valid = valid.gather(0, order)
             values = values.gather(0, order.unsqueeze(2).expand(-1, -1, self.channels))
             days = days.expand(-1, order.shape[1]).gather(0, order) * valid
-        features = values.new_empty(*values.shape[:2], self.channels + 2 * self.date_harmonics, dtype=self.precision)
-        features[..., : self.channels] = values
-        if self.date_harmonics:
-            season = date_channels(days.T, self.date_harmonics).transpose(0, 1)  # (T', N or 1, 2 * harmonics)
-            features[..., self.channels :] = season if valid is None else season * valid.unsqueeze(2)
+        season = None
+        if valid is not None and self.date_harmonics:
+            season = date_channels(days.T, self.date_harmonics).transpose(0, 1) * valid.unsqueeze(2)  # (T', N, 2 h)
+        features = self._with_dates(values, series.days, season)
         for layer in self.layers:
             features = as_rows(layer(as_image(features)))  # (T', N, C')
             if valid is not None:
                 features = features.mul_(valid.unsqueeze(2))
         return features, valid
+
+    def _with_dates(self, values: Tensor, days: Tensor, season: Tensor | None) -> Tensor:
+        """Values and date channels, shape (T, N, C + 2 * harmonics), which the next call overwrites.
+
+        Without channels of their own, `season`, all pixels have those of the days; they stay from call to call.
+        """
+        shape = (*values.shape[:2], self.channels + 2 * self.date_harmonics)
+        features = self._workspace.take("series", values.new_empty(0, dtype=self.precision), *shape)
+        if season is not None:
+            features[..., self.channels :] = season
+            self._dated.of = None
+        elif self.date_harmonics and (self._dated.of is not days or self._dated.shape != shape):
+            features[..., self.channels :] = date_channels(days.unsqueeze(0), self.date_harmonics).transpose(0, 1)
+            if self._workspace.keeps(features):
+                self._dated.of, self._dated.shape = days, shape
+        features[..., : self.channels] = values
+        return features

@@ -12,12 +12,12 @@ from torch.nn import functional
 
 from models.faster.fused import as_image, as_rows, fused_over_space, larger
 from models.faster.regions import Image, Look, Region, looked_at
-from models.faster.workspace import Workspace
+from models.faster.workspace import Workspace, of_all_threads
 from models.temporal_convolutions import ObservedBatchNorm
 from models.unet import Level, UNet
 
-PIXELS_AT_ONCE = {"cpu": 2**15, "cuda": 2**24}
-"""Pixels of a stripe, by device."""
+PIXELS_AT_ONCE = {"cpu": 2**14, "cuda": 2**24}
+"""Pixels of a stripe, by device; on processors for each thread."""
 _LEAST_ROWS = 8
 
 Use = Callable[[Region, Tensor], None]
@@ -106,7 +106,7 @@ def _each_stripe(layers: nn.ModuleList, look: Look, observed: Tensor, region: Re
     height, width = observed.shape
     around, everywhere = len(layers), bool(observed.all())
     left, right = max(region.left - around, 0), min(region.right + around, width)
-    rows = max(_LEAST_ROWS, PIXELS_AT_ONCE.get(observed.device.type, 2**20) // (right - left))
+    rows = max(_LEAST_ROWS, of_all_threads(PIXELS_AT_ONCE, observed.device) // (right - left))
     for top in range(region.top, region.bottom, rows):
         stripe = Region(top, min(top + rows, region.bottom), region.left, region.right)
         seen = Region(stripe.top - around, stripe.bottom + around, left, right)

@@ -10,8 +10,8 @@ import torch
 from affine import Affine
 from torch import Tensor
 
-from cropmap_core.inference.blending import Blend, Sides, ramp
 from cropmap_core.io.grid import Grid, Window
+from scripts.blending import Blend, Sides, ramp
 
 
 def blocks_of(height: int, width: int, size: int) -> list[Window]:

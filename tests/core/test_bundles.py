@@ -215,8 +215,8 @@ def test_bad_property_is_named(bundle: Bundle, key: str, value: object, message:
     [
         (1, {"value": 1}, "two classes share the value 1"),
         (1, {"name": "Maize"}, "two classes share the name Maize"),
-        (0, {"value": 0}, "class value 0 is not within 1-255"),
-        (0, {"value": 256}, "class value 256 is not within 1-255"),
+        (0, {"value": 0}, "class value 0 is not within 1-65535"),
+        (0, {"value": 65536}, "class value 65536 is not within 1-65535"),
         (0, {"value": "1"}, "value is '1', not of type int"),
         (0, {"color_hint": "#f2c14e"}, "color_hint of class 1 is '#f2c14e'"),
     ],

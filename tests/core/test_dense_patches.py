@@ -54,7 +54,7 @@ def test_pixels_that_do_not_see_each_other_make_the_same_patches(
     stride: int, edge: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then only the mean over the observed pixels counts: of all strides, at the edge, with holes, in tiles."""
-    monkeypatch.setattr(dense_patches, "_edge", lambda network: edge)
+    monkeypatch.setattr(dense_patches, "_edge", lambda network, device: edge)
     made = convlstm(alone=True)
     given = with_holes(height=17, width=23)
     cells = Cells(stride, rows=-(-17 // stride), cols=-(-23 // stride), corner=stride // 2 - PATCH // 2)
@@ -89,7 +89,7 @@ def test_tiles_are_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     x, dates, valid = (part[0] for part in with_holes(times=12, height=60, width=45))
     cells = Cells(5, 12, 9, corner=-1)
     whole = patch_logits(made, x, dates, valid, cells).softmax(dim=0)
-    monkeypatch.setattr(dense_patches, "_edge", lambda network: 16)
+    monkeypatch.setattr(dense_patches, "_edge", lambda network, device: 16)
     shares: list[float] = []
     tiled = patch_logits(made, x, dates, valid, cells, shares.append).softmax(dim=0)
     assert shares == [number / 12 for number in range(12)]

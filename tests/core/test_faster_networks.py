@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 import models
 from models.faster import faster
 from models.faster.pixel_network import FasterPixelNetwork
+from models.faster.reach import measured_reach
 from models.faster.regions import Region
 from models.faster.series import VALUES_AT_ONCE
 from models.faster.unet import PIXELS_AT_ONCE
@@ -200,3 +202,53 @@ def test_blocks_of_one_embedding_say_the_same() -> None:
         inside = Region(0, 64, left - first, left - first + 48)
         fast.classify_image(image[:, first:last], observed[:, first:last], inside, logits)
         torch.testing.assert_close(logits, whole[:, left : left + 48], rtol=0, atol=1e-5)
+
+
+class Blur(Network):
+    """Sees 5 pixels in each direction, and is thought to see 12."""
+
+    kind, channels, classes, stride, receptive_radius = "dense", 1, 2, 4, 12
+
+    def logits(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
+        blurred = torch.nn.functional.avg_pool2d(x[:, 0], 11, stride=1, padding=5)
+        return torch.cat([blurred, -blurred], dim=1)
+
+    def embed(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
+        return x[:, 0]
+
+
+def test_reach_is_measured() -> None:
+    """A block needs the 5 pixels around it that are looked at, in whole strides."""
+    x, dates, valid = torch.rand(1, 1, 1, 40, 36), torch.zeros(1, 1), torch.ones(1, 1, 40, 36, dtype=torch.bool)
+    assert measured_reach(Blur(), x, dates, valid) == 8
+    assert measured_reach(Blur(), x, dates, valid, tolerance=1.0) == 0
+    assert measured_reach(Blur(), torch.zeros_like(x), dates, valid) == 0
+    with pytest.raises(ValueError, match="at least 28"):
+        measured_reach(Blur(), x[..., :27, :], dates, valid[..., :27, :])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["hybrid_cnn", "tempcnn"])
+def test_nothing_stays_from_the_season_before(name: str) -> None:
+    """The memory of date channels is used again: other days, gaps and shapes follow one another."""
+    network = trained(name)
+    fast = faster(network)
+    for kind in ("complete", "gaps", "complete", "one date", "complete", "a date that no pixel has", "complete"):
+        x, dates, valid = SEASONS[kind]()
+        for days in (dates, dates + 45):
+            torch.testing.assert_close(fast.logits(x, days, valid), network(x, days, valid), rtol=0, atol=2e-5)
+
+
+@torch.inference_mode()
+def test_a_copy_says_the_same() -> None:
+    fast = faster(trained("auto_context"))
+    given = season()
+    assert torch.equal(copy.deepcopy(fast).logits(*given), fast.logits(*given))
+
+
+def test_memory_of_one_mode_serves_another() -> None:
+    fast, given = faster(trained("hybrid_cnn")), season()
+    with torch.inference_mode():
+        expected = fast.logits(*given)
+    with torch.no_grad():
+        assert torch.equal(fast.logits(*given), expected)

@@ -86,7 +86,12 @@ class TestDeciding:
 
     def test_values_may_run_out(self) -> None:
         with pytest.raises(JobError, match="more values than a class raster holds"):
-            hierarchy_of((WHEAT, CropClass(255, "Barley", "#304050", parents=("Cereals", "Arable")))).stops()
+            hierarchy_of((WHEAT, CropClass(65535, "Barley", "#304050", parents=("Cereals", "Arable")))).stops()
+
+    def test_values_beyond_255_take_16_bits(self) -> None:
+        hierarchy = hierarchy_of((WHEAT, CropClass(255, "Barley", "#304050", parents=("Cereals", "Arable"))))
+        found, _ = hierarchy.decide(np.array([[0.5], [0.5]]), 0.9)
+        assert (found.dtype, found.tolist()) == (np.uint16, [256])
 
 
 class TestHeads:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shlex
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
@@ -34,6 +35,7 @@ from cropmap_core.inference.manifest import (
 from cropmap_core.inference.map_item import item_of_map
 from cropmap_core.inference.map_layers import MapPaths
 from cropmap_core.parameters import add_arguments, bind
+from tests.core.seam import REPOSITORY, run_here
 from tests.core.series_in_memory import grid
 from tests.core.stac_server import PYTHON as STAC_PYTHON
 from tests.core.tiny_models import save_tiny_bundle
@@ -284,3 +286,56 @@ class TestItem:
         assert done.returncode == 0, done.stderr
         path.write_text(json.dumps({**item, "geometry": {"type": "Polygon"}}))
         assert subprocess.run([STAC_PYTHON, "-c", check, path], capture_output=True).returncode != 0
+
+
+class TestRunsOfClassify:
+    """On the chain's files: the manifest that a job leaves."""
+
+    @pytest.fixture
+    def first(self, steps: Mapping[str, Path], hybrid_bundle: Bundle, tmp_path: Path) -> dict[str, Any]:
+        given = {
+            "series": steps["filled"],
+            "device": "cpu",
+            "model": hybrid_bundle.folder,
+            "output_classes": tmp_path / "map.tif",
+            "output_entropy": tmp_path / "entropy.tif",
+        }
+        outcome = run_here("classify", **given)
+        assert outcome.status == 0, outcome.last
+        return given
+
+    def test_the_command_makes_the_same_files_again(self, first: dict[str, Any], tmp_path: Path) -> None:
+        manifest = json.loads((tmp_path / "map.run.json").read_text())
+        before = {name: output["sha256"] for name, output in manifest["outputs"].items()}
+        assert set(before) == {"output_classes", "output_entropy"}
+        words = shlex.split(manifest["replay"])
+        assert words[:3] == ["python", "-m", "cropmap_core"]
+        for name in before:
+            first[name].unlink()
+        done = subprocess.run([sys.executable, *words[1:]], cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert {name: hashlib.sha256(first[name].read_bytes()).hexdigest() for name in before} == before
+
+    def test_only_what_has_changed_is_computed_again(self, first: dict[str, Any], tmp_path: Path) -> None:
+        written = (tmp_path / "map.tif").stat().st_mtime_ns
+        again = run_here("classify", **first)
+        assert "not computed again" in again.texts("log")
+        assert (tmp_path / "map.tif").stat().st_mtime_ns == written
+        other = run_here("classify", **first, sure_from=0.9)
+        assert "not computed again" not in other.texts("log")
+        assert (tmp_path / "map.tif").stat().st_mtime_ns > written
+
+    def test_it_says_what_computed_it_and_the_item_what_was_mapped(
+        self, first: dict[str, Any], steps: Mapping[str, Path], tmp_path: Path
+    ) -> None:
+        manifest = json.loads((tmp_path / "map.run.json").read_text())
+        assert manifest["computed"]["device"] == "cpu"
+        assert manifest["computed"]["precision"] in ("float32", "bfloat16")
+        assert manifest["dates"][0] == "2018-04-01"
+        series = hashlib.sha256(steps["filled"].read_bytes()).hexdigest()
+        assert manifest["inputs"]["series"] == [
+            {"path": str(steps["filled"]), "bytes": steps["filled"].stat().st_size, "sha256": series}
+        ]
+        item = json.loads((tmp_path / "map.stac.json").read_text())
+        assert set(item["assets"]) == {"classes", "entropy", "manifest"}
+        assert item["assets"]["entropy"]["file:checksum"] == "1220" + manifest["outputs"]["output_entropy"]["sha256"]

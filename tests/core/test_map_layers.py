@@ -185,6 +185,15 @@ class TestFiles:
         assert lines[7] == "7: Wheat & rye"
         assert lines[0] == "0:"
 
+    def test_of_classes_hold_values_beyond_255(self, tmp_path: Path) -> None:
+        crops = (CropClass(3, "Maize", "#f4c430"), CropClass(300, "Wheat", "#c0a060"))
+        probabilities = of_pixels((0.2, 0.8), (0.8, 0.2))
+        with create_maps(MapPaths(tmp_path / "map.tif"), grid(1, 2), crops, crops) as maps:
+            maps.write(grid(1, 2).window(), layers_of(probabilities, seen(probabilities), crops))
+        with rasterio.open(tmp_path / "map.tif") as dataset:
+            assert (dataset.read(1).tolist(), dataset.dtypes) == ([[300, 3]], ("uint16",))
+            assert dataset.colormap(1)[300] == (0xC0, 0xA0, 0x60, 255)
+
     def test_that_go_wrong_leave_nothing(self, tmp_path: Path) -> None:
         (tmp_path / "classes.tif").write_text("old")
         with (

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from xml.etree import ElementTree
 
+import pytest
+
 from cropmap_core.inference.bundles import CropClass
-from cropmap_core.styles import class_style, confidence_style, true_colour_style
+from cropmap_core.styles import (
+    class_style,
+    confidence_style,
+    entropy_style,
+    margin_style,
+    probability_style,
+    true_colour_style,
+)
 
 
 def parsed(document: str) -> ElementTree.Element:
@@ -30,6 +40,16 @@ def test_confidence_runs_over_all_percents() -> None:
     assert (percents[0], percents[-1]) == (0, 100)
     assert percents == sorted(percents)
     assert len({item.get("color") for item in items}) == len(items)
+
+
+@pytest.mark.parametrize("style", [entropy_style, margin_style, probability_style])
+def test_shares_run_from_0_to_1_as_qgis_shows_them(style: Callable[[], str]) -> None:
+    renderer = parsed(style()).find("pipe/rasterrenderer")
+    assert renderer is not None
+    assert (renderer.get("classificationMin"), renderer.get("classificationMax")) == ("0", "1")
+    values = [float(item.get("value", "")) for item in renderer.iter("item")]
+    assert (values[0], values[-1]) == (0, 1)
+    assert values == sorted(values)
 
 
 def test_true_colour_shows_the_bands_it_is_told() -> None:

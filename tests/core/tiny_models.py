@@ -35,6 +35,12 @@ def tiny_network(architecture: str, seed: int, **hyper_parameters: Any) -> Netwo
     """A network of random weights that gives every class its share, which few random networks do."""
     torch.manual_seed(seed)
     made = models.build(architecture, **hyper_parameters).eval()
+    balance(made)
+    return made
+
+
+def balance(made: Network) -> None:
+    """Gives every class of a network its share of random pixels, by its last layer."""
     times = len(MONTHS)
     x = torch.randn(24, times, made.channels, 6, 6)
     days = (torch.arange(times) * 30.5).expand(24, -1)
@@ -44,7 +50,6 @@ def tiny_network(architecture: str, seed: int, **hyper_parameters: Any) -> Netwo
         weight, bias = made.classify.weight, made.classify.bias
         weight *= (2 / std).view(-1, *[1] * (weight.ndim - 1))
         bias.copy_((bias - mean) * 2 / std)
-    return made
 
 
 def bundle_of(
