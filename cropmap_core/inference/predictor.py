@@ -30,6 +30,7 @@ from models.dense_patches import Cells, patch_logits, runs_densely
 from models.faster import TwoStages, faster, has_bfloat16
 from models.faster.convolutional_recurrence import faster_recurrence
 from models.faster.regions import Region
+from models.faster.workspace import keep_freed_memory
 
 PATCH_PIXELS_AT_ONCE = 1024 * 5 * 5
 """Pixels of patches seen together; at least one patch."""
@@ -79,6 +80,8 @@ class Predictor:
             takes = f"1 to {self._network.patch_size}" if self.by_patch else "none: it gives every pixel a class"
             raise JobError(f"The stride is {stride}; the model {bundle.id} takes {takes}.", "Leave the stride out.")
         self._stride = stride or bundle.stride_pixels
+        if self.device.type == "cpu":
+            keep_freed_memory()
         halved = not self.by_patch and has_bfloat16(self._network)
         self.precision = precision if halved else torch.float32
         self._exact = self._network if self.by_patch else faster(self._network)
