@@ -33,6 +33,7 @@ from cropmap_core.inference.run_documents import (
     write_documents,
 )
 from cropmap_core.io.grid import Grid
+from cropmap_core.io.outputs import Outputs
 from cropmap_core.jobs import Job
 from cropmap_core.parcels import Maps, describe_parcels, write_records
 from cropmap_core.scenes.intake import READING, Asked, origin_of, stack_asked
@@ -231,6 +232,7 @@ def mapcrops(
                 maps,
                 confidence=maps.confidence or outputs.scratch(output_classes.with_suffix(".confidence.tif")),
                 ood=maps.ood or scratch,
+                probabilities=maps.probabilities or _scratch_probabilities(outputs, output_classes, sure_from),
             )
         series, end = Filled(composites), 0.99 if table is None else 0.95
         how = _going_on(how, run, written)
@@ -239,7 +241,7 @@ def mapcrops(
         made = _made(series, bundle, how, class_map, written, maps)
         if table is not None and placed is not None and output_parcels is not None:
             job.progress(end, "Describing the parcels")
-            described = Maps(maps.classes, maps.confidence, maps.ood)
+            described = Maps(maps.classes, maps.confidence, maps.ood, None if sure_from else maps.probabilities)
             records = describe_parcels(placed, described, job.part(end, 1.0))
             write_records(records, table)
             result |= tell_records(job, records)
@@ -250,6 +252,11 @@ def mapcrops(
         outputs.commit()
         class_map.finished.remove()
     return result
+
+
+def _scratch_probabilities(outputs: Outputs, classes: Path, sure_from: float) -> Path | None:
+    """Where the probabilities go that parcels are described by; None where a crop may be unsure: they know no groups."""
+    return None if sure_from else outputs.scratch(classes.with_suffix(".probabilities.tif"))
 
 
 @dataclass(frozen=True)

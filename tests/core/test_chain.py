@@ -155,13 +155,15 @@ def test_kept_classes_reach_the_composites(season: Path, hybrid_bundle: Bundle, 
 def test_parcels_are_described_alike_in_the_pass_and_after_it(
     season: Path, tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
-    parcels = numbered_parcels(tmp_path / "parcels.gpkg")
-    map_in_one_pass(season, tiny_bundle, tmp_path, parcels=parcels, output_parcels=tmp_path / "in_the_pass.csv")
+    parcels, probabilities = numbered_parcels(tmp_path / "parcels.gpkg"), tmp_path / "probabilities.tif"
+    tables = {"parcels": parcels, "output_parcels": tmp_path / "in_the_pass.csv"}
+    map_in_one_pass(season, tiny_bundle, tmp_path, **tables, output_probabilities=probabilities)
     described = run_here(
         "parcelattributes",
         parcels=parcels,
         classes=tmp_path / "classes.tif",
         confidence=tmp_path / "confidence.tif",
+        probabilities=probabilities,
         output=tmp_path / "after_it.csv",
     ).outputs
     table = (tmp_path / "after_it.csv").read_text()
