@@ -255,7 +255,7 @@ def mapcrops(
 
 
 def _scratch_probabilities(outputs: Outputs, classes: Path, sure_from: float) -> Path | None:
-    """Where the probabilities go that parcels are described by; None where a crop may be unsure: they know no groups."""
+    """Where probabilities go to describe parcels by; None where crops may be unsure, for they know no groups."""
     return None if sure_from else outputs.scratch(classes.with_suffix(".probabilities.tif"))
 
 

@@ -27,7 +27,7 @@ from cropmap_core.inference.map_files import create_maps
 from cropmap_core.inference.map_layers import STEPS, Layer, Layers, MapPaths, layers_of
 from cropmap_core.inference.map_masks import MapMask, open_mask
 from cropmap_core.inference.part_size import edge_of_parts
-from cropmap_core.inference.precision import choose_precision, name_of
+from cropmap_core.inference.precision import choose_precision, computes_in_bfloat16, name_of
 from cropmap_core.inference.predictor import Predictor, Progress, days_of
 from cropmap_core.inference.sieving import sieve
 from cropmap_core.inference.stages import Stages
@@ -147,7 +147,11 @@ def write_class_map(
 
     def predictor_on(device: torch.device) -> Predictor:
         if device not in predictors:
-            predictors[device] = Predictor(bundle, device, how.temperatures, how.stride, precision)
+            known = how.precision != "auto" or computes_in_bfloat16(
+                device
+            )  # where another device has failed it may not
+            own = precision if known else torch.float32
+            predictors[device] = Predictor(bundle, device, how.temperatures, how.stride, own)
         return predictors[device]
 
     days = days_of(bundle, how.temperatures, series.dates, *series.grid.centre_degrees)
@@ -189,7 +193,7 @@ def write_class_map(
             {crop.name: int(counts[crop.value]) for crop in crops},
             watch,
             watch.warnings(),
-            name_of(next(iter(predictors.values())).precision),
+            ", ".join(dict.fromkeys(name_of(each.precision) for each in predictors.values())),
             report,
             finished,
         )

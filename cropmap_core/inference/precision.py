@@ -34,7 +34,7 @@ def choose_precision(bundle: Bundle, asked: str, devices: Sequence[torch.device]
         return PRECISIONS[asked]
     if asked != "auto":
         raise JobError(f"PRECISION is '{asked}'.", "Choose auto, float32 or bfloat16.")
-    agrees = agreement_of(bundle) >= AGREEMENT and all(_has_bfloat16(device) for device in devices)
+    agrees = agreement_of(bundle) >= AGREEMENT and all(computes_in_bfloat16(device) for device in devices)
     return torch.bfloat16 if agrees else torch.float32
 
 
@@ -50,7 +50,7 @@ def name_of(precision: torch.dtype) -> str:
     return str(precision).removeprefix("torch.")
 
 
-def _has_bfloat16(device: torch.device) -> bool:
+def computes_in_bfloat16(device: torch.device) -> bool:
     """Whether a device multiplies in bfloat16 by itself, so that it is faster."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8

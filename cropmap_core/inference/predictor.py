@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import cast
 
 import numpy as np
@@ -31,11 +31,13 @@ from models.faster import TwoStages, faster, has_bfloat16
 from models.faster.convolutional_recurrence import faster_recurrence
 from models.faster.regions import Region
 from models.faster.workspace import keep_freed_memory
+from models.network import Network
 
 PATCH_PIXELS_AT_ONCE = 1024 * 5 * 5
 """Pixels of patches seen together; at least one patch."""
 _PIXELS_AT_ONCE = 2**16
 _COMMON_YEAR = 2017
+_FEWEST_TOGETHER = 64  # samples of the same days, on average, so that they are seen as one image
 
 Progress = Callable[[float], None]
 
@@ -84,8 +86,7 @@ class Predictor:
             keep_freed_memory()
         halved = not self.by_patch and has_bfloat16(self._network)
         self.precision = precision if halved else torch.float32
-        self._exact = self._network if self.by_patch else faster(self._network)
-        self._fast = self._exact if self.precision == torch.float32 else faster(self._network, self.precision)
+        self._fast = self._network if self.by_patch else faster(self._network, self.precision)
         self._shared: ConvLSTM | None = None  # computes the states of overlapping patches once
         if runs_densely(self._network):
             self._shared = cast(ConvLSTM, faster_recurrence(self._network))
@@ -328,11 +329,32 @@ class Predictor:
             with torch.inference_mode():
                 usable = torch.from_numpy(np.ascontiguousarray(there)).to(self.device)
                 x = torch.from_numpy(values).to(self.device).masked_fill(~usable.unsqueeze(2), 0.0)
-                dates = torch.from_numpy(np.array(days, np.float32)).to(self.device)
-                found = self._calibrated(self._exact.logits(x, dates, usable), dim=1)
+                found = self._calibrated(self._logits_of_samples(x, np.array(days, np.float32), usable), dim=1)
         probabilities: Floats = found.cpu().numpy()
         probabilities.transpose(0, 2, 3, 1)[~np.asarray(there.any(axis=1))] = np.nan
         return probabilities
+
+    def _logits_of_samples(self, x: Tensor, days: Floats, valid: Tensor) -> Tensor:
+        """Of shape (N, K, H, W); where no pixel sees another, samples of the same days stand as one image."""
+        seasons, which = np.unique(days, axis=0, return_inverse=True)
+        if self.halo or len(seasons) * _FEWEST_TOGETHER > len(days):
+            dates = torch.from_numpy(days).to(self.device)
+            found: Tensor = self._network.logits(x, dates, valid)
+            return found
+        count, _, _, height, width = x.shape
+        logits = x.new_empty(count, self._network.classes, height, width)
+        for number, season in enumerate(seasons):
+            some = torch.from_numpy(np.flatnonzero(which.reshape(-1) == number)).to(self.device)
+            image = x[some].permute(1, 0, 3, 4, 2).flatten(1, 2).permute(0, 3, 1, 2)  # (T, C, N * H, W), channels last
+            seen = valid[some].transpose(0, 1).flatten(1, 2)  # (T, N * H, W)
+            said = self._exact.logits(image[None], torch.from_numpy(season).to(self.device)[None], seen[None])
+            logits[some] = said[0].float().view(-1, len(some), height, width).transpose(0, 1)
+        return logits
+
+    @cached_property
+    def _exact(self) -> Network:
+        """The fast form in float32."""
+        return self._fast if self.precision == torch.float32 else faster(self._network)
 
     def _of_patch(self, values: Floats, valid: Mask, days: Floats) -> Tensor:
         """The probabilities of a sample, the network run on each patch alone; nothing was observed around it."""

@@ -30,7 +30,7 @@ from cropmap_core.timeseries.periods import FIRST_DAYS_OF_MONTH
 TRAINING = "training.json"
 _SIGNATURE_SERIES = 100_000
 _AT_ONCE = 2**14  # pixel series
-_PRECISION_SAMPLES = 32  # along an edge of the image that precisions are compared on
+_PRECISION_SAMPLES = 64  # along an edge of the image that precisions are compared on
 _EVERYWHERE = (-180.0, -90.0, 180.0, 90.0)
 
 _CARD = """# {title}

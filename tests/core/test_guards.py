@@ -269,11 +269,12 @@ def test_steps_give_the_same_and_parcels_get_their_share(
     bundle, folder = learnt
     parcels = numbered_parcels(tmp_path / "parcels.gpkg")
     assert mapped(season, bundle, tmp_path, parcels=parcels, output_parcels=tmp_path / "whole.csv").status == 0
-    outputs = {f"output_{name}": tmp_path / f"{name}_by_steps.tif" for name in ("classes", "confidence", "ood")}
+    layers = ("classes", "confidence", "ood", "probabilities")
+    outputs = {f"output_{name}": tmp_path / f"{name}_by_steps.tif" for name in layers}
     assert run_here("classify", series=folder / "fillgaps.tif", model=bundle.folder, **outputs).status == 0
     with rasterio.open(tmp_path / "ood.tif") as one, rasterio.open(outputs["output_ood"]) as other:
         np.testing.assert_array_equal(one.read(1), other.read(1))
-    given = {name: outputs[f"output_{name}"] for name in ("classes", "confidence", "ood")}
+    given = {name: outputs[f"output_{name}"] for name in layers}
     assert run_here("parcelattributes", parcels=parcels, **given, output=tmp_path / "steps.csv").status == 0
     table = pandas.read_csv(tmp_path / "steps.csv")
     pandas.testing.assert_frame_equal(table, pandas.read_csv(tmp_path / "whole.csv"))
