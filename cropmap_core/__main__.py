@@ -20,8 +20,8 @@ _JOB_KEYS = {"version", "id", "command", "parameters"}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    # Before torch is there: threads that wait for one another sleep, for reading and other programs need the cores too.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Before torch is there: threads that wait for one another sleep soon, for reading and others need the cores too.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     if arguments[:1] == ["run"]:
         return _run_document(watch_stdin="--watch-stdin" in arguments[1:])
     return _run_command_line(arguments)
