@@ -75,13 +75,18 @@ class FusedLinear(FusedConvolution):
 
 
 def folded(weight: Tensor, bias: Tensor | None, norm: ObservedBatchNorm) -> tuple[Tensor, Tensor]:
-    """The weights, shape (C', ...), and biases, (C',), of a layer and its batch normalisation as one, float64."""
-    mean, variance = norm.get_buffer("running_mean").double(), norm.get_buffer("running_var").double()
-    scale = norm.weight.detach().double() / (variance + norm.eps).sqrt()
-    shift = norm.bias.detach().double() - mean * scale
+    """The weights, shape (C', ...), and biases, (C',), of a layer and its batch normalisation as one, as `in_full`."""
+    mean, variance = in_full(norm.get_buffer("running_mean")), in_full(norm.get_buffer("running_var"))
+    scale = in_full(norm.weight) / (variance + norm.eps).sqrt()
+    shift = in_full(norm.bias) - mean * scale
     if bias is not None:
-        shift = shift + bias.detach().double() * scale
-    return weight.detach().double() * scale.view(-1, *[1] * (weight.ndim - 1)), shift
+        shift = shift + in_full(bias) * scale
+    return in_full(weight) * scale.view(-1, *[1] * (weight.ndim - 1)), shift
+
+
+def in_full(weight: Tensor) -> Tensor:
+    """A weight in float64, on the processor: Apple's GPUs know no such numbers."""
+    return weight.detach().cpu().double()
 
 
 def as_image(rows: Tensor) -> Tensor:

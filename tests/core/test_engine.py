@@ -592,7 +592,7 @@ class TestPrecision:
         half = files_of(landscape, bundle_of(kind), tmp_path / "half", HowToMap(precision="bfloat16"))
         seen = exact["classes"] > 0
         assert np.mean(half["classes"][seen] == exact["classes"][seen]) > 0.97
-        knows_one = "patches" in kind or "trees" in kind
+        knows_one = "patches" in kind or kind in ("trees", "auto_context of neighbours")
         told = run_tag(tmp_path / "half" / "classes.tif")["precision"]
         assert told == ("float32" if knows_one else "bfloat16")
 
