@@ -18,6 +18,7 @@ from cropmap_core.errors import IncompatibleModelError, JobError, ModelBundleErr
 from cropmap_core.inference.bundle_types import THERMAL
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.channels import Floats, Mask, sample_channels
+from cropmap_core.inference.devices import full_float32
 from cropmap_core.inference.fit import Composites, check_fits, present_channels
 from cropmap_core.inference.preparing import prepare, prepare_on
 from cropmap_core.inference.seasons import season_of
@@ -180,6 +181,7 @@ class Predictor:
         observed = torch.from_numpy(np.ascontiguousarray(valid.any(axis=0)))[..., None].to(self.device)
         return self.second_stage([*images, observed], days, self.halo, progress).permute(2, 0, 1)
 
+    @full_float32()
     def first_stage(
         self,
         values: Values,
@@ -214,6 +216,7 @@ class Predictor:
                 return [self._calibrated(self._logits(x, dates, usable)).permute(1, 2, 0)]
             return [x, usable[..., None]]
 
+    @full_float32()
     def second_stage(
         self,
         images: Sequence[Tensor],
@@ -269,6 +272,7 @@ class Predictor:
         normalise = partial(self.bundle.normalise, there=there)
         return self._calibrated(self._trees.logits(values, valid, normalise, places, progress))
 
+    @full_float32()
     def probabilities(
         self,
         data: NDArray[np.int16],

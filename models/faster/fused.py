@@ -36,7 +36,7 @@ class FusedConvolution(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Shape (B, C, H, W) to (B, C', H', W')."""
         weight, bias = self.get_buffer("weight"), self.get_buffer("bias")
-        if image.device.type == "cpu" and _fuses(image.dtype):
+        if _is_fused(image):
             after = "relu" if self.relu else "none"
             fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
                 image, weight, bias, self.padding, [1, 1], [1, 1], 1, after, [], ""
@@ -63,7 +63,8 @@ def fused_over_space(convolution: nn.Conv2d, norm: ObservedBatchNorm, precision:
 class FusedLinear(FusedConvolution):
     """A linear layer, and ReLU if it is to be.
 
-    As a convolution of one pixel: oneDNN's are up to twice as fast on processors as the products of other libraries.
+    On processors a convolution of one pixel: oneDNN's are up to twice as fast there as the products of other libraries.
+    Elsewhere a product, which GPUs do not round to TF32 as they do convolutions.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, precision: torch.dtype, relu: bool = False) -> None:
@@ -71,7 +72,10 @@ class FusedLinear(FusedConvolution):
 
     def forward(self, features: Tensor) -> Tensor:
         """Shape (A, N, E) to (A, N, E')."""
-        return as_rows(super().forward(as_image(features)))
+        if _is_fused(features):
+            return as_rows(super().forward(as_image(features)))
+        found = functional.linear(features, self.get_buffer("weight").flatten(1), self.get_buffer("bias"))
+        return found.relu_() if self.relu else found
 
 
 def folded(weight: Tensor, bias: Tensor | None, norm: ObservedBatchNorm) -> tuple[Tensor, Tensor]:
@@ -136,6 +140,11 @@ class ExactLinear(nn.Module):
         rounded = features @ weight
         rest = torch.addmm(rounded, features, weight, beta=-1)
         return rounded.float().add_(rest).add_(bias)
+
+
+def _is_fused(features: Tensor) -> bool:
+    """Whether oneDNN computes a layer and its ReLU in one step."""
+    return features.device.type == "cpu" and _fuses(features.dtype)
 
 
 @cache

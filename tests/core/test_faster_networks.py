@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 import models
-from models.faster import TwoStages, faster, has_bfloat16
+from cropmap_core.inference.devices import full_float32
+from models.faster import TwoStages, faster, fused, has_bfloat16
 from models.faster.pixel_network import FasterPixelNetwork
 from models.faster.reach import measured_reach
 from models.faster.regions import Region
@@ -131,7 +132,17 @@ def network(request: pytest.FixtureRequest) -> Network:
     return trained(request.param)
 
 
+@pytest.fixture(params=[True, False], ids=["oneDNN", "no oneDNN"])
+def onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it layers are computed as they are on GPUs."""
+    if not request.param:
+        monkeypatch.setattr(fused, "_fuses", lambda dtype: False)
+    elif not fused._fuses(torch.float32):
+        pytest.skip("torch was built without oneDNN")
+
+
 @torch.inference_mode()
+@pytest.mark.usefixtures("onednn")
 @pytest.mark.parametrize("kind", SEASONS)
 def test_fast_forms_say_the_same(network: Network, kind: str) -> None:
     given = SEASONS[kind]()
@@ -140,7 +151,30 @@ def test_fast_forms_say_the_same(network: Network, kind: str) -> None:
     torch.testing.assert_close(faster(network).logits(*given), expected, rtol=0, atol=2e-5)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @torch.inference_mode()
+@pytest.mark.parametrize("kind", SEASONS)
+def test_fast_forms_say_the_same_on_cuda(network: Network, kind: str) -> None:
+    given = SEASONS[kind]()
+    expected = network(*given)
+    with full_float32():
+        found = faster(network.to("cuda")).logits(*(part.to("cuda") for part in given))
+    torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", ["complete", "gaps", "unobserved pixels"])
+def test_half_precision_says_almost_the_same_on_cuda(network: Network, kind: str) -> None:
+    x, dates, valid = SEASONS[kind]()
+    expected = network(x, dates, valid)
+    fast = faster(network.to("cuda"), torch.bfloat16)
+    found = fast.logits(x.to("cuda", torch.bfloat16), dates.to("cuda"), valid.to("cuda")).cpu()
+    assert (found.softmax(1) - expected.softmax(1)).abs().max() < 0.01
+
+
+@torch.inference_mode()
+@pytest.mark.usefixtures("onednn")
 @pytest.mark.parametrize("kind", ["complete", "gaps", "unobserved pixels"])
 def test_half_precision_says_almost_the_same(network: Network, kind: str) -> None:
     x, dates, valid = SEASONS[kind]()
