@@ -108,8 +108,14 @@ class Predictor:
 
     @property
     def halo(self) -> int:
-        """Pixels around a window that its result depends on, in whole strides of the network."""
-        return int(self._network.patch_size if self.by_patch else self._network.halo)
+        """Pixels around a window that its result depends on, in whole strides of the network.
+
+        As many as its bundle says were seen to matter, if it does, else all that the network can look at.
+        """
+        if self.by_patch:
+            return int(self._network.patch_size)
+        reach = self.bundle.reach_pixels
+        return int(self._network.halo) if reach is None else -(-reach // self.step) * self.step
 
     def days(self, dates: Sequence[date], lon: float = math.nan, lat: float = math.nan) -> Floats:
         """Where dates lie in a season, as the network counts.
