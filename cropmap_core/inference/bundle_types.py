@@ -26,6 +26,7 @@ ITEM = "item.json"
 WEIGHTS = "weights.safetensors"
 SIGNATURES = "signatures.json"
 CARD = "README.md"
+REACH = "cropmap:reach_pixels"
 CALENDAR, THERMAL = "calendar", "thermal"
 RESTORE = "Copy the whole bundle again from where it came from, or train it anew."
 
@@ -79,6 +80,12 @@ class Bundle:
     def months(self) -> tuple[int, ...]:
         """Calendar months in which its composites begin."""
         return tuple(int(day[:2]) for day in self.first_days)
+
+    @property
+    def reach_pixels(self) -> int | None:
+        """How far around a pixel its class was seen to depend on; None: as far as its network can look."""
+        reach: int | None = (self.properties or {}).get(REACH)
+        return reach
 
     @property
     def indices(self) -> tuple[str, ...]:

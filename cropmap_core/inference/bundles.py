@@ -19,6 +19,7 @@ from cropmap_core.errors import ModelBundleError, OutputError
 from cropmap_core.inference.bundle_types import (
     CARD,
     ITEM,
+    REACH,
     RESTORE,
     SIGNATURES,
     WEIGHTS,
@@ -178,6 +179,12 @@ def _check_network(bundle: Bundle) -> None:
     ):
         if here != there:
             raise ModelBundleError(f"{bundle.folder / ITEM} lists {here} {what}; its network has {there}.", RESTORE)
+    if bundle.reach_pixels is not None and bundle.reach_pixels > network.halo:
+        raise ModelBundleError(
+            f"{bundle.folder / ITEM} says that {REACH} is {bundle.reach_pixels}; its network looks no farther than "
+            f"{network.halo} pixels.",
+            RESTORE,
+        )
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     try:
         with safe_open(path, framework="pt") as weights:

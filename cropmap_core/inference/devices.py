@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -101,6 +104,38 @@ def _free_of_windows() -> int:
     if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):  # type: ignore[attr-defined]
         return _ASSUMED
     return int(status.free)
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Convolutions of float32 are computed as such on NVIDIA's GPUs; torch lets them round to the ten bits of TF32.
+
+    That is a setting of the whole process: it stays until the last of all threads that want it is through.
+    """
+    with _FULL.lock:
+        if not _FULL.threads:
+            _FULL.before = torch.backends.cudnn.allow_tf32
+            torch.backends.cudnn.allow_tf32 = False
+        _FULL.threads += 1
+    try:
+        yield
+    finally:
+        with _FULL.lock:
+            _FULL.threads -= 1
+            if not _FULL.threads:
+                torch.backends.cudnn.allow_tf32 = _FULL.before
+
+
+class _Full:
+    """How many want it, and what was set before the first of them."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.threads = 0
+        self.before = True
+
+
+_FULL = _Full()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

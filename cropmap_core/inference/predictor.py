@@ -18,6 +18,7 @@ from cropmap_core.errors import IncompatibleModelError, JobError, ModelBundleErr
 from cropmap_core.inference.bundle_types import THERMAL
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.channels import Floats, Mask, sample_channels
+from cropmap_core.inference.devices import full_float32
 from cropmap_core.inference.fit import Composites, check_fits, present_channels
 from cropmap_core.inference.preparing import prepare, prepare_on
 from cropmap_core.inference.seasons import season_of
@@ -108,8 +109,14 @@ class Predictor:
 
     @property
     def halo(self) -> int:
-        """Pixels around a window that its result depends on, in whole strides of the network."""
-        return int(self._network.patch_size if self.by_patch else self._network.halo)
+        """Pixels around a window that its result depends on, in whole strides of the network.
+
+        As many as its bundle says were seen to matter, if it does, else all that the network can look at.
+        """
+        if self.by_patch:
+            return int(self._network.patch_size)
+        reach = self.bundle.reach_pixels
+        return int(self._network.halo) if reach is None else -(-reach // self.step) * self.step
 
     def days(self, dates: Sequence[date], lon: float = math.nan, lat: float = math.nan) -> Floats:
         """Where dates lie in a season, as the network counts.
@@ -181,6 +188,7 @@ class Predictor:
         observed = torch.from_numpy(np.ascontiguousarray(valid.any(axis=0)))[..., None].to(self.device)
         return self.second_stage([*images, observed], days, self.halo, progress).permute(2, 0, 1)
 
+    @full_float32()
     def first_stage(
         self,
         values: Values,
@@ -215,6 +223,7 @@ class Predictor:
                 return [self._calibrated(self._logits(x, dates, usable)).permute(1, 2, 0)]
             return [x, usable[..., None]]
 
+    @full_float32()
     def second_stage(
         self,
         images: Sequence[Tensor],
@@ -270,6 +279,7 @@ class Predictor:
         normalise = partial(self.bundle.normalise, there=there)
         return self._calibrated(self._trees.logits(values, valid, normalise, places, progress))
 
+    @full_float32()
     def probabilities(
         self,
         data: NDArray[np.int16],

@@ -21,6 +21,7 @@ from cropmap_core.inference.bundle_types import (
     CALENDAR,
     CARD,
     ITEM,
+    REACH,
     RESTORE,
     SIGNATURES,
     THERMAL,
@@ -170,6 +171,9 @@ def bundle_from_item(item: Mapping[str, Any], folder: Path) -> Bundle:
     _require(_is_number(temperature) and temperature > 0, path, f"cropmap:temperature is {temperature!r}")
     positions = properties.get("cropmap:positions", CALENDAR)
     _require(positions in (CALENDAR, THERMAL), path, f"cropmap:positions is {positions!r}")
+    reach = properties.get(REACH)
+    whole = isinstance(reach, int) and not isinstance(reach, bool) and reach >= 0
+    _require(reach is None or whole, path, f"{REACH} is {reach!r}, no whole number")
     accepts = _accepts(properties.get("cropmap:accepts", {}), path)
     return Bundle(
         id=_field(item, "id", str, path),

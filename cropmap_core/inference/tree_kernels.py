@@ -205,20 +205,29 @@ def _ranked_questions(trees: TreeEnsemble) -> tuple[Thresholds, NDArray[np.int64
     return Thresholds(in_order[new], starts), most
 
 
-def _children(trees: TreeEnsemble) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where each question leads a value that is less, and any other."""
+def _paths(trees: TreeEnsemble) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The first question of each tree, and where each question leads a value that is less, and any other.
+
+    Questions that are decided already, for nothing is less than NaN, are passed over.
+    """
     other, less = trees.branches.numpy().astype(np.int64).T
-    return np.where(np.isnan(trees.thresholds.numpy()), other, less), other
+    onward = np.arange(trees.nodes + len(trees.scores))
+    decided = np.flatnonzero(np.isnan(trees.thresholds.numpy()))
+    onward[decided] = other[decided]
+    for _ in range(trees.depth):
+        onward = onward[onward]
+    return onward[trees.roots.numpy()], onward[less], onward[other]
 
 
 def _shallow(trees: TreeEnsemble, most: NDArray[np.int64]) -> _ShallowTrees:
     """Fills trees up: below a leaf that comes early are questions whose answers all lead to it."""
-    less, other = _children(trees)
-    roots, count = trees.roots.numpy().astype(np.int64), trees.nodes
+    (roots, less, other), count = _paths(trees), trees.nodes
     numbers, depths = roots[:, None], np.zeros(len(roots), np.int64)
     levels = [numbers]
     for depth in range(1, trees.depth + 1):
         asks = numbers < count
+        if not asks.any():
+            break  # trees may be less deep than they are said to be
         depths[asks.any(axis=1)] = depth
         at = np.where(asks, numbers, 0)
         pair = np.where(asks, less[at], numbers), np.where(asks, other[at], numbers)
@@ -270,8 +279,7 @@ _ORDER = {depth: _order_of(depth) for depth in (3, 6, 7, 8)}
 
 def _deep(trees: TreeEnsemble, most: NDArray[np.int64]) -> _DeepTrees:
     """Lays trees out level by level, the two children of a question beside each other."""
-    less, other = _children(trees)
-    count, roots = trees.nodes, trees.roots.numpy().astype(np.int64)
+    (roots, less, other), count = _paths(trees), trees.nodes
     old: list[NDArray[np.int64]] = []
     first, starts, begins = [], [], 0
     for root in roots:

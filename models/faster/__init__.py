@@ -2,7 +2,11 @@
 
 The hybrid CNN, TempCNN and L-TAE, and ensembles and auto-context of them, are computed otherwise: normalisations are
 folded into weights, dates stand first, pixels are seen some thousand at a time, and what all pixels have is not masked.
-Convolutional recurrences convolve what they take in of all dates at once.
+Convolutional recurrences convolve what they take in of all dates at once. Auto-context over a network that itself sees
+neighbours is left as it is.
+
+They take no NaN where values are valid: a largest feature may pass over it, where the networks themselves pass it on.
+Series have none there: what is not finite in a file, or becomes an index without a value, is not valid.
 """
 
 from __future__ import annotations
@@ -42,29 +46,37 @@ def faster(network: Network, precision: torch.dtype = torch.float32) -> FasterNe
     Returns:
         A network of the same kind, stride and reach. Its `logits` take `precision` and give float32.
     """
-    network = network.eval()
     with torch.no_grad():
-        if isinstance(network, (ConvLSTM, ConvRNN)):
-            return Single(faster_recurrence(network, precision), precision)
-        if isinstance(network, HybridCNN):
-            return FasterHybridCNN(network, precision)
-        if isinstance(network, TempCNN):
-            return FasterTempCNN(network, precision)
-        if isinstance(network, LTAE):
-            return FasterLTAE(network, precision)
-        if isinstance(network, Ensemble):
-            return _ensemble(network, precision)
-        if isinstance(network, AutoContext):
-            return FasterAutoContext(network, faster(network.first, precision), precision)
-    return Single(network, precision)
+        made = _fast_form(network.eval(), precision)
+    return made.to(next(iter(network.state_dict().values())).device)  # weights are rearranged on the processor
 
 
 def has_bfloat16(network: Network) -> bool:
-    """Whether the fast form of a network computes in bfloat16 when it is asked to; others always in float32."""
-    own = (HybridCNN, TempCNN, LTAE, AutoContext, ConvLSTM, ConvRNN)
+    """Whether all of a network's fast form computes in bfloat16 when it is asked to; others always in float32.
+
+    Of an ensemble all members: channels that are rounded would be decided otherwise by trees, and save them nothing.
+    """
     if isinstance(network, Ensemble):
-        return any(has_bfloat16(member) for member in network.members if isinstance(member, Network))
-    return isinstance(network, own)
+        return all(has_bfloat16(member) for member in network.members if isinstance(member, Network))
+    if isinstance(network, AutoContext):
+        return network.first.receptive_radius == 0 and has_bfloat16(network.first)
+    return isinstance(network, (HybridCNN, TempCNN, LTAE, ConvLSTM, ConvRNN))
+
+
+def _fast_form(network: Network, precision: torch.dtype) -> FasterNetwork:
+    if isinstance(network, (ConvLSTM, ConvRNN)):
+        return Single(faster_recurrence(network, precision), precision)
+    if isinstance(network, HybridCNN):
+        return FasterHybridCNN(network, precision)
+    if isinstance(network, TempCNN):
+        return FasterTempCNN(network, precision)
+    if isinstance(network, LTAE):
+        return FasterLTAE(network, precision)
+    if isinstance(network, Ensemble):
+        return _ensemble(network, precision)
+    if isinstance(network, AutoContext) and network.first.receptive_radius == 0:
+        return FasterAutoContext(network, faster(network.first, precision), precision)
+    return Single(network, precision)
 
 
 def _ensemble(network: Ensemble, precision: torch.dtype) -> FasterNetwork:

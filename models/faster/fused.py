@@ -36,7 +36,7 @@ class FusedConvolution(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Shape (B, C, H, W) to (B, C', H', W')."""
         weight, bias = self.get_buffer("weight"), self.get_buffer("bias")
-        if image.device.type == "cpu" and _fuses(image.dtype):
+        if _is_fused(image):
             after = "relu" if self.relu else "none"
             fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
                 image, weight, bias, self.padding, [1, 1], [1, 1], 1, after, [], ""
@@ -63,7 +63,8 @@ def fused_over_space(convolution: nn.Conv2d, norm: ObservedBatchNorm, precision:
 class FusedLinear(FusedConvolution):
     """A linear layer, and ReLU if it is to be.
 
-    As a convolution of one pixel: oneDNN's are up to twice as fast on processors as the products of other libraries.
+    On processors a convolution of one pixel: oneDNN's are up to twice as fast there as the products of other libraries.
+    Elsewhere a product, which GPUs do not round to TF32 as they do convolutions.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, precision: torch.dtype, relu: bool = False) -> None:
@@ -71,17 +72,25 @@ class FusedLinear(FusedConvolution):
 
     def forward(self, features: Tensor) -> Tensor:
         """Shape (A, N, E) to (A, N, E')."""
-        return as_rows(super().forward(as_image(features)))
+        if _is_fused(features):
+            return as_rows(super().forward(as_image(features)))
+        found = functional.linear(features, self.get_buffer("weight").flatten(1), self.get_buffer("bias"))
+        return found.relu_() if self.relu else found
 
 
 def folded(weight: Tensor, bias: Tensor | None, norm: ObservedBatchNorm) -> tuple[Tensor, Tensor]:
-    """The weights, shape (C', ...), and biases, (C',), of a layer and its batch normalisation as one, float64."""
-    mean, variance = norm.get_buffer("running_mean").double(), norm.get_buffer("running_var").double()
-    scale = norm.weight.detach().double() / (variance + norm.eps).sqrt()
-    shift = norm.bias.detach().double() - mean * scale
+    """The weights, shape (C', ...), and biases, (C',), of a layer and its batch normalisation as one, as `in_full`."""
+    mean, variance = in_full(norm.get_buffer("running_mean")), in_full(norm.get_buffer("running_var"))
+    scale = in_full(norm.weight) / (variance + norm.eps).sqrt()
+    shift = in_full(norm.bias) - mean * scale
     if bias is not None:
-        shift = shift + bias.detach().double() * scale
-    return weight.detach().double() * scale.view(-1, *[1] * (weight.ndim - 1)), shift
+        shift = shift + in_full(bias) * scale
+    return in_full(weight) * scale.view(-1, *[1] * (weight.ndim - 1)), shift
+
+
+def in_full(weight: Tensor) -> Tensor:
+    """A weight in float64, on the processor: Apple's GPUs know no such numbers."""
+    return weight.detach().cpu().double()
 
 
 def as_image(rows: Tensor) -> Tensor:
@@ -131,6 +140,11 @@ class ExactLinear(nn.Module):
         rounded = features @ weight
         rest = torch.addmm(rounded, features, weight, beta=-1)
         return rounded.float().add_(rest).add_(bias)
+
+
+def _is_fused(features: Tensor) -> bool:
+    """Whether oneDNN computes a layer and its ReLU in one step."""
+    return features.device.type == "cpu" and _fuses(features.dtype)
 
 
 @cache

@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from models.faster.fused import ExactLinear, FusedLinear, folded
+from models.faster.fused import ExactLinear, FusedLinear, folded, in_full
 from models.faster.pixel_network import FasterPixelNetwork
 from models.faster.series import Series
 from models.faster.tempcnn import softmax_over_dates
@@ -34,15 +34,15 @@ class FasterLTAE(FasterPixelNetwork):
         self.register_buffer("scale", norm.weight.detach().to(precision))
         asks = _asks(network)  # (heads, width)
         self.register_buffer("asks", asks.float())
-        weight, bias = second.weight.detach().double(), second.bias.detach().double()
+        weight, bias = in_full(second.weight), in_full(second.bias)
         weight, bias = weight - weight.mean(dim=0), bias - bias.mean()
-        scores = asks * norm.weight.detach().double()
+        scores = asks * in_full(norm.weight)
         self.first = FusedLinear(first.weight, first.bias, precision, relu=True)
         self.both = FusedLinear(torch.cat([weight, scores @ weight]), torch.cat([bias, scores @ bias]), precision)
-        heads = torch.eye(self.heads, device=weight.device).repeat_interleave(self.embedding // self.heads, dim=0)
+        heads = torch.eye(self.heads).repeat_interleave(self.embedding // self.heads, dim=0)
         self.spread = FusedLinear(heads, heads.new_zeros(self.embedding), precision)
         dense, shift = folded(network.dense.weight, None, network.norm)
-        self.dense = FusedLinear(dense, shift + dense @ norm.bias.detach().double(), precision, relu=True)
+        self.dense = FusedLinear(dense, shift + dense @ in_full(norm.bias), precision, relu=True)
         self.classify = ExactLinear(network.classify.weight, network.classify.bias, precision)
 
     @property
@@ -73,7 +73,7 @@ def _layers(network: LTAE) -> tuple[nn.Linear, nn.Linear, nn.LayerNorm]:
 
 
 def _asks(network: LTAE) -> Tensor:
-    """What the score of each head multiplies the normalised observation with, float64, shape (heads, width)."""
-    keys = network.keys.weight.detach().double().view(network.heads, network.keys_width, -1)
-    queries = network.queries.detach().double() / math.sqrt(network.keys_width)
+    """What the score of each head multiplies the normalised observation with, as `in_full`, shape (heads, width)."""
+    keys = in_full(network.keys.weight).view(network.heads, network.keys_width, -1)
+    queries = in_full(network.queries) / math.sqrt(network.keys_width)
     return torch.einsum("hk,hkw->hw", queries, keys)

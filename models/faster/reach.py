@@ -1,4 +1,7 @@
-"""How far a network really sees: theory counts every path through the layers, most of which carry nothing."""
+"""How far a network really sees: theory counts every path through the layers, most of which carry nothing.
+
+A bundle may state what was measured on a real image, as `cropmap:reach_pixels`; maps are then made with no more around.
+"""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ SETTINGS: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]] = {
 }
 FIELD = 14
 """Edge of the fields in the seasons, in pixels."""
-KINDS = (*SETTINGS, "auto_context", "ensemble", "trees")
+KINDS = (*SETTINGS, "auto_context", "auto_context of neighbours", "ensemble", "trees")
 Fault = Callable[[torch.device, str, int], None]
 """Is told of a device, what it is about to do (`weights`, `first` or `second`) and of how many pixels; may raise."""
 
@@ -80,8 +80,10 @@ def bundle_named(name: str, folder: Path, seed: int = 0) -> Bundle:
     own = {"channels": len(CHANNELS), "classes": len(CLASSES)}
     network: Network
     hyper_parameters = {}
-    if name == "auto_context":
+    if name.startswith("auto_context"):
         first = {"architecture": "tempcnn", "hyper_parameters": HYPER_PARAMETERS["tempcnn"]}
+        if name.endswith("of neighbours"):
+            first = {"architecture": "hybrid_cnn", "hyper_parameters": {"embedding": 8, "widths": (6,)}}
         hyper_parameters = {"first": first, "widths": LEVELS["widths"]}
         network = models.build("auto_context", **own, **hyper_parameters).eval()
         torch.manual_seed(seed)
@@ -109,9 +111,9 @@ def bundle_named(name: str, folder: Path, seed: int = 0) -> Bundle:
         CLASSES,
         CHANNELS,
         FIRST_DAYS,
-        id=f"tiny-{name}",
+        id=f"tiny-{name.replace(' ', '-')}",
         folder=folder,
-        architecture="tree_ensemble" if name == "trees" else name,
+        architecture="tree_ensemble" if name == "trees" else name.partition(" ")[0],
         hyper_parameters={**hyper_parameters, **own},
         mean=MEAN,
         std=STD,

@@ -24,6 +24,7 @@ from cropmap_core.inference.bundles import (
     save_bundle,
 )
 from cropmap_core.inference.fit import Composites, check_fits
+from cropmap_core.inference.predictor import Predictor
 from models import build
 from models.network import Network
 
@@ -243,6 +244,34 @@ def test_bad_input_is_named(bundle: Bundle, change: dict[str, object], message: 
     edit_item(bundle, lambda item: item["properties"]["mlm:input"][0].update(change))
     with pytest.raises(ModelBundleError, match=message):
         load_bundle(bundle.folder)
+
+
+@pytest.mark.parametrize(("reach", "halo"), [(None, 6), (0, 0), (2, 2), (3, 4), (6, 6)])
+def test_a_reach_that_was_measured_is_all_that_is_read_around_a_window(
+    tmp_path: Path, reach: int | None, halo: int
+) -> None:
+    """In whole strides, which are of 2 pixels here."""
+    saved = save(tmp_path / "model", "hybrid_cnn")
+    edit_item(saved, lambda item: item["properties"].update({"cropmap:reach_pixels": reach}))
+    predictor = Predictor(load_bundle(saved.folder))
+    assert (predictor.step, predictor.halo) == (2, halo)
+
+
+@pytest.mark.parametrize(
+    ("reach", "message"),
+    [
+        (7, "is 7; its network looks no farther than 6 pixels"),
+        (-1, "is -1, no whole number"),
+        (2.5, "is 2.5, no whole number"),
+        (True, "is True, no whole number"),
+        ("4", "is '4', no whole number"),
+    ],
+)
+def test_a_reach_that_cannot_be_is_refused(tmp_path: Path, reach: object, message: str) -> None:
+    saved = save(tmp_path / "model", "hybrid_cnn")
+    edit_item(saved, lambda item: item["properties"].update({"cropmap:reach_pixels": reach}))
+    with pytest.raises(ModelBundleError, match=f"cropmap:reach_pixels {message}"):
+        load_bundle(saved.folder)
 
 
 def test_weights_of_another_network(bundle: Bundle, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 from cropmap_core.errors import IncompatibleModelError, JobError, NoValidObservationError
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.classification import ClassMap, HowToMap, write_class_map
-from cropmap_core.inference.devices import choose_device
+from cropmap_core.inference.devices import choose_device, full_float32
 from cropmap_core.inference.map_layers import MapPaths
 from cropmap_core.timeseries.indices import as_channels
 from cropmap_core.timeseries.series import NODATA
+from models.faster.fused import FusedConvolution
 from tests.core.series_in_memory import SeriesInMemory, whole
 from tests.core.tiny_models import CLASSES, MONTHS, save_tiny_bundle
 
@@ -252,6 +254,31 @@ class TestDevices:
     def test_another_device_is_refused(self) -> None:
         with pytest.raises(JobError, match="DEVICE is 'npu'. Choose auto, cpu, cuda or mps"):
             choose_device("npu")
+
+    def test_float32_is_not_rounded_before_it_is_convolved(
+        self, hybrid_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rounded, convolve = set(), FusedConvolution.forward
+
+        def watched(layer: FusedConvolution, image: torch.Tensor) -> torch.Tensor:
+            rounded.add(torch.backends.cudnn.allow_tf32)
+            return convolve(layer, image)
+
+        monkeypatch.setattr(FusedConvolution, "forward", watched)
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+        mapped(composites(), hybrid_bundle, tmp_path)
+        assert rounded == {False}
+        assert torch.backends.cudnn.allow_tf32
+
+    def test_nor_after_one_of_two_threads_is_through(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+        with ExitStack() as one, ExitStack() as other:
+            one.enter_context(full_float32())
+            other.enter_context(full_float32())
+            one.close()
+            assert not torch.backends.cudnn.allow_tf32
+            other.close()
+            assert torch.backends.cudnn.allow_tf32
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
     def test_a_map_made_on_cuda_is_that_of_the_cpu(self, tiny_bundle: Bundle, tmp_path: Path) -> None:

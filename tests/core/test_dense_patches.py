@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cropmap_core.errors import Cancelled, JobError
+from cropmap_core.inference.devices import full_float32
 from cropmap_core.inference.predictor import Predictor
 from models import dense_patches
 from models.convlstm import ConvLSTM
@@ -63,6 +64,19 @@ def test_pixels_that_do_not_see_each_other_make_the_same_patches(
         assert isinstance(each, ConvLSTM)
         assert_same(patch_logits(each, *(part[0] for part in given), cells), expected)
     assert (expected - expected[:, :1, :1]).abs().max() > 0.02
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@torch.no_grad()
+def test_cells_are_the_same_on_cuda() -> None:
+    made, given = convlstm(), [part[0] for part in with_holes(height=17, width=23)]
+    cells = Cells(3, rows=6, cols=8, corner=1 - PATCH // 2)
+    expected = patch_logits(made, *given, cells)
+    for each in (made.to("cuda"), faster_recurrence(made)):
+        assert isinstance(each, ConvLSTM)
+        with full_float32():
+            found = patch_logits(each, *(part.to("cuda") for part in given), cells)
+        torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=1e-3)
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cropmap_core.errors import JobError, NoValidObservationError, OutOfMemoryError, OutputError, SceneError
 from cropmap_core.inference import classification, engine, precision
+from cropmap_core.inference.bundle_types import REACH
 from cropmap_core.inference.bundles import Bundle, list_bundles, load_bundle
 from cropmap_core.inference.classification import RUN_TAG, HowToMap, write_class_map
 from cropmap_core.inference.devices import is_lost, is_out_of_memory
@@ -125,6 +126,14 @@ class TestSeams:
         without = map_of(landscape, bundle_of(kind), edge_of(kind, 45))
         assert without.difference(whole) > 100 * SAME_PROBABILITY
         assert without.agreement(whole) < SAME_CLASS
+
+    def test_no_more_is_read_around_than_a_bundle_says_matters(
+        self, bundle_of: BundleOf, landscape: SeriesInMemory, whole_of: Callable[[str], Map]
+    ) -> None:
+        """Here it says less than does; each pixel by itself, and 8 pixels around it."""
+        told = [replace(bundle_of("hybrid_cnn"), properties={REACH: reach}) for reach in (0, 8)]
+        none, some = (map_of(landscape, bundle, 44).difference(whole_of("hybrid_cnn")) for bundle in told)
+        assert none > some > 0
 
     def test_the_files_of_a_map_show_none(self, bundle_of: BundleOf, landscape: SeriesInMemory, tmp_path: Path) -> None:
         care = Care(smoothing=1.0, minimum_area_ha=0.05)
@@ -592,7 +601,7 @@ class TestPrecision:
         half = files_of(landscape, bundle_of(kind), tmp_path / "half", HowToMap(precision="bfloat16"))
         seen = exact["classes"] > 0
         assert np.mean(half["classes"][seen] == exact["classes"][seen]) > 0.97
-        knows_one = "patches" in kind or "trees" in kind
+        knows_one = "patches" in kind or kind in ("trees", "auto_context of neighbours")
         told = run_tag(tmp_path / "half" / "classes.tif")["precision"]
         assert told == ("float32" if knows_one else "bfloat16")
 

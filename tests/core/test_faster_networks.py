@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 import models
-from models.faster import faster
+from cropmap_core.inference.devices import full_float32
+from models.faster import TwoStages, faster, fused, has_bfloat16
 from models.faster.pixel_network import FasterPixelNetwork
 from models.faster.reach import measured_reach
 from models.faster.regions import Region
@@ -54,9 +55,14 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
             "widths": (6, 8, 10),
         },
     ),
+    "auto_context of neighbours": (
+        "auto_context",
+        {"first": {"architecture": "hybrid_cnn", "hyper_parameters": {**HYBRID, "widths": (6,)}}, "widths": (6, 8)},
+    ),
+    "convrnn": ("convrnn", {"hidden": (6,)}),
     "transformer": ("transformer", {"width": 16, "heads": 2, "layers": 1}),
 }
-FAST = tuple(name for name in NETWORKS if name != "transformer")
+FAST = tuple(name for name in NETWORKS if name not in ("auto_context of neighbours", "convrnn", "transformer"))
 
 Season = tuple[Tensor, Tensor, Tensor]
 
@@ -126,7 +132,17 @@ def network(request: pytest.FixtureRequest) -> Network:
     return trained(request.param)
 
 
+@pytest.fixture(params=[True, False], ids=["oneDNN", "no oneDNN"])
+def onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it layers are computed as they are on GPUs."""
+    if not request.param:
+        monkeypatch.setattr(fused, "_fuses", lambda dtype: False)
+    elif not fused._fuses(torch.float32):
+        pytest.skip("torch was built without oneDNN")
+
+
 @torch.inference_mode()
+@pytest.mark.usefixtures("onednn")
 @pytest.mark.parametrize("kind", SEASONS)
 def test_fast_forms_say_the_same(network: Network, kind: str) -> None:
     given = SEASONS[kind]()
@@ -135,7 +151,30 @@ def test_fast_forms_say_the_same(network: Network, kind: str) -> None:
     torch.testing.assert_close(faster(network).logits(*given), expected, rtol=0, atol=2e-5)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @torch.inference_mode()
+@pytest.mark.parametrize("kind", SEASONS)
+def test_fast_forms_say_the_same_on_cuda(network: Network, kind: str) -> None:
+    given = SEASONS[kind]()
+    expected = network(*given)
+    with full_float32():
+        found = faster(network.to("cuda")).logits(*(part.to("cuda") for part in given))
+    torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", ["complete", "gaps", "unobserved pixels"])
+def test_half_precision_says_almost_the_same_on_cuda(network: Network, kind: str) -> None:
+    x, dates, valid = SEASONS[kind]()
+    expected = network(x, dates, valid)
+    fast = faster(network.to("cuda"), torch.bfloat16)
+    found = fast.logits(x.to("cuda", torch.bfloat16), dates.to("cuda"), valid.to("cuda")).cpu()
+    assert (found.softmax(1) - expected.softmax(1)).abs().max() < 0.01
+
+
+@torch.inference_mode()
+@pytest.mark.usefixtures("onednn")
 @pytest.mark.parametrize("kind", ["complete", "gaps", "unobserved pixels"])
 def test_half_precision_says_almost_the_same(network: Network, kind: str) -> None:
     x, dates, valid = SEASONS[kind]()
@@ -189,6 +228,31 @@ def test_pixel_members_are_seen_together() -> None:
     assert not isinstance(faster(trained("ensemble of neighbours")), FasterPixelNetwork)
 
 
+def test_only_pixels_seen_alone_are_a_stage_of_their_own() -> None:
+    """Parts of a map are given the first stage's image of their neighbours: it must not depend on where parts end."""
+    assert isinstance(faster(trained("auto_context")), TwoStages)
+    assert not isinstance(faster(trained("auto_context of neighbours")), TwoStages)
+
+
+TREES = {"times": 6, "trees": 2, "nodes": 0, "leaves": 1, "depth": 0, "averaged": False}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "has"),
+    [
+        *((*NETWORKS[name], True) for name in FAST),
+        (*NETWORKS["auto_context of neighbours"], False),
+        (*NETWORKS["transformer"], False),
+        ("ensemble", {"members": members(("tempcnn", TEMPCNN), ("tree_ensemble", TREES))}, False),
+        ("auto_context", {"first": {"architecture": "tree_ensemble", "hyper_parameters": TREES}}, False),
+    ],
+)
+def test_channels_are_rounded_where_all_of_a_network_computes_so(
+    kind: str, settings: dict[str, Any], has: bool
+) -> None:
+    assert has_bfloat16(models.build(kind, channels=CHANNELS, classes=CLASSES, **settings)) == has
+
+
 @torch.inference_mode()
 def test_blocks_of_one_embedding_say_the_same() -> None:
     """A U-Net over parts of a wide block, each with its halo, against the block at once."""
@@ -202,6 +266,23 @@ def test_blocks_of_one_embedding_say_the_same() -> None:
         inside = Region(0, 64, left - first, left - first + 48)
         fast.classify_image(image[:, first:last], observed[:, first:last], inside, logits)
         torch.testing.assert_close(logits, whole[:, left : left + 48], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [*FAST, "convrnn"])
+def test_they_are_made_of_networks_on_devices_without_float64(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apple's GPU: what is computed in float64 is so on the processor, and all of it goes back to the device."""
+    elsewhere, double = torch.device("meta"), Tensor.double
+
+    def double_here(weight: Tensor) -> Tensor:
+        if weight.device == elsewhere:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return double(weight)
+
+    network = trained(name).to(elsewhere)
+    monkeypatch.setattr(Tensor, "double", double_here)
+    monkeypatch.setattr(Tensor, "cpu", lambda weight: torch.ones(weight.shape, dtype=weight.dtype))
+    made = faster(network)
+    assert {part.device for part in (*made.parameters(), *made.buffers())} == {elsewhere}
 
 
 class Blur(Network):

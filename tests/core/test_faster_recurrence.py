@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from cropmap_core.inference.devices import full_float32
 from models.faster import convolutional_recurrence
 from models.faster.convolutional_recurrence import faster_recurrence
 from tests.core.test_networks import assert_same, network, season, with_holes
@@ -31,6 +32,17 @@ def test_numbers_are_those_of_the_network(architecture: str) -> None:
     x = torch.where(valid.unsqueeze(2), x, torch.nan)
     assert_same(faster(x, dates, valid), made(x, dates, valid))
     assert_same(faster.features(x, dates, valid), made.features(x, dates, valid))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@torch.no_grad()
+@pytest.mark.parametrize("architecture", RECURRENT)
+def test_numbers_are_the_same_on_cuda(architecture: str) -> None:
+    made, given = network(architecture), with_holes(height=9)
+    expected = made(*given)
+    with full_float32():
+        found = faster_recurrence(made.to("cuda"))(*(part.to("cuda") for part in given))
+    torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=1e-4)
 
 
 @torch.no_grad()

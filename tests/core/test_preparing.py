@@ -8,15 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from cropmap_core.inference.preparing import prepare
+from cropmap_core.inference.preparing import prepare, prepare_on
 from cropmap_core.timeseries.series import NODATA, REFLECTANCE_SCALE
 from tests.core.tiny_models import save_tiny_bundle
 
+CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))
 
+
+@pytest.mark.parametrize("device", ["compiled", "cpu", CUDA])
 @pytest.mark.parametrize("kind", ["int16", "float32"])
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("missing", [0, 1])
-def test_numbers_are_those_of_the_bundle(kind: str, precision: torch.dtype, missing: int, tmp_path: Path) -> None:
+def test_numbers_are_those_of_the_bundle(
+    device: str, kind: str, precision: torch.dtype, missing: int, tmp_path: Path
+) -> None:
+    """By the compiled pass, and by torch as on accelerators."""
     random = np.random.default_rng(0)
     bundle = save_tiny_bundle(tmp_path / "model", "tempcnn")
     there = bundle.channels[missing:]
@@ -27,11 +33,15 @@ def test_numbers_are_those_of_the_bundle(kind: str, precision: torch.dtype, miss
         values = values * np.float32(REFLECTANCE_SCALE)
         values[np.broadcast_to(~valid[:, None], values.shape)] = np.nan
     expected = np.where(valid[:, None], bundle.normalise(values, there), 0)
-    found = prepare(bundle, values, valid, there, precision)
+    if device == "compiled":
+        found = prepare(bundle, values, valid, there, precision)
+    else:
+        found = prepare_on(torch.device(device), bundle, values, valid, there, precision)
+        assert found.device.type == device
     assert found.dtype == precision
     assert found.is_contiguous()
     exact = torch.from_numpy(expected).permute(0, 2, 3, 1)
-    torch.testing.assert_close(found, exact.to(precision), rtol=0, atol=0)
+    torch.testing.assert_close(found.cpu(), exact.to(precision), rtol=0, atol=0)
 
 
 def test_whole_numbers_and_reflectance_give_the_same(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from cropmap_core.errors import MissingBandError, SceneError, SeriesError
 from cropmap_core.io.grid import Window
 from cropmap_core.timeseries.files import open_time_series, write_time_series
 from cropmap_core.timeseries.indices import with_indices
-from cropmap_core.timeseries.series import NODATA, SelectedBands, SelectedDates, read_bands
+from cropmap_core.timeseries.series import NODATA, SelectedBands, SelectedDates, present, read_bands
 from tests.core.series_in_memory import SeriesInMemory, pixel_series, whole
 from tests.factories import CRS
 
@@ -83,6 +83,12 @@ def test_float_series_keep_nan_and_every_bit(tmp_path: Path) -> None:
     assert again.dtype == np.float32
     np.testing.assert_array_equal(whole(again)[0], whole(series)[0])
     assert np.isnan(whole(again)[0][0, :, 0, 0]).all()
+
+
+def test_what_is_not_finite_is_not_valid() -> None:
+    """Fast forms of networks rely on it."""
+    values = np.array([[0.1, np.nan, np.inf, -np.inf], [0.1, 0.1, 0.1, 0.1]], np.float32).reshape(1, 2, 2, 2)
+    assert present(values, ("B04", "NDVI")).ravel().tolist() == [True, False, False, False]
 
 
 block_sizes = st.integers(1, 20)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
@@ -178,6 +178,32 @@ def test_thresholds_that_are_no_numbers(depth: int) -> None:
     """Nothing is less than NaN, all but infinity and NaN less than infinity."""
     trees = random_trees([depth] * 10, thresholds=np.array([np.nan, np.inf, -np.inf, 0, 3e38], np.float32))
     values, valid = window(20, 30)
+    assert torch.equal(TreeKernel(trees).logits(values, valid), expected(trees, values, valid))
+
+
+@pytest.mark.parametrize("depth", [5, 14])
+def test_questions_that_are_decided_already_are_not_asked(depth: int) -> None:
+    """One below the other: laid out with both of their sides, the last one would be there 2 ** depth times."""
+    number = np.arange(2 * depth + 3)  # questions are even, but for the last one's leaves
+    asks = (number % 2 == 0) & (number <= 2 * depth)
+    less, other = np.where(asks, number + 1, -1), np.where(asks, number + 2, -1)
+    thresholds = np.where(number == 2 * depth, 0, np.nan).astype(np.float32)
+    tree = Tree(np.zeros_like(number), thresholds, less, other, number.astype(np.float32)[:, None])
+    trees = assemble([tree], 1, CHANNELS, TIMES, np.zeros(1, int), np.zeros(1, np.float32))
+    values, valid = window(20, 30)
+    kernel = TreeKernel(trees)
+    assert torch.equal(kernel.logits(values, valid), expected(trees, values, valid))
+    assert kernel._layout.scores.size <= 8  # a tree of three questions, or less
+
+
+@pytest.mark.parametrize("depth", [0, 1, 5, 12])
+@pytest.mark.parametrize("averaged", [False, True])
+def test_trees_that_are_less_deep_than_they_are_said_to_be(averaged: bool, depth: int) -> None:
+    """As a bundle may say; here none asks anything."""
+    sizes = replace(random_trees([0, 0], averaged).sizes, depth=depth)
+    trees = TreeEnsemble(sizes).eval()
+    trees.load_state_dict(random_trees([0, 0], averaged).state_dict())
+    values, valid = window(3, 4)
     assert torch.equal(TreeKernel(trees).logits(values, valid), expected(trees, values, valid))
 
 
