@@ -56,6 +56,7 @@ def edge_of_parts(series: Series, stages: Stages, lag: int, all_series: bool = F
     of_network, always = (0.0, 0.0)
     if not stages.predictor.by_trees:  # which are asked some thousand pixels at a time
         of_network, always = bytes_of_network(stages, len(series.dates), channels)
+        always += 2 * lag * series.grid.width * bytes_of_images(stages, len(series.dates), channels)
     own = device if device.type != "cpu" else None
     longest = max(series.grid.height, series.grid.width)
     while edge // 2 >= max(least, _LEAST_FOR_OVERLAP) and edge // 2 % step == 0 and edge * _FEWEST_BLOCKS > longest:
@@ -91,6 +92,13 @@ def bytes_of_network(stages: Stages, times: int, channels: int) -> tuple[float, 
     (few, little), (more, much) = found
     slope = max(0.0, (much - little) / (more - few))
     return slope, max(0.0, little - slope * few)
+
+
+def bytes_of_images(stages: Stages, times: int, channels: int) -> int:
+    """Of what the first stage gives of a pixel, as it is kept along the rows of parts."""
+    edge = stages.predictor.step
+    block = Block(np.zeros((times, channels, edge, edge), np.float32), np.ones((times, edge, edge), bool))
+    return sum(each.numel() * each.element_size() for each in stages.alone(block)) // edge**2
 
 
 def peak_of(work: Callable[[], object]) -> int:

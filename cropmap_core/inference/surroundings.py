@@ -69,11 +69,10 @@ class Surroundings:
 
     def __init__(self, parts: Parts, pixels: int) -> None:
         self._parts, self._pixels = parts, pixels
-        self._row = -1
         self._above: list[Tensor] = []
-        self._below: list[Tensor] = []
+        self._coming: tuple[slice, list[Tensor]] | None = None  # what the last part gives to the strip above
         self._left: list[Tensor] = []
-        self._left_col = -1
+        self._last = (-1, -1)
 
     def add(self, row: int, col: int, images: Sequence[Tensor]) -> list[Tensor]:
         """Takes what was read or computed of a part, in order row by row, and gives its window's with what is around.
@@ -92,12 +91,11 @@ class Surroundings:
         if not around:
             return list(images)
         part, width = self._parts.window(row, col), self._parts.cols[-1]
-        if row != self._row:
-            rows = [each.new_zeros(*each.shape[:-3], 2 * around, width, each.shape[-1]) for each in images]
-            self._above = self._below if self._below and row == self._row + 1 else rows
-            self._below = [torch.zeros_like(each) for each in rows]
-            self._row, self._left = row, []
-        if self._left_col != col - 1:
+        if not self._above:
+            self._above = [each.new_zeros(*each.shape[:-3], 2 * around, width, each.shape[-1]) for each in images]
+        if row != self._last[0]:
+            self._hand_on()
+        if (row, col - 1) != self._last:
             self._left = []
         more = [around * (at == last - 1) for at, last in zip((row, col), self._parts.shape, strict=True)]
         found = []
@@ -112,12 +110,22 @@ class Surroundings:
             ]
             if self._left:
                 whole[..., 2 * around : 2 * around + part.height, : 2 * around, :] = self._left[number]
-            strip = whole[..., part.height : part.height + 2 * around, inside, :]
-            self._below[number][..., part.col : part.col + part.width, :] = strip
             found.append(whole)
+        self._hand_on()  # not sooner: this part needed what was above the one before
+        below = slice(part.height, part.height + 2 * around)
+        strips = [each[..., below, 2 * around : 2 * around + part.width, :].clone() for each in found]
+        self._coming = slice(part.col, part.col + part.width), strips
         self._left = [
             each[..., 2 * around : 2 * around + part.height, part.width : part.width + 2 * around, :].clone()
             for each in found
         ]
-        self._left_col = col
+        self._last = row, col
         return [each[..., around * (row == 0) :, around * (col == 0) :, :] for each in found]
+
+    def _hand_on(self) -> None:
+        """Puts what the last part gives into the strip that the next row of parts has above it."""
+        if self._coming is not None:
+            cols, strips = self._coming
+            for above, strip in zip(self._above, strips, strict=True):
+                above[..., cols, :] = strip
+            self._coming = None
