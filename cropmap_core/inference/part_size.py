@@ -19,7 +19,7 @@ from cropmap_core.timeseries.series import Block, Series
 LARGEST = 2048
 """Edge of the largest parts, in pixels: what a block of JPEG 2000 of 20 m spans."""
 LEAST = 64
-MEMORY = 5 * 2**28
+MEMORY = 7 * 2**28
 """Bytes that all parts in the making may take on the machine, where it has several times as much."""
 _SHARE, _SHARE_OF_DEVICE = 0.4, 0.7  # of the memory that is free
 _SMALL = 256  # pixels along an edge: a raster so small is one part

@@ -33,8 +33,8 @@ _ALIKE: Mapping[str, Any] = {
 PLAN = SpatialPlan(
     "canada-2017-convlstm",
     "Crops of Canada 2017, in their surroundings",
-    Recipe("convlstm", NETWORK, epochs=1, batch_size=4, learning_rate=5e-4, **_ALIKE),
-    series=Recipe("convlstm", NETWORK, epochs=100, batch_size=64, learning_rate=5e-3, **_ALIKE),
+    Recipe("convlstm", NETWORK, epochs=2, batch_size=4, learning_rate=1e-3, **_ALIKE),
+    series=Recipe("convlstm", NETWORK, epochs=40, batch_size=64, learning_rate=5e-3, **_ALIKE),
     landscapes=LandscapeSettings(
         edge=24,
         background=canada_2017.OTHER,
