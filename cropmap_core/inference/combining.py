@@ -280,7 +280,7 @@ def write_combined(
         for window, probabilities, observed in ensemble.blocks():
             layers = layers_of(probabilities, observed, crops, maps.there)
             counts += np.bincount(layers.classes.ravel(), minlength=counts.size)
-            writer.write(window, layers)
+            writer.write(window, layers._asdict())
             done += window.height * window.width
             progress(done / (grid.height * grid.width))
     if not counts[1:].any():
