@@ -94,10 +94,9 @@ class Hierarchy:
 
         `UNDECIDED` may be any node of the coarsest level; all others are one thing only.
         """
-        own = {each.value: ((place,),) for place, each in enumerate(self.classes)}
         groups = {group.value: (members,) for members, group in self._groups().items()}
         coarsest = tuple(self._members(0, node) for node in range(len(self.names[0])))
-        return {**own, **groups, self.stops()[-1].value: coarsest}
+        return {**own_meanings(self.classes), **groups, self.stops()[-1].value: coarsest}
 
     def _groups(self) -> dict[tuple[int, ...], CropClass]:
         """Nodes of several classes, coarsest first, by the positions of these."""
@@ -148,6 +147,11 @@ def hierarchy_of(classes: Sequence[CropClass]) -> Hierarchy:
                 "Give it one, or two names, in the legend.",
             )
     return Hierarchy(tuple(classes), tuple(levels), tuple(names))
+
+
+def own_meanings(classes: Sequence[CropClass]) -> dict[int, tuple[tuple[int, ...], ...]]:
+    """`Hierarchy.meanings` where crops alone are mapped, whatever they belong to."""
+    return {each.value: ((place,),) for place, each in enumerate(classes)}
 
 
 def flat_hierarchy(classes: Sequence[CropClass]) -> Hierarchy:

@@ -8,6 +8,7 @@ from cropmap_core.commands.writing import Result, job_outputs
 from cropmap_core.inference.combining import Ensemble, open_ensemble, write_combined
 from cropmap_core.inference.map_files import stage_maps
 from cropmap_core.inference.map_layers import MapPaths
+from cropmap_core.inference.run_documents import item_path, manifest_path
 from cropmap_core.jobs import Job
 
 
@@ -37,6 +38,8 @@ def combinepredictions(
     with job_outputs(job) as outputs:
         outputs.protect(predictions)
         written = MapPaths(output_classes, output_confidence, probabilities=output_probabilities)
+        for told in (manifest_path(output_classes), item_path(output_classes)):
+            outputs.remove(told)  # of the map that stood there
         maps = stage_maps(outputs, ensemble.classes, written)
         job.progress(0.0, f"Combining {len(predictions)} predictions of {len(ensemble.classes)} classes")
         pixels = write_combined(ensemble, maps, _provenance(ensemble), job.part(0, 0.99))

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from cropmap_core.classes import CropClass
 from cropmap_core.errors import JobError, NoValidObservationError
-from cropmap_core.hierarchy import Hierarchy, hierarchy_of
+from cropmap_core.hierarchy import Hierarchy, hierarchy_of, own_meanings
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.engine import Asked, Report, Seen, run
 from cropmap_core.inference.finished_blocks import Arrays, FinishedBlocks
 from cropmap_core.inference.fit import Composites, check_fits
 from cropmap_core.inference.guards import LOOKED_AT_AT_ONCE, NO_OOD, InputWatch, Looked
-from cropmap_core.inference.map_care import Care, probability_of, smooth
+from cropmap_core.inference.map_care import Care, Meanings, probability_of, smooth
 from cropmap_core.inference.map_files import create_maps
-from cropmap_core.inference.map_layers import STEPS, Layer, Layers, MapPaths, layers_of
+from cropmap_core.inference.map_layers import STEPS, Layer, MapPaths, layers_of
 from cropmap_core.inference.map_masks import MapMask, open_mask
 from cropmap_core.inference.part_size import edge_of_parts
 from cropmap_core.inference.precision import choose_precision, computes_in_bfloat16, name_of
@@ -141,7 +141,8 @@ def write_class_map(
     watch = InputWatch(bundle)
     watch.expect(series.dates, series.period, there)
     mask = how.mask or (open_mask(how.care.mask, series.grid) if how.care.mask is not None else None)
-    asked: set[Layer] = {*paths.there, *(("probabilities",) if how.care.minimum_area_ha else ())}
+    redecides = how.care.minimum_area_ha and paths.confidence is not None
+    asked: set[Layer] = {*paths.there, *(("probabilities",) if redecides else ())}
     finish = _Finish(bundle, how, asked, watch, mask)
     predictors: dict[torch.device, Predictor] = {}
 
@@ -183,10 +184,10 @@ def write_class_map(
     counts = np.zeros(1 + max(crop.value for crop in crops), dtype=np.int64)
     tags = {"CROPMAP_MODEL": bundle.id, "CROPMAP_PROVENANCE": json.dumps(provenance)}
     with create_maps(paths, series.grid, bundle.classes, crops, tags) as maps:
-        for done, (window, layers) in enumerate(_finished_layers(finished, series, bundle, how, watch)):
+        for done, (window, layers) in enumerate(_finished_layers(finished, series, how, watch, finish.meanings)):
             progress(_COMPUTING + (1 - _COMPUTING) * done / len(finished))
             maps.write(window, layers)
-            counts += np.bincount(layers.classes.ravel(), minlength=counts.size)
+            counts += np.bincount(layers["classes"].ravel(), minlength=counts.size)
         device = ", ".join(dict.fromkeys(name.partition(":")[0] for name in report.devices))
         made = ClassMap(
             device or devices[0].type,
@@ -241,6 +242,7 @@ class _Finish:
         self._bundle, self._how, self._asked = bundle, how, asked
         self._watch, self._mask = watch, mask
         self._hierarchy: Hierarchy | None = hierarchy_of(bundle.classes) if how.sure_from else None
+        self.meanings = self._hierarchy.meanings() if self._hierarchy else own_meanings(bundle.classes)
 
     def __call__(self, seen: Seen) -> Arrays:
         around = self._how.care.halo
@@ -297,24 +299,14 @@ class _Finish:
 
 
 def _finished_layers(
-    finished: FinishedBlocks, series: Series, bundle: Bundle, how: HowToMap, watch: InputWatch
-) -> Iterator[tuple[Window, Layers]]:
+    finished: FinishedBlocks, series: Series, how: HowToMap, watch: InputWatch, meanings: Meanings
+) -> Iterator[tuple[Window, Arrays]]:
     """The layers of the windows, and their series for the watch; regions that are too small are gone."""
     decided = _sieved(finished, series, how) if how.care.minimum_area_ha else None
-    hierarchy = hierarchy_of(bundle.classes)
     for window, arrays in finished:
         if "counts" in arrays:
             watch.add(Looked(arrays["counts"], arrays["values"], arrays["valid"]))
-        layers = Layers(
-            arrays["classes"],
-            arrays.get("confidence", arrays["classes"]),
-            arrays["classes"],
-            arrays.get("entropy"),
-            arrays.get("margin"),
-            arrays.get("probabilities"),
-            arrays["ood"],
-        )
-        yield window, layers if decided is None else _redecided(layers, decided, window, hierarchy)
+        yield window, arrays if decided is None else _redecided(arrays, decided, window, meanings)
 
 
 def _sieved(finished: FinishedBlocks, series: Series, how: HowToMap) -> NDArray[Any]:
@@ -330,17 +322,19 @@ def _sieved(finished: FinishedBlocks, series: Series, how: HowToMap) -> NDArray[
     return sieve(whole, how.care.smallest_region(series.grid))
 
 
-def _redecided(layers: Layers, decided: NDArray[Any], window: Window, hierarchy: Hierarchy) -> Layers:
+def _redecided(layers: Arrays, decided: NDArray[Any], window: Window, meanings: Meanings) -> Arrays:
     """Layers with other classes; confidence is the probability of the class that a pixel has now."""
     rows, cols = slice(window.row, window.row + window.height), slice(window.col, window.col + window.width)
     classes = np.ascontiguousarray(decided[rows, cols])
-    changed = classes != layers.classes
-    if not changed.any() or layers.probabilities is None:
+    changed = classes != layers["classes"]
+    if not changed.any():
         return layers
-    confidence = layers.confidence.copy()
-    probability = probability_of(classes[changed], layers.probabilities[:, changed], hierarchy.meanings())
+    if "confidence" not in layers:
+        return {**layers, "classes": classes}
+    confidence = layers["confidence"].copy()
+    probability = probability_of(classes[changed], layers["probabilities"][:, changed], meanings)
     confidence[changed] = np.rint(100 / STEPS * probability).astype(np.uint8)
-    return layers._replace(classes=classes, confidence=confidence)
+    return {**layers, "classes": classes, "confidence": confidence}
 
 
 def legend_of(bundle: Bundle, sure_from: float = 0.0) -> tuple[CropClass, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cropmap_core.classes import CropClass
+from cropmap_core.classes import LARGEST_MAPPED, CropClass
 from cropmap_core.errors import GridMismatchError, JobError, NoValidObservationError, SeriesError
 from cropmap_core.inference.map_files import create_maps
 from cropmap_core.inference.map_layers import MapPaths, layers_of
@@ -26,6 +27,7 @@ from cropmap_core.parcels import legend_of
 METHODS = ("mean", "weighted", "entropy_weighted")
 _LEAST_WEIGHT = 1e-6
 """Of a member that knows nothing of a pixel: where none of them does, all count the same."""
+_COLOUR = re.compile("#[0-9a-fA-F]{6}")
 _TOLERANCE = 0.01  # of the sum of a pixel's probabilities, besides what rounding makes of it
 _REMEDY = "Give rasters of probabilities as classify and mapcrops write them: OUTPUT_PROBABILITIES."
 
@@ -217,7 +219,7 @@ def _open_member(path: Path) -> Member:
     with open_raster(path) as dataset:
         if not dataset.crs:
             raise SeriesError(f"{path} has no coordinate reference system.", _REMEDY)
-        legend = {entry["name"]: CropClass(**entry) for entry in legend_of(dataset)}
+        legend = _checked_legend(path, legend_of(dataset))
         bands = [description or "" for description in dataset.descriptions]
         if not legend or sorted(bands) != sorted(legend):
             what = "names no classes" if not legend else f"has the bands {', '.join(bands)}, not one for each class"
@@ -236,6 +238,25 @@ def _open_member(path: Path) -> Member:
             dtype.name,
             dataset.tags().get("CROPMAP_MODEL", ""),
         )
+
+
+def _checked_legend(path: Path, entries: Sequence[Mapping[str, Any]]) -> dict[str, CropClass]:
+    """The classes of a raster by their names.
+
+    Raises:
+        SeriesError: What another program wrote has values that no class raster holds, or colours that are none.
+    """
+    for entry in entries:
+        name, value, color = entry["name"], entry["value"], entry["color"]
+        if not isinstance(name, str) or not name:
+            raise SeriesError(f"{path} has a class that is named {name!r}.", _REMEDY)
+        if type(value) is not int or not 1 <= value <= LARGEST_MAPPED:
+            raise SeriesError(
+                f"{path} has {value!r} as the value of {name}, no whole number from 1 to {LARGEST_MAPPED}.", _REMEDY
+            )
+        if not isinstance(color, str) or not _COLOUR.fullmatch(color):
+            raise SeriesError(f"{path} has {color!r} as the colour of {name}, not #rrggbb.", _REMEDY)
+    return {entry["name"]: CropClass(**entry) for entry in entries}
 
 
 def _check_legends(members: Sequence[Member]) -> None:
@@ -280,7 +301,7 @@ def write_combined(
         for window, probabilities, observed in ensemble.blocks():
             layers = layers_of(probabilities, observed, crops, maps.there)
             counts += np.bincount(layers.classes.ravel(), minlength=counts.size)
-            writer.write(window, layers)
+            writer.write(window, layers._asdict())
             done += window.height * window.width
             progress(done / (grid.height * grid.width))
     if not counts[1:].any():

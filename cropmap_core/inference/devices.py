@@ -14,6 +14,11 @@ from cropmap_core.errors import JobError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _ASSUMED = 4 * 2**30  # bytes that are free where the system does not say
+_CGROUPS = (
+    ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current", "inactive_file"),
+    ("sys/fs/cgroup/memory/memory.limit_in_bytes", "sys/fs/cgroup/memory/memory.usage_in_bytes", "total_inactive_file"),
+)
+"""Of version 2 and of version 1: a container's limit, what it uses, and what of that memory.stat says is cached."""
 
 
 def choose_devices(name: str) -> tuple[torch.device, ...]:
@@ -69,25 +74,35 @@ def free_memory(device: torch.device) -> int:
     return _free_of_the_machine()
 
 
-def _free_of_the_machine() -> int:
-    """Bytes, also within the limit of a container."""
+def _free_of_the_machine(root: Path = Path("/")) -> int:
+    """Bytes, also within the limit of a container; `root` is where the system tells of itself."""
     free = _ASSUMED
     if os.name == "nt":
         return _free_of_windows()
     try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+        lines = dict(line.split(":") for line in (root / "proc/meminfo").read_text(encoding="ascii").splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):  # not Linux
         try:
             free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
         except (OSError, ValueError, AttributeError):
             return _ASSUMED
+    for limit, used, cached in _CGROUPS:
+        try:
+            left = int((root / limit).read_text(encoding="ascii")) - int((root / used).read_text(encoding="ascii"))
+        except (OSError, ValueError):  # no such group, or no limit
+            continue
+        return min(free, max(0, left + _cached(root / limit, cached)))
+    return free
+
+
+def _cached(limit: Path, name: str) -> int:
+    """Bytes of files that a container keeps in memory for later: they count as used, and go when they are needed."""
     try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
-        return min(free, max(0, limit - used))
-    except (OSError, ValueError):  # no limit
-        return free
+        lines = limit.with_name("memory.stat").read_text(encoding="ascii").splitlines()
+        return int(dict(line.split() for line in lines)[name])
+    except (OSError, KeyError, ValueError):
+        return 0
 
 
 def _free_of_windows() -> int:

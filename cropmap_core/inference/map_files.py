@@ -6,10 +6,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from numpy.typing import NDArray
+
 from cropmap_core.classes import CLASSES_TAG, CropClass, value_type
-from cropmap_core.inference.map_layers import NO_CLASS, NO_VALUE, SCALE, Layer, Layers, MapPaths
+from cropmap_core.inference.map_layers import NO_CLASS, NO_VALUE, SCALE, Layer, MapPaths
 from cropmap_core.io.cloud_optimised import CogWriter, Overviews, create_cog
 from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.outputs import Outputs, write_text
@@ -55,15 +58,15 @@ class MapWriter:
     def __init__(self, files: Mapping[Layer, CogWriter]) -> None:
         self._files = files
 
-    def write(self, window: Window, layers: Layers) -> None:
+    def write(self, window: Window, layers: Mapping[str, NDArray[Any]]) -> None:
         """Writes what a window shows.
 
         Args:
             window: Inside the grid.
-            layers: All that have a file.
+            layers: By their names, all that have a file.
         """
         for name, file in self._files.items():
-            values = getattr(layers, name)
+            values = layers[name]
             file.write(window, values if values.ndim == 3 else values[None])
 
     def tag(self, tags: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pyproj import CRS, Transformer
 
@@ -171,4 +172,4 @@ def _outline(grid: Grid) -> list[tuple[float, float]]:
 def _relative(path: Path, folder: Path) -> str:
     """An address from a folder, a whole one where another folder holds the file."""
     absolute = path.absolute()
-    return f"./{absolute.name}" if absolute.parent == folder else absolute.as_uri()
+    return f"./{quote(absolute.name)}" if absolute.parent == folder else absolute.as_uri()

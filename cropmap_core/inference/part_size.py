@@ -21,6 +21,9 @@ LARGEST = 2048
 LEAST = 64
 MEMORY = 7 * 2**28
 """Bytes that all parts in the making may take on the machine, where it has several times as much."""
+LEAST_MEMORY = 2**28
+"""Bytes that they may take even where less seems to be free: parts of almost nothing would take ages, and those that do
+not fit are halved."""
 _SHARE, _SHARE_OF_DEVICE = 0.4, 0.7  # of the memory that is free
 _SMALL = 256  # pixels along an edge: a raster so small is one part
 _TRIED = (48, 96)  # pixels along an edge
@@ -65,7 +68,7 @@ def edge_of_parts(series: Series, stages: Stages, lag: int, all_series: bool = F
         pixels, beyond = edge**2, (edge + 2 * lag) ** 2
         network = always + beyond * of_network
         machine = pixels * (of_reading + of_results) + (0 if own else network)
-        if machine <= min(MEMORY, _SHARE * free_memory(_CPU)) and (
+        if machine <= max(LEAST_MEMORY, min(MEMORY, _SHARE * free_memory(_CPU))) and (
             own is None or network <= _SHARE_OF_DEVICE * free_memory(own)
         ):
             break

@@ -42,6 +42,7 @@ class Outputs:
         self._id = job_id
         self._parts: dict[Path, Path] = {}
         self._scratch: list[Path] = []
+        self._gone: list[Path] = []
         self._lock = threading.Lock()
         self._committed = self._discarded = False
         self._inputs: set[Path] = set()
@@ -122,6 +123,10 @@ class Outputs:
         self._scratch.append(self._parts.pop(name))
         return part
 
+    def remove(self, path: Path) -> None:
+        """Names a file that is to go once the others are in place, if it is there: it tells of what they replace."""
+        self._gone.append(path.absolute())
+
     def commit(self) -> None:
         """Puts all files in place, or none.
 
@@ -144,6 +149,11 @@ class Outputs:
                     _keep(target, backup)
                 moved.append((target, backup))
                 part.replace(target)
+            for target in self._gone:
+                if target.is_file():
+                    backup = target.parent / f".{target.name}.{self._id}.part.old"
+                    target.replace(backup)
+                    moved.append((target, backup))
         except OSError as error:
             for done, backup in reversed(moved):
                 if backup is not None:

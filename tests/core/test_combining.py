@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,17 @@ def test_what_was_written_can_be_combined_again(sure: Path, unsure: Path, tmp_pa
     np.testing.assert_allclose(combined(open_ensemble([first, unsure]))[:, 0, 0], [0.23, 0.62, 0.15], atol=1e-6)
 
 
+def test_what_told_of_an_earlier_map_goes_with_it(sure: Path, unsure: Path, tmp_path: Path) -> None:
+    told = [tmp_path / f"map.{kind}.json" for kind in ("run", "stac")]
+    for path in told:
+        path.write_text("{}")
+    bad = run_here("combinepredictions", predictions=[sure, sure], output_classes=tmp_path / "map.tif")
+    assert (bad.code, [path.exists() for path in told]) == ("JobError", [True, True])
+    assert run_here("combinepredictions", predictions=[sure, unsure], output_classes=tmp_path / "map.tif").status == 0
+    assert not any(path.exists() for path in told)
+    assert unfinished_files(tmp_path) == []
+
+
 def test_many_blocks_are_what_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(0)
     grid = Grid(GRID.crs, GRID.transform, 37, 29)
@@ -226,6 +238,12 @@ def never_observed(folder: Path) -> dict[str, Any]:
     return {"predictions": [run_of(folder / f"{name}.tif", [THERE] * 2, **everywhere) for name in "ab"]}
 
 
+def with_legend(folder: Path, **changes: Any) -> dict[str, Any]:
+    told = [{"value": VALUES[name], "name": name, "color": COLOURS[name]} for name in THERE]
+    other = run_of(folder / "b.tif", [THERE] * 2, tags={CLASSES_TAG: json.dumps([told[0], {**told[1], **changes}])})
+    return {"predictions": [run_of(folder / "a.tif", [THERE] * 2), other]}
+
+
 def an_output_that_is_an_input(folder: Path) -> dict[str, Any]:
     paths = [run_of(folder / f"{name}.tif", [THERE] * 2) for name in "ab"]
     return {"predictions": paths, "output_probabilities": paths[0]}
@@ -241,6 +259,13 @@ def an_output_that_is_an_input(folder: Path) -> dict[str, Any]:
         (without_scale, "SeriesError", "holds uint8 of scale 1"),
         (without_classes, "SeriesError", "names no classes"),
         (bands_of_no_class, "SeriesError", "has the bands Maize, B04"),
+        (partial(with_legend, value=0), "SeriesError", "b.tif has 0 as the value of Grass"),
+        (partial(with_legend, value=65536), "SeriesError", "b.tif has 65536 as the value of Grass"),
+        (partial(with_legend, value=2.0), "SeriesError", "b.tif has 2.0 as the value of Grass"),
+        (partial(with_legend, value=True), "SeriesError", "b.tif has True as the value of Grass"),
+        (partial(with_legend, color="green"), "SeriesError", "b.tif has 'green' as the colour of Grass"),
+        (partial(with_legend, color=None), "SeriesError", "b.tif has None as the colour of Grass"),
+        (partial(with_legend, name=["Grass"]), "SeriesError", "b.tif has a class that is named ['Grass']"),
         (one_alone, "JobError", "given twice"),
         (too_few_weights, "JobError", "WEIGHTS are 1, but there are 2 rasters"),
         (weights_without_their_method, "JobError", "There are WEIGHTS, but METHOD is mean"),

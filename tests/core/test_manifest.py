@@ -242,6 +242,12 @@ class TestItem:
         written = MapPaths(tmp_path / "map.tif", probabilities=tmp_path / "p.tif", entropy=tmp_path / "other" / "e.tif")
         return item_of_map(finished[2], finished[1], written, grid(100, 200), SPAN, CROPS, CROPS)
 
+    def test_has_addresses_for_all_names(self, finished: tuple[Run, Path, dict[str, Any]], tmp_path: Path) -> None:
+        written = MapPaths(tmp_path / "crops #1%.tif", tmp_path / "other" / "how sure?.tif")
+        assets = item_of_map(finished[2], finished[1], written, grid(100, 200), SPAN, CROPS, CROPS)["assets"]
+        assert assets["classes"]["href"] == "./crops%20%231%25.tif"
+        assert assets["confidence"]["href"].endswith("/other/how%20sure%3F.tif")
+
     def test_says_what_the_rasters_hold(self, item: Mapping[str, Any], tmp_path: Path) -> None:
         classes = item["assets"]["classes"]
         (band,) = classes["bands"]

@@ -189,7 +189,7 @@ class TestFiles:
         crops = (CropClass(3, "Maize", "#f4c430"), CropClass(300, "Wheat", "#c0a060"))
         probabilities = of_pixels((0.2, 0.8), (0.8, 0.2))
         with create_maps(MapPaths(tmp_path / "map.tif"), grid(1, 2), crops, crops) as maps:
-            maps.write(grid(1, 2).window(), layers_of(probabilities, seen(probabilities), crops))
+            maps.write(grid(1, 2).window(), layers_of(probabilities, seen(probabilities), crops)._asdict())
         with rasterio.open(tmp_path / "map.tif") as dataset:
             assert (dataset.read(1).tolist(), dataset.dtypes) == ([[300, 3]], ("uint16",))
             assert dataset.colormap(1)[300] == (0xC0, 0xA0, 0x60, 255)

@@ -26,7 +26,7 @@ from cropmap_core.io.grid import Window
 from cropmap_core.timeseries.indices import as_channels
 from cropmap_core.timeseries.series import NODATA, Block
 from tests.core.series_in_memory import SeriesInMemory, whole
-from tests.core.tiny_models import MONTHS, save_tiny_bundle
+from tests.core.tiny_models import CLASSES, MONTHS, save_tiny_bundle
 
 CPU = torch.device("cpu")
 HEIGHT, WIDTH = 45, 38
@@ -115,6 +115,35 @@ def test_small_regions_are_gone_and_confidence_is_that_of_the_new_class(
     assert (maps["confidence"][~changed] == plain["confidence"][~changed]).all()
     for name in ("entropy", "margin", "probabilities", "ood"):
         assert (maps[name] == plain[name]).all()
+
+
+@pytest.mark.parametrize(
+    ("last", "parents"),
+    [(65535, ()), (7, ("Cereals", "Garden"))],
+    ids=["no value is left for groups", "a family is in two groups"],
+)
+def test_small_regions_need_no_hierarchy(last: int, parents: tuple[str, ...], series: Watched, tmp_path: Path) -> None:
+    """What stands in no legend of the map decides nothing of it, and where it does it is told before all computing."""
+    first = replace(CLASSES[0], parents=("Cereals", "Arable"))
+    classes = (first, CLASSES[1], replace(CLASSES[2], value=last, parents=parents))
+    bundle = save_tiny_bundle(tmp_path / "model", "tempcnn", classes=classes)
+    maps = mapped(series, bundle, tmp_path, minimum_area_ha=0.12)
+    plain = mapped(series, bundle, tmp_path)
+    assert (maps["classes"] == sieve(plain["classes"], 12)).all()
+    assert (maps["classes"] != plain["classes"]).any()
+    series.windows.clear()
+    with pytest.raises(JobError, match="SURE_FROM|belongs to two groups"):
+        mapped(series, bundle, tmp_path, HowToMap(sure_from=0.5), minimum_area_ha=0.12)
+    assert not series.windows
+
+
+def test_small_regions_are_gone_where_classes_alone_are_asked_for(series: Watched, tmp_path: Path) -> None:
+    bundle = save_tiny_bundle(tmp_path / "model", "tempcnn")
+    expected = mapped(series, bundle, tmp_path, minimum_area_ha=0.12)["classes"]
+    path = tmp_path / "alone.tif"
+    write_class_map(series, bundle, [CPU], MapPaths(path), {}, HowToMap(care=Care(minimum_area_ha=0.12)))
+    with rasterio.open(path) as dataset:
+        assert (dataset.read(1) == expected).all()
 
 
 def test_groups_are_regions_too(series: Watched, bundle: Bundle, tmp_path: Path) -> None:

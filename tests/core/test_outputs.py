@@ -111,6 +111,25 @@ def test_a_target_stands_at_its_name_until_it_is_replaced(tmp_path: Path, monkey
     assert target.read_text() == "new"
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_told_of_the_old_file_goes_with_it_or_stays(tmp_path: Path, fails: bool) -> None:
+    for name in ("map.tif", "map.run.json"):
+        (tmp_path / name).write_text("old")
+    with Outputs(JOB) as outputs:
+        outputs.stage(tmp_path / "map.tif").write_text("new")
+        outputs.remove(tmp_path / "map.run.json")
+        outputs.remove(tmp_path / "map.stac.json")  # which is not there
+        if fails:
+            (tmp_path / f".map.run.json.{JOB}.part.old").mkdir()  # nothing can be moved there
+            with pytest.raises(OutputError, match="map.run.json cannot be replaced"):
+                outputs.commit()
+            (tmp_path / f".map.run.json.{JOB}.part.old").rmdir()
+        else:
+            outputs.commit()
+    assert names(tmp_path) == (["map.run.json", "map.tif"] if fails else ["map.tif"])
+    assert (tmp_path / "map.tif").read_text() == ("old" if fails else "new")
+
+
 def test_what_gdal_kept_about_the_old_file_goes_with_it(tmp_path: Path) -> None:
     for name in ("map.tif", "map.tif.aux.xml", "map.tif.ovr"):
         (tmp_path / name).write_text("old")
