@@ -5,8 +5,8 @@ from __future__ import annotations
 from .values import Values
 
 
-def replay_command(values: Values, named: dict) -> str | None:
-    """A `qgis_process` command of a run's algorithm and parameters; None where there is none.
+def replay_command(values: Values, named: dict) -> str:
+    """A `qgis_process` command of a run's algorithm and parameters; nothing where there is none.
 
     A selection of features is not part of it, and a layer that is in memory alone has no name to be called by.
 
@@ -17,4 +17,4 @@ def replay_command(values: Values, named: dict) -> str | None:
     """
     files = {name: path for name, path in named.items() if path}
     command, is_complete = values.algorithm.asQgisProcessCommand({**values.parameters, **files}, values.context)
-    return command if is_complete else None
+    return command if is_complete else ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import date
 from pathlib import Path
@@ -11,14 +12,22 @@ from typing import Any
 import torch
 
 from cropmap_core.classes import CropClass
+from cropmap_core.commands.map_inputs import scenes_as_read, series_as_read
 from cropmap_core.commands.parcels import place_in_job, tell_records
 from cropmap_core.commands.using import model_temperatures, tell_seen, warn_of_missing, warn_of_place
 from cropmap_core.commands.writing import Result, job_outputs, tell_unseen
-from cropmap_core.errors import GridMismatchError, JobError
+from cropmap_core.errors import GridMismatchError, JobError, OutputError
 from cropmap_core.inference.bundles import Bundle, load_bundle
-from cropmap_core.inference.classification import ClassMap, HowToMap, check_sure_from, legend_of, write_class_map
+from cropmap_core.inference.classification import (
+    ClassMap,
+    HowToMap,
+    check_sure_from,
+    keeps_blocks,
+    legend_of,
+    write_class_map,
+)
 from cropmap_core.inference.devices import choose_devices
-from cropmap_core.inference.finished_blocks import folder_beside
+from cropmap_core.inference.finished_blocks import folder_beside, remove_blocks
 from cropmap_core.inference.fit import Composites, check_fits, present_channels
 from cropmap_core.inference.manifest import Run, describe_run, unchanged
 from cropmap_core.inference.map_care import Care
@@ -33,6 +42,7 @@ from cropmap_core.inference.run_documents import (
     write_documents,
 )
 from cropmap_core.io.grid import Grid
+from cropmap_core.io.locks import alone_in
 from cropmap_core.io.outputs import Outputs
 from cropmap_core.jobs import Job
 from cropmap_core.parcels import Maps, describe_parcels, write_records
@@ -107,13 +117,14 @@ def classify(
     written = _map_paths(given)
     how = _with_mask(job, how, source.grid)
     run = _describe_run(job, "classify", given, {"series": [source.path]}, bundle)
+    run = replace(run, read_as=series_as_read(source))
     if before := _done_before(job, _fingerprint(run, how), written):
         return before
-    with job_outputs(job) as outputs:
+    how = _going_on(how, run, written, source.grid)
+    with _holding_blocks(job, how), job_outputs(job) as outputs:
         outputs.protect([path for path in (source.path, temperatures, mask) if path is not None])
         provenance = {"command": "classify", "series": source.path.name, "source": source.provenance}
         maps, documents = stage_maps(outputs, how.legend, written), stage_documents(outputs, written.classes)
-        how = _going_on(how, run, written)
         class_map = _classify(job, source, bundle, how, maps, provenance, (0.0, 0.99))
         result = _map_result(how, class_map, written)
         made = _made(source, bundle, how, class_map, written, maps)
@@ -218,10 +229,12 @@ def mapcrops(
     written = _map_paths(given)
     how = _with_mask(job, how, stack.grid)
     run = _describe_run(job, "mapcrops", given, {"scenes": files}, bundle)
+    run = replace(run, read_as=scenes_as_read(stack, run.inputs["scenes"]))
     if placed is None and (before := _done_before(job, _fingerprint(run, how), written)):
         of_parcels = ("output_parcels", "parcels", "classified")
         return {**{name: value for name, value in before.items() if name not in of_parcels}, "output_parcels": None}
-    with job_outputs(job) as outputs:
+    how = _going_on(how, run, written, stack.grid)
+    with _holding_blocks(job, how), job_outputs(job) as outputs:
         outputs.protect([*files, *(path for path in (parcels, area, template, temperatures, mask) if path is not None)])
         provenance = {"command": "mapcrops", "keep_classes": keep_classes, **origin_of(stack)}
         maps, documents = stage_maps(outputs, how.legend, written), stage_documents(outputs, written.classes)
@@ -235,7 +248,6 @@ def mapcrops(
                 probabilities=maps.probabilities or _scratch_probabilities(outputs, output_classes, sure_from),
             )
         series, end = Filled(composites), 0.99 if table is None else 0.95
-        how = _going_on(how, run, written)
         class_map = _classify(job, series, bundle, how, maps, provenance, (READING, end))
         result = {**_map_result(how, class_map, written), "output_parcels": None}
         made = _made(series, bundle, how, class_map, written, maps)
@@ -342,6 +354,9 @@ def _done_before(job: Job, fingerprint: str, written: MapPaths) -> Result | None
     manifest = unchanged(manifest_path(written.classes), fingerprint, outputs)
     if manifest is None:
         return None
+    for warning in manifest["warnings"]:
+        job.warning(warning)
+    _remove_left(folder_beside(written.classes))
     job.log(
         f"{written.classes} was made of the same inputs by the same model: it is not computed again. Remove it to have "
         "it made anew."
@@ -350,10 +365,40 @@ def _done_before(job: Job, fingerprint: str, written: MapPaths) -> Result | None
     return {**manifest["result"], **asked}
 
 
-def _going_on(how: _Asked, run: Run, written: MapPaths) -> _Asked:
-    """With what is left of a run that was ended."""
+def _remove_left(folder: Path) -> None:
+    """Removes the blocks of a run that was killed when its map was in place, unless another run is making new ones."""
+    if folder.is_dir():
+        with suppress(OutputError), alone_in(folder):
+            remove_blocks(folder)
+
+
+def _going_on(how: _Asked, run: Run, written: MapPaths, grid: Grid) -> _Asked:
+    """With what is left of a run that was ended, where the map is so large that something is kept."""
+    if not keeps_blocks(grid):
+        return how
     fingerprint = _fingerprint(run, how, (*_NO_PIXEL, *_OF_BLOCKS))
     return replace(how, how=replace(how.how, unfinished=folder_beside(written.classes), fingerprint=fingerprint))
+
+
+@contextmanager
+def _holding_blocks(job: Job, how: _Asked) -> Iterator[None]:
+    """Keeps other runs from the folder of finished blocks, and says where it is if the map is not completed.
+
+    Raises:
+        OutputError: Another run has it.
+    """
+    folder = how.how.unfinished
+    if folder is None:
+        yield
+        return
+    with alone_in(folder, "making the same map, and keeps its finished blocks in"):
+        job.log(f"Finished blocks are kept in {folder} until the map is complete.")
+        try:
+            yield
+        except BaseException:
+            if count := sum(1 for _ in folder.glob("*.npz")):
+                job.log(f"{count} finished blocks are kept in {folder}: started again, the run goes on from them.")
+            raise
 
 
 def _classify(
@@ -378,8 +423,6 @@ def _classify(
     if class_map.report.taken_over:
         job.log(f"{class_map.report.taken_over} of {class_map.report.blocks} blocks were finished before.")
     job.log(f"Computed in {class_map.precision}, in parts of {class_map.report.edge} pixels.")
-    for place in class_map.report.unreadable:
-        job.warning(f"Not mapped, for it cannot be read: {place}")
     tell_seen(job, bundle, class_map.watch, class_map.warnings)
     return replace(class_map, warnings=(*warned, *class_map.warnings))
 

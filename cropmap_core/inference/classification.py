@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cropmap_core.classes import CropClass
+from cropmap_core.classes import CropClass, value_type
 from cropmap_core.errors import JobError, NoValidObservationError
 from cropmap_core.hierarchy import Hierarchy, hierarchy_of, own_meanings
 from cropmap_core.inference.bundles import Bundle
+from cropmap_core.inference.disk_room import bytes_per_pixel, check_room
 from cropmap_core.inference.engine import Asked, Report, Seen, run
 from cropmap_core.inference.finished_blocks import Arrays, FinishedBlocks
 from cropmap_core.inference.fit import Composites, check_fits
@@ -31,7 +32,7 @@ from cropmap_core.inference.precision import choose_precision, computes_in_bfloa
 from cropmap_core.inference.predictor import Predictor, Progress, days_of
 from cropmap_core.inference.sieving import sieve
 from cropmap_core.inference.stages import Stages
-from cropmap_core.io.grid import Window
+from cropmap_core.io.grid import Grid, Window
 from cropmap_core.timeseries.formulas import INDICES
 from cropmap_core.timeseries.indices import as_channels, computable_indices
 from cropmap_core.timeseries.series import REFLECTANCE_SCALE, SelectedBands, Series
@@ -157,7 +158,7 @@ def write_class_map(
 
     days = days_of(bundle, how.temperatures, series.dates, *series.grid.centre_degrees)
     channels = _channels(series, there)
-    kept = how.unfinished if series.grid.width * series.grid.height >= _KEPT_FROM else None
+    kept = how.unfinished if keeps_blocks(series.grid) else None
     made_of = f"{how.fingerprint} {name_of(precision)} {sorted(asked)} {mask and mask.digest.hex()}"
     made_whole = _digest(f"{made_of} {False}")  # no part was left out: of use to those that may leave some out, too
     finished = FinishedBlocks(kept, _digest(f"{made_of} {how.skip_damaged}"), made_whole)
@@ -170,6 +171,7 @@ def write_class_map(
         every=1 if paths.ood is not None or series.grid.width * series.grid.height <= _FEW_PIXELS else _EVERY,
         wanted=mask.touches if mask is not None else None,
         keep_going=how.skip_damaged,
+        begin=partial(_look_at_room, series.grid, asked, paths, kept, bundle, log),
     )
     report = run(
         work,
@@ -193,8 +195,8 @@ def write_class_map(
             device or devices[0].type,
             {crop.name: int(counts[crop.value]) for crop in crops},
             watch,
-            watch.warnings(),
-            ", ".join(dict.fromkeys(name_of(each.precision) for each in predictors.values())),
+            (*watch.warnings(), *(f"Not mapped, for it cannot be read: {place}" for place in report.unreadable)),
+            ", ".join(finished.precisions or dict.fromkeys(name_of(each.precision) for each in predictors.values())),
             report,
             finished,
         )
@@ -209,6 +211,33 @@ def write_class_map(
             "Choose a longer time span, or keep more SCL classes with KEEP_CLASSES.",
         )
     return made
+
+
+def keeps_blocks(grid: Grid) -> bool:
+    """Whether a map is so large that its finished blocks are kept on disk."""
+    return grid.width * grid.height >= _KEPT_FROM
+
+
+def _look_at_room(
+    grid: Grid,
+    asked: Collection[Layer],
+    paths: MapPaths,
+    kept: Path | None,
+    bundle: Bundle,
+    log: Callable[[str], None],
+    pixels: int,
+) -> None:
+    """Warns where the disk may get full.
+
+    Raises:
+        OutputError: There is no room for blocks of so many pixels.
+    """
+    own, classes = np.dtype(value_type(max(each.value for each in bundle.classes))).itemsize, len(bundle.classes)
+    in_blocks: set[Layer] = {*asked, "classes", "ood"}
+    of_pixel = partial(bytes_per_pixel, classes=classes, class_bytes=own)
+    rasters = {path: grid.width * grid.height * of_pixel([name]) for name, path in paths.there.items()}
+    if warning := check_room(kept, pixels * of_pixel(in_blocks), rasters):
+        log(warning)
 
 
 def _digest(text: str) -> str:
@@ -312,11 +341,11 @@ def _finished_layers(
 def _sieved(finished: FinishedBlocks, series: Series, how: HowToMap) -> NDArray[Any]:
     """The classes of the whole map without regions that are too small."""
     whole: NDArray[Any] | None = None
-    for window, arrays in finished:
+    for window, classes in finished.only("classes"):
         if whole is None:
-            whole = np.zeros((series.grid.height, series.grid.width), arrays["classes"].dtype)
+            whole = np.zeros((series.grid.height, series.grid.width), classes.dtype)
         rows, cols = window.slices_within(series.grid.window())
-        whole[rows, cols] = arrays["classes"]
+        whole[rows, cols] = classes
     if whole is None:
         return np.zeros((series.grid.height, series.grid.width), np.uint8)
     return sieve(whole, how.care.smallest_region(series.grid))

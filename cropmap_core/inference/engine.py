@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from cropmap_core.errors import OutOfMemoryError, SceneError
 from cropmap_core.inference.devices import is_lost, is_out_of_memory
 from cropmap_core.inference.finished_blocks import Arrays, FinishedBlocks
+from cropmap_core.inference.precision import name_of
 from cropmap_core.inference.predictor import Predictor, Progress
 from cropmap_core.inference.stages import DeviceFailed, Stages, first_line
 from cropmap_core.inference.surroundings import Parts, Surroundings, Wanted, divide, needed_for
@@ -69,6 +70,8 @@ class Asked:
     """Which windows are to be made; None for all."""
     keep_going: bool = False
     """A part that cannot be read counts as never observed."""
+    begin: Callable[[int], None] | None = None
+    """Is told how many pixels are to be made, before any is; may raise."""
 
 
 @dataclass
@@ -76,13 +79,13 @@ class Report:
     """How it was done."""
 
     devices: list[str] = field(default_factory=list)
-    """Those that finished blocks."""
+    """Those that finished blocks; in this run or in those before it, as all below."""
     edge: int = 0
     """Of parts, in pixels."""
     steps: list[str] = field(default_factory=list)
     """What was done by less, or elsewhere, than was planned."""
     unreadable: list[str] = field(default_factory=list)
-    """Parts that could not be read, and why; in this run or in that before it."""
+    """Parts that could not be read, and why."""
     blocks: int = 0
     taken_over: int = 0
     """Blocks that were finished before this run."""
@@ -113,10 +116,10 @@ def run(
         OutputError: A block cannot be kept.
         OutOfMemoryError: The machine has too little for the least there is to do.
     """
-    report, left = Report(), list(devices)
+    report, left, begin = Report(), list(devices), asked.begin
 
     def tell(text: str) -> None:
-        report.steps.append(text)
+        store.note_step(text)
         log(text)
 
     while True:
@@ -128,7 +131,11 @@ def run(
             store.use_edge(edge)
             try:
                 with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE):
-                    _Work(asked, stages, store, edge, report, progress).run()
+                    work = _Work(asked, stages, store, edge, report, progress)
+                    if begin is not None:
+                        begin(work.pixels)
+                        begin = None
+                    work.run()
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -138,7 +145,7 @@ def run(
                 store.use_edge(smaller)
                 tell(f"Too little memory for parts of {edge} x {edge} pixels: on with {smaller} x {smaller}.")
                 continue
-            report.devices.sort()
+            report.devices, report.steps = sorted(store.devices), list(store.steps)
             report.edge, report.unreadable = edge, list(store.unreadable)
             return report
         except DeviceFailed as failure:
@@ -211,15 +218,15 @@ class _Work:
                 for stages, band in zip(self._stages, bands, strict=False)
             ]
             try:
-                for each in running:
-                    self._wait(each)
+                while True:
+                    ended, going_on = wait(running, timeout=0.2, return_when=FIRST_EXCEPTION)
+                    for each in ended:
+                        each.result()
+                    if not going_on:
+                        return
+                    self._progress(self._done / self._total)
             finally:
                 self._stop.set()
-
-    def _wait(self, band: Future[None]) -> None:
-        while not wait([band], timeout=0.2).done:
-            self._progress(self._done / self._total)
-        band.result()
 
     def _check(self, fraction: float) -> None:
         if self._stop.is_set():
@@ -239,6 +246,12 @@ class _Work:
                     self._report.taken_over += self._store.covered_before(window)
         return missing
 
+    @property
+    def pixels(self) -> int:
+        """Of the windows that are to be made."""
+        windows = (self._windows.window(int(row), int(col)) for row, col in np.argwhere(self._wanted))
+        return sum(window.height * window.width for window in windows)
+
     def _bands(self, count: int) -> list[tuple[int, int]]:
         """Rows of windows for each device, about equally many that are wanted."""
         per_row = np.cumsum(self._wanted.sum(axis=1))
@@ -255,7 +268,7 @@ class _Work:
         said = needed_for(wanted, self._around)
         needed = needed_for(said, self._lag)
         device = stages.predictor.device
-        count = partial(self._count, str(device))
+        count = partial(self._count, str(device), name_of(stages.predictor.precision))
         finisher = _Finisher(self._asked, self._store, self.parts, self._lag, self._around, wanted, count)
         around = Surroundings(self.parts, self._lag)
         places = [(int(row), int(col)) for row, col in np.argwhere(needed)]
@@ -284,11 +297,10 @@ class _Work:
         finally:
             finisher.close()
 
-    def _count(self, device: str) -> None:
+    def _count(self, device: str, precision: str) -> None:
         with self._lock:
             self._done += 1
-            if device not in self._report.devices:
-                self._report.devices.append(device)
+        self._store.note_device(device, precision)
 
     def _read_ahead(self, places: Sequence[tuple[int, int]]) -> Iterator[Block]:
         """The parts, the next one being read while one is worked on."""

@@ -13,7 +13,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +30,7 @@ FORM = 1
 """Version of the manifest's form."""
 WHOLE_FILE, WHOLE_TOTAL, SMALL_FILE = 64 * 2**20, 2 * 2**30, 2**20
 """Bytes. Inputs up to the first are read whole, unless there is more of them than the second: then up to the third."""
+NO_REPLAY = "There is no command: a layer was in the memory of QGIS alone, and has no name to be called by."
 _PARTS, _PART = 16, 2**16  # of a file that is sampled
 _PACKAGES = ("torch", "numpy", "numba", "rasterio")
 _URL = re.compile(r"(?P<scheme>\b(?:https?|s3|ftp)://)(?P<user>[^/\s@?#'\"]+@)?(?P<path>[^?#\s'\"]*)[?#]?[^\s'\"]*")
@@ -45,10 +46,18 @@ class HashedFile:
     kind: str
     """`sha256` of all of it, or `sampled_blake2b` of its size and parts of it."""
     digest: str
+    mtime_ns: int | None = None
+    """When it was changed, in nanoseconds since 1970; of sampled files only, whose hash does not see every change."""
+
+    @property
+    def known_by(self) -> str:
+        """What counts of it."""
+        return self.digest if self.mtime_ns is None else f"{self.digest} {self.mtime_ns}"
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in a manifest."""
-        return {"path": without_secrets(self.path), "bytes": self.bytes, self.kind: self.digest}
+        changed = {} if self.mtime_ns is None else {"mtime_ns": self.mtime_ns}
+        return {"path": without_secrets(self.path), "bytes": self.bytes, self.kind: self.digest, **changed}
 
 
 @dataclass(frozen=True)
@@ -63,9 +72,11 @@ class Run:
     model: tuple[HashedFile, ...]
     """The files of the model that decide what it predicts."""
     model_id: str
-    replay: str
-    """The command that does it again."""
+    replay: str | None
+    """The command that does it again; None where there is none."""
     started: datetime
+    read_as: Mapping[str, Any] = field(default_factory=dict)
+    """What the inputs were read as: dates, bands, offsets and grid, which stand in names and metadata too."""
 
     def fingerprint(self, more: Mapping[str, Any] | None = None) -> str:
         """Tells whether two runs give the same pixels: SHA-256 of all that decides them.
@@ -83,8 +94,9 @@ class Run:
                 for name, value in self.parameters.items()
                 if name not in named and not name.startswith("output")
             },
-            "inputs": {name: sorted(each.digest for each in files) for name, files in self.inputs.items() if files},
-            "model": [each.digest for each in self.model],
+            "inputs": {name: sorted(each.known_by for each in files) for name, files in self.inputs.items() if files},
+            "read_as": self.read_as,
+            "model": [each.known_by for each in self.model],
             "versions": versions(),
             **(more or {}),
         }
@@ -103,14 +115,15 @@ def describe_run(
     Args:
         command: Name of the job's command.
         parameters: All of its parameters.
-        inputs: The files behind those that name some; of folders of scenes the files that were found in them.
+        inputs: The files behind those that name some; of folders of scenes the files that were found in them, of
+            others, such as a File Geodatabase, all files.
         bundle: The model.
-        replay: The command that does it again; None for the command line of the worker.
+        replay: The command that does it again; None for the command line of the worker, nothing for none.
 
     Raises:
         SceneError: A file cannot be read.
     """
-    files = {name: sorted(paths) for name, paths in inputs.items()}
+    files = {name: sorted(each for path in paths for each in _files_of(path)) for name, paths in inputs.items()}
     total = sum(path.stat().st_size for paths in files.values() for path in paths if path.is_file())
     most = WHOLE_FILE if total <= WHOLE_TOTAL else SMALL_FILE
     return Run(
@@ -119,7 +132,7 @@ def describe_run(
         {name: hash_files(paths, most) for name, paths in files.items()},
         hash_files([bundle.folder / name for name in (ITEM, WEIGHTS, SIGNATURES)]),
         bundle.id,
-        without_secrets(replay or command_line(command, parameters)),
+        without_secrets(command_line(command, parameters) if replay is None else replay) or None,
         datetime.now(UTC),
     )
 
@@ -149,6 +162,7 @@ def manifest_of(
         "cropmap_manifest": FORM,
         "command": run.command,
         "replay": run.replay,
+        **({} if run.replay else {"replay_note": NO_REPLAY}),
         "fingerprint": fingerprint,
         "started": _time(run.started),
         "ended": _time(datetime.now(UTC)),
@@ -176,17 +190,20 @@ def unchanged(path: Path, fingerprint: str, outputs: Mapping[str, Path]) -> dict
         outputs: The files that are asked for, by the name of their parameter.
 
     Returns:
-        The manifest, if it is of the same fingerprint and all that is asked for stands as it was written.
+        The manifest, if it is of the same fingerprint and all that is asked for stands as it was written. A map that
+        lacks what could not be read is never done: the file may be whole again.
     """
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest["cropmap_manifest"] != FORM or manifest["fingerprint"] != fingerprint:
             return None
+        if manifest["computed"].get("damaged"):
+            return None
         before = [manifest["outputs"][name] for name in outputs]
         if any(file.stat().st_size != told["bytes"] for file, told in zip(outputs.values(), before, strict=True)):
             return None
         found = [file.digest for file in hash_files(list(outputs.values()), None)]
-    except (OSError, SceneError, ValueError, KeyError, TypeError):
+    except (OSError, SceneError, ValueError, KeyError, TypeError, AttributeError):
         return None  # no manifest of ours, or an output is gone
     return dict(manifest) if found == [told["sha256"] for told in before] else None
 
@@ -234,9 +251,15 @@ def without_secrets(text: str) -> str:
     return _URL.sub(lambda found: found["scheme"] + found["path"], text)
 
 
+def _files_of(path: Path) -> list[Path]:
+    """A file itself; all files of a folder."""
+    return [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+
+
 def _hash_file(path: Path, most: int | None) -> HashedFile:
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        size = status.st_size
         with path.open("rb") as file:
             if most is None or size <= most:
                 return HashedFile(str(path), size, "sha256", hashlib.file_digest(file, "sha256").hexdigest())
@@ -248,7 +271,7 @@ def _hash_file(path: Path, most: int | None) -> HashedFile:
         raise SceneError(
             f"{path} cannot be read: {error.strerror or error}.", "Check that it is still there."
         ) from error
-    return HashedFile(str(path), size, "sampled_blake2b", parts.hexdigest())
+    return HashedFile(str(path), size, "sampled_blake2b", parts.hexdigest(), status.st_mtime_ns)
 
 
 def _plain(value: Any) -> Any:

@@ -86,7 +86,7 @@ def item_of_map(
             **_projection(grid),
             "processing:level": "L4",
             "processing:software": dict(manifest["versions"]),
-            "processing:lineage": manifest["replay"],
+            **({"processing:lineage": manifest["replay"]} if manifest["replay"] else {}),
             "processing:datetime": manifest["ended"],
             "cropmap:model": manifest["model"]["id"],
             "cropmap:fingerprint": manifest["fingerprint"],

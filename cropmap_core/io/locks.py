@@ -15,11 +15,15 @@ _NAME = ".in_use.lock"
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path, doing: str = "fetching into") -> Iterator[None]:
     """Holds a folder, which is made where it is missing and removed where it stays empty.
 
     The operating system holds the lock and drops it when the process ends, however it ends; the file alone says
     nothing. File systems without locks are not guarded.
+
+    Args:
+        folder: The folder.
+        doing: What a run does with it, for the message.
 
     Raises:
         OutputError: Another run holds it, or it cannot be made.
@@ -32,7 +36,7 @@ def alone_in(folder: Path) -> Iterator[None]:
             lock.acquire(timeout=0)
         except Timeout:
             raise OutputError(
-                f"Another run is fetching into {folder}.", "Wait until it is done, or give another folder or output."
+                f"Another run is {doing} {folder}.", "Wait until it is done, or give another folder or output."
             ) from None
         except NotImplementedError:  # no locks on this file system
             pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, partial
@@ -376,6 +377,25 @@ class TestSeveralDevices:
             map_of(Read(landscape, fault), bundle_of("hybrid_cnn"), 36, [GPU, SECOND_GPU])
         assert threading.active_count() <= before
 
+    def test_an_error_of_the_second_is_told_before_the_first_is_done(
+        self, bundle_of: BundleOf, landscape: SeriesInMemory
+    ) -> None:
+        """Rows of parts begin at 0, 36, 72 and 108; that at 36 is needed by both."""
+        failed = threading.Event()
+
+        def fault(window: Window) -> None:
+            if window.row >= 72:
+                failed.set()
+                raise SceneError("It is damaged.", "Get it again.")
+            if window.row == 0:
+                assert failed.wait(20)
+                time.sleep(0.2)
+
+        series = Read(landscape, fault)
+        with pytest.raises(SceneError, match="It is damaged"):
+            map_of(series, bundle_of("hybrid_cnn"), 36, [GPU, SECOND_GPU])
+        assert sum(window.row == 36 for window in series.windows) < 6, "the first went on to its second row"
+
     def test_the_map_can_be_stopped(self, bundle_of: BundleOf, landscape: SeriesInMemory) -> None:
         class Stop(Exception):  # noqa: N818
             pass
@@ -515,12 +535,12 @@ class TestDamagedFile:
         ) as told:
             files_of(open_time_series(damaged), bundle_of("trees"), tmp_path / "maps", how)
         assert "What is finished is kept" in str(told.value)
-        assert sorted(path.name for path in kept.glob("*.npz")) == [
-            "block-0-0-64-64.npz",
-            "block-0-128-64-64.npz",
-            "block-0-192-64-8.npz",
-            "block-0-64-64-64.npz",
-            "block-64-0-64-64.npz",
+        assert sorted(path.name.split("-", 2)[2] for path in kept.glob("block-*.npz")) == [
+            "0-0-64-64.npz",
+            "0-128-64-64.npz",
+            "0-192-64-8.npz",
+            "0-64-64-64.npz",
+            "64-0-64-64.npz",
         ]
 
     @pytest.mark.parametrize("kind", ["trees", "hybrid_cnn"])

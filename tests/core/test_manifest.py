@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def scenes(folder: Path, *contents: str) -> list[Path]:
 
 def run_of(bundle: Bundle, paths: list[Path], **parameters: Any) -> Run:
     given = {"scenes": tuple(paths), "model": bundle.id, "output_classes": Path("map.tif"), "sure_from": 0.0}
-    return describe_run("mapcrops", {**given, **parameters}, {"scenes": paths}, bundle)
+    return describe_run("mapcrops", {**given, **parameters}, {"scenes": paths}, bundle, parameters.get("replay"))
 
 
 class TestHashes:
@@ -77,7 +78,7 @@ class TestHashes:
         with path.open("wb") as file:
             file.truncate(3 * 2**20)
         (found,) = hash_files([path], most=2**20)
-        assert set(found.as_json()) == {"path", "bytes", "sampled_blake2b"}
+        assert set(found.as_json()) == {"path", "bytes", "sampled_blake2b", "mtime_ns"}
 
     @pytest.mark.parametrize("at", [0, 3 * 2**20 - 1])
     def test_of_parts_see_both_ends_and_the_size(self, tmp_path: Path, at: int) -> None:
@@ -98,6 +99,12 @@ class TestHashes:
         monkeypatch.setattr(module, "_PART", 4)
         files = run_of(bundle, scenes(tmp_path, "small", "large" * 30)).inputs["scenes"]
         assert [file.kind for file in files] == ["sha256", "sampled_blake2b"]
+
+    def test_of_a_folder_are_those_of_its_files(self, tmp_path: Path, bundle: Bundle) -> None:
+        """A File Geodatabase is a folder."""
+        files = scenes(tmp_path / "area.gdb" / "more", "one", "two")
+        run = describe_run("mapcrops", {"area": tmp_path / "area.gdb"}, {"area": [tmp_path / "area.gdb"]}, bundle)
+        assert [file.path for file in run.inputs["area"]] == [str(path) for path in files]
 
     def test_of_what_is_gone_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(SceneError, match=r"gone.tif cannot be read"):
@@ -125,6 +132,25 @@ class TestFingerprint:
         paths[0].write_text("One")
         others.append(run_of(bundle, paths).fingerprint())
         assert len(same.union(others)) == 7
+
+    def test_depends_on_what_inputs_were_read_as(self, tmp_path: Path, bundle: Bundle) -> None:
+        run = run_of(bundle, scenes(tmp_path, "one", "two"))
+        first, second = ({"days": [[day, "one"]]} for day in SPAN)
+        assert replace(run, read_as=first).fingerprint() != replace(run, read_as=second).fingerprint()
+
+    def test_sees_that_a_sampled_file_was_written_again(
+        self, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "WHOLE_FILE", 2**20)
+        path = tmp_path / "large.tif"
+        path.write_bytes(bytes(3 * 2**20))
+        before = run_of(bundle, [path]).fingerprint()
+        assert run_of(bundle, [path]).fingerprint() == before
+        with path.open("r+b") as file:
+            file.seek(2**20 + 12345)
+            file.write(b"x")
+        os.utime(path, ns=(1, 1))
+        assert run_of(bundle, [path]).fingerprint() != before
 
 
 class TestSecrets:
@@ -229,11 +255,28 @@ class TestUnchanged:
             target.write_text(content)
         assert unchanged(path, run.fingerprint(), {"output_classes": target}) is None
 
+    def test_is_not_one_that_lacks_what_could_not_be_read(
+        self, finished: tuple[Run, Path, dict[str, Any]], tmp_path: Path
+    ) -> None:
+        run, path, told = finished
+        path.write_text(json.dumps({**told, "computed": {"damaged": ["rows 0 to 40"]}}))
+        assert unchanged(path, run.fingerprint(), {"output_classes": tmp_path / "map.tif"}) is None
+
     @pytest.mark.parametrize("content", ["", "[]", "{}", '{"cropmap_manifest": 1}'])
     def test_is_not_what_is_no_manifest(self, tmp_path: Path, content: str) -> None:
         (tmp_path / "map.run.json").write_text(content)
         assert unchanged(tmp_path / "map.run.json", "0", {}) is None
         assert unchanged(tmp_path / "none.run.json", "0", {}) is None
+
+
+def test_without_a_command_a_manifest_says_so(tmp_path: Path, bundle: Bundle) -> None:
+    run = run_of(bundle, scenes(tmp_path / "scenes", "one"))
+    assert "replay_note" not in manifest_of(run, {}, SPAN, {}, "0")
+    told = manifest_of(run_of(bundle, scenes(tmp_path / "scenes", "one"), replay=""), {}, SPAN, {}, "0")
+    assert told["replay"] is None
+    assert "in the memory of QGIS" in told["replay_note"]
+    item = item_of_map(told, tmp_path / "map.run.json", MapPaths(tmp_path / "map.tif"), grid(9, 9), SPAN, CROPS, CROPS)
+    assert "processing:lineage" not in item["properties"]
 
 
 class TestItem:

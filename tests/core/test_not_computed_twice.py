@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -40,7 +41,7 @@ def mapcrops(season: Path, bundle: Bundle, tmp_path: Path) -> Mapping:
     given = {"scenes": [season], "model": bundle.folder, "start_date": START, "end_date": END}
 
     def mapcrops(**more: Any) -> Outcome:
-        outcome = run_here("mapcrops", **given, output_classes=tmp_path / "crops.tif", **more)
+        outcome = run_here("mapcrops", **{**given, "output_classes": tmp_path / "crops.tif", **more})
         assert outcome.status == 0, outcome.last
         return outcome
 
@@ -80,6 +81,30 @@ def test_other_polygons_are_another_map(mapcrops: Mapping, middle: geopandas.Geo
     assert AGAIN not in moved.texts("log")
     assert sum(made.outputs["pixels"].values()) == sum(moved.outputs["pixels"].values())
     assert AGAIN not in mapcrops().texts("log")
+
+
+def test_the_same_files_of_other_dates(season: Path, mapcrops: Mapping, tmp_path: Path) -> None:
+    """Two scenes have changed their names: no byte is another, but the season is."""
+    dates = {"20180506": "20180606", "20180606": "20180506"}
+    same, swapped = tmp_path / "same", tmp_path / "swapped"
+    for path in season.rglob("*.tif"):
+        name = str(path.relative_to(season))
+        found = next((day for day in dates if day in name), "")
+        for target in (same / name, swapped / (name.replace(found, dates[found]) if found else name)):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    mapcrops()
+    assert AGAIN in mapcrops(scenes=[same]).texts("log")
+    assert AGAIN not in mapcrops(scenes=[swapped]).texts("log")
+
+
+def test_a_mask_may_be_a_folder(mapcrops: Mapping, middle: geopandas.GeoDataFrame, tmp_path: Path) -> None:
+    """As a File Geodatabase is."""
+    middle.to_file(tmp_path / "mask.gdb", driver="OpenFileGDB")
+    assert mapcrops(mask=tmp_path / "mask.gdb").outputs
+    told = json.loads((tmp_path / "crops.run.json").read_text())["inputs"]["mask"]
+    assert len(told) > 1
+    assert all(Path(file["path"]).parent == tmp_path / "mask.gdb" for file in told)
 
 
 def test_parcels_are_described_again_and_without_them_the_map_stands(mapcrops: Mapping, tmp_path: Path) -> None:

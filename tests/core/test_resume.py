@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,12 +19,14 @@ import rasterio
 from numpy.typing import NDArray
 
 from cropmap_core.errors import Cancelled
-from cropmap_core.inference import classification
+from cropmap_core.inference import classification, disk_room
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.classification import OOD_TAG, RUN_TAG, WARNINGS_TAG
 from cropmap_core.inference.finished_blocks import FinishedBlocks
 from cropmap_core.inference.stages import Stages
 from cropmap_core.io import outputs
+from cropmap_core.io.grid import Window
+from cropmap_core.io.locks import alone_in
 from cropmap_core.timeseries.files import write_time_series
 from cropmap_core.timeseries.indices import as_channels
 from tests.core.engine_cases import bundle_named, map_of, season
@@ -55,6 +57,14 @@ from cropmap_core.__main__ import main
 sys.exit(main())
 """
 """A worker that stops in the middle of its fifth block."""
+
+
+class Usage(NamedTuple):
+    """Of a disk, in bytes."""
+
+    total: int
+    used: int
+    free: int
 
 
 class Case:
@@ -219,7 +229,9 @@ class TestCancelled:
         assert other.run(**changes).outputs
         for blocks in (3, 7):
             with ending_after(blocks):
-                assert small.run(**changes).code == "Cancelled"
+                ended = small.run(**changes)
+            assert ended.code == "Cancelled"
+            assert f"{blocks} finished blocks are kept in {small.unfinished}" in ended.texts("log")
             assert len(small.blocks()) == blocks
             assert not (small.folder / "classes.tif").exists()
         assert "7 of 12 blocks were finished before." in small.run(**changes).texts("log")
@@ -246,6 +258,36 @@ class TestCancelled:
         block.write_bytes(content)
         assert "3 of 12 blocks were finished before." in small.run().texts("log")
         assert_same_map(small.folder, other.folder)
+
+
+def test_what_ran_before_is_told_too(small: Case) -> None:
+    """The first three blocks are as if made by a card that was lost then."""
+    step = "cuda:0 does not answer any more: on with cpu."
+    with ending_after(3):
+        small.run()
+    made_of = small.unfinished / "made-of.json"
+    told = json.loads(made_of.read_text())
+    assert (told["devices"], told["precisions"], told["steps"]) == (["cpu"], ["float32"], [])
+    made_of.write_text(json.dumps({**told, "devices": ["cuda:0"], "steps": [step]}))
+    small.run()
+    computed = json.loads((small.folder / "classes.run.json").read_text())["computed"]
+    assert computed == json.loads(tags(small.folder)[RUN_TAG])
+    assert (computed["device"], computed["precision"], computed["steps_down"]) == ("cpu, cuda", "float32", [step])
+
+
+def test_a_second_run_to_the_same_files_is_refused_while_the_first_is_alive(small: Case) -> None:
+    with ending_after(3):
+        small.run()
+    before = small.blocks()
+    with alone_in(small.unfinished):
+        refused = small.run(sure_from=0.5)
+    assert refused.code == "OutputError"
+    assert f"Another run is making the same map, and keeps its finished blocks in {small.unfinished}" in str(
+        refused.last
+    )
+    assert small.blocks() == before
+    assert small.run(sure_from=0.5).outputs
+    assert sorted(path.name for path in small.folder.glob("*.unfinished")) == []
 
 
 class TestOthersBlocks:
@@ -322,6 +364,24 @@ class TestDone:
         first = small.run().outputs
         assert self.assert_not_computed(small).outputs == first
 
+    def test_is_told_with_the_warnings_of_then_and_what_a_kill_left_is_removed(self, done: Case) -> None:
+        manifest = done.folder / "classes.run.json"
+        told = json.loads(manifest.read_text())
+        manifest.write_text(json.dumps({**told, "warnings": ["Far away.", "Another year."]}))
+        left = FinishedBlocks(done.unfinished, "of then")
+        left.use_edge(40)
+        left.put(Window(0, 0, 2, 2), {"classes": np.zeros((2, 2), np.uint8)})
+        outcome = done.run()
+        assert "is not computed again" in outcome.texts("log")
+        assert outcome.texts("warning") == "Far away.\nAnother year."
+        assert not done.unfinished.exists()
+
+    def test_what_another_run_is_making_stays(self, done: Case) -> None:
+        with alone_in(done.unfinished):
+            FinishedBlocks(done.unfinished, "of another").use_edge(40)
+            assert "is not computed again" in done.run().texts("log")
+            assert (done.unfinished / "made-of.json").exists()
+
     def test_by_another_model_or_of_other_parameters_is(self, done: Case, tmp_path: Path) -> None:
         self.assert_computed(done, smoothing=0.5)
         self.assert_computed(done)
@@ -365,6 +425,12 @@ class TestDamagedSeries:
         assert "6 of 12 blocks were finished before." in outcome.texts("log")
         assert outcome.texts("warning").count("Not mapped, for it cannot be read: rows 0 to 40, columns 0 to 40") == 1
         assert len(json.loads(tags(small.folder)[RUN_TAG])["damaged"]) == 1
+        manifest = json.loads((small.folder / "classes.run.json").read_text())
+        for warnings in (json.loads(tags(small.folder)[WARNINGS_TAG]), manifest["warnings"]):
+            assert sum("Not mapped, for it cannot be read: rows 0 to 40" in text for text in warnings) == 1
+        with counting_windows() as windows:
+            assert "not computed again" not in small.run(skip_damaged=True).texts("log")
+        assert windows[0] > 0
 
 
 @pytest.fixture
@@ -381,7 +447,30 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
-def test_a_disk_that_is_full_ends_a_run_that_goes_on_when_there_is_room(small: Case, small_disk: Path) -> None:
+def test_a_disk_with_too_little_room_is_told_before_anything_is_computed(
+    small: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pixel takes 2 + 3 bytes in blocks, and one more for each of three classes."""
+    pixels = SMALL[0] * SMALL[1]
+    assert small.run().outputs
+    classes = rasterio.open(small.folder / "probabilities.tif").count
+    monkeypatch.setattr(disk_room.shutil, "disk_usage", lambda path: Usage(0, 0, pixels * (5 + classes) - 1))
+    with counting_windows() as windows:
+        refused = small.run(smoothing=0.5)
+    assert windows == [0]
+    assert refused.code == "OutputError"
+    assert "finished blocks of the map need 0.1 MiB" in refused.last["message"]
+    monkeypatch.setattr(disk_room.shutil, "disk_usage", lambda path: Usage(0, 0, pixels * (5 + classes)))
+    warned = small.run(smoothing=0.5)
+    assert warned.outputs
+    assert "The disk may get full: it can take up to 0.3 MiB" in warned.texts("warning")
+
+
+def test_a_disk_that_is_full_ends_a_run_that_goes_on_when_there_is_room(
+    small: Case, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should it get full on the way: here nobody looks before."""
+    monkeypatch.setattr(classification, "check_room", lambda *given: "")
     assert small.run().outputs
     undisturbed = small.folder
     small.folder = small_disk
