@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from cropmap_core.jobs import Job
 from cropmap_core.parcels import Maps, describe_parcels, write_records
 from cropmap_core.scenes.intake import READING, Asked, origin_of, stack_asked
 from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES
+from cropmap_core.scenes.stack import SceneStack
 from cropmap_core.scenes.target import ask_for_grid
 from cropmap_core.timeseries.compositing import composite
 from cropmap_core.timeseries.files import open_time_series
@@ -47,9 +48,9 @@ from cropmap_core.timeseries.series import Series
 
 _SINGLE_INPUTS = ("temperatures", "parcels", "area", "template", "mask")
 """Parameters that name one file, besides the series or scenes."""
-_NO_PIXEL = ("parcels", "mask")
-"""Those whose bytes decide no pixel: parcels are described afterwards, and of a mask it counts what it says. QGIS
-writes both anew for each run, with other bytes."""
+_NO_PIXEL = ("parcels", "area", "mask")
+"""Those whose bytes decide no pixel: parcels are described afterwards, of an area it counts which grid and scenes it
+comes to, and of a mask which pixels. QGIS writes them anew for each run, with other bytes."""
 _OF_BLOCKS = ("skip_damaged", "device", "precision")
 """Those that are looked at where finished blocks are taken over: another device may go on in the same precision."""
 
@@ -216,7 +217,7 @@ def mapcrops(
     tell_unseen(job, composites)
     placed = place_in_job(job, parcels, stack.grid) if parcels is not None and output_parcels is not None else None
     written = _map_paths(given)
-    how = _with_mask(job, how, stack.grid)
+    how = replace(_with_mask(job, how, stack.grid), place=_place(stack))
     run = _describe_run(job, "mapcrops", given, {"scenes": files}, bundle)
     if placed is None and (before := _done_before(job, _fingerprint(run, how), written)):
         of_parcels = ("output_parcels", "parcels", "classified")
@@ -255,7 +256,7 @@ def mapcrops(
 
 
 def _scratch_probabilities(outputs: Outputs, classes: Path, sure_from: float) -> Path | None:
-    """Where the probabilities go that parcels are described by; None where a crop may be unsure: they know no groups."""
+    """Where the probabilities go that describe parcels; None where a crop may be unsure, for they know no groups."""
     return None if sure_from else outputs.scratch(classes.with_suffix(".probabilities.tif"))
 
 
@@ -267,6 +268,8 @@ class _Asked:
     devices: tuple[torch.device, ...]
     legend: tuple[CropClass, ...]
     """What the values of the map stand for."""
+    place: Mapping[str, Any] = field(default_factory=dict)
+    """Of scenes: as `_place` has it."""
 
 
 def _asked(job: Job, bundle: Bundle, given: Mapping[str, Any]) -> _Asked:
@@ -280,6 +283,13 @@ def _asked(job: Job, bundle: Bundle, given: Mapping[str, Any]) -> _Asked:
         skip_damaged=given["skip_damaged"],
     )
     return _Asked(how, choose_devices(given["device"]), legend_of(bundle, sure_from))
+
+
+def _place(stack: SceneStack) -> dict[str, Any]:
+    """What an area, extent or template comes to: the map's grid and the scenes on it; pixels outside are mapped too."""
+    grid = stack.grid
+    scenes = sorted((placed.scene.name, *placed.grid.bounds) for day in stack.days for placed in day)
+    return {"grid": [grid.crs, *grid.transform[:6], grid.width, grid.height], "scenes_on_grid": scenes}
 
 
 def _is_filled(provenance: Mapping[str, Any]) -> bool:
@@ -333,7 +343,7 @@ def _fingerprint(run: Run, how: _Asked, without: tuple[str, ...] = _NO_PIXEL) ->
     parameters = {name: value for name, value in run.parameters.items() if name not in without}
     wanted = how.how.mask
     mask = {} if wanted is None else {"mask": wanted.digest.hex()}
-    return replace(run, inputs=deciding, parameters=parameters).fingerprint(mask)
+    return replace(run, inputs=deciding, parameters=parameters).fingerprint({**how.place, **mask})
 
 
 def _done_before(job: Job, fingerprint: str, written: MapPaths) -> Result | None:
