@@ -57,9 +57,9 @@ from cropmap_core.timeseries.series import Series
 
 _SINGLE_INPUTS = ("temperatures", "parcels", "area", "template", "mask")
 """Parameters that name one file, besides the series or scenes."""
-_NO_PIXEL = ("parcels", "mask")
-"""Those whose bytes decide no pixel: parcels are described afterwards, and of a mask it counts what it says. QGIS
-writes both anew for each run, with other bytes."""
+_NO_PIXEL = ("parcels", "area", "mask")
+"""Those whose bytes decide no pixel: parcels are described afterwards, of an area it counts which grid and scenes it
+comes to, and of a mask which pixels. QGIS writes them anew for each run, with other bytes."""
 _OF_BLOCKS = ("skip_damaged", "device", "precision")
 """Those that are looked at where finished blocks are taken over: another device may go on in the same precision."""
 

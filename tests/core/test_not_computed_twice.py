@@ -1,4 +1,4 @@
-"""A map of unchanged inputs is not computed again; what a mask says counts, and not the bytes that it is written in."""
+"""A map of unchanged inputs is not computed again; what a mask or area says counts, and not the bytes of its file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from shapely import box
+from shapely import MultiPolygon, box
 
 from cropmap_core.inference.bundles import Bundle
 from cropmap_core.inference.classification import ClassMap, HowToMap, write_class_map
@@ -60,14 +60,17 @@ def middle(season: Path, mapcrops: Mapping, tmp_path: Path) -> geopandas.GeoData
         )
 
 
-def test_the_same_polygons_in_another_file(mapcrops: Mapping, middle: geopandas.GeoDataFrame, tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", ["mask", "area"])
+def test_the_same_polygons_in_another_file(
+    mapcrops: Mapping, middle: geopandas.GeoDataFrame, tmp_path: Path, given: str
+) -> None:
     """As QGIS writes them: for each run a file of its own."""
     first, second = tmp_path / "one.gpkg", tmp_path / "two.geojson"
     middle.to_file(first)
     middle.rename(columns={"name": "other"}).to_file(second)
-    made = mapcrops(mask=first)
+    made = mapcrops(**{given: first})
     assert AGAIN not in made.texts("log")
-    again = mapcrops(mask=second)
+    again = mapcrops(**{given: second})
     assert AGAIN in again.texts("log")
     assert again.outputs == made.outputs
 
@@ -105,6 +108,33 @@ def test_a_mask_may_be_a_folder(mapcrops: Mapping, middle: geopandas.GeoDataFram
     told = json.loads((tmp_path / "crops.run.json").read_text())["inputs"]["mask"]
     assert len(told) > 1
     assert all(Path(file["path"]).parent == tmp_path / "mask.gdb" for file in told)
+
+
+@pytest.mark.parametrize("given", ["mask", "area"])
+def test_of_a_shapefile_its_crs_counts(
+    mapcrops: Mapping, middle: geopandas.GeoDataFrame, tmp_path: Path, given: str
+) -> None:
+    """Which stands in the .prj beside it: 30 m farther west the same coordinates mean other pixels."""
+    moved = "+proj=tmerc +lon_0=3 +k=0.9996 +x_0=500030 +datum=WGS84"
+    for crs in (middle.crs, moved):
+        middle.set_crs(crs, allow_override=True).to_file(tmp_path / "middle.shp")
+        assert AGAIN not in mapcrops(**{given: tmp_path / "middle.shp"}).texts("log")
+
+
+def test_an_area_that_takes_other_scenes_is_another_map(
+    mapcrops: Mapping, middle: geopandas.GeoDataFrame, tmp_path: Path
+) -> None:
+    """Cloud is counted in the area: a square and its corners have the same grid, and not the same dates."""
+    square = middle.geometry[0]
+    left, bottom, right, top = square.bounds
+    corners = [box(left, top - 20, left + 20, top), box(right - 20, bottom, right, bottom + 20)]
+    dates = []
+    for shape in (square, MultiPolygon(corners)):
+        middle.set_geometry([shape], crs=middle.crs).to_file(tmp_path / "area.gpkg")
+        outcome = mapcrops(area=tmp_path / "area.gpkg", max_cloud_percent=60)
+        assert AGAIN not in outcome.texts("log")
+        dates.append(outcome.outputs["dates"])
+    assert dates[0] != dates[1]
 
 
 def test_parcels_are_described_again_and_without_them_the_map_stands(mapcrops: Mapping, tmp_path: Path) -> None:
