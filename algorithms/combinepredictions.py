@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from qgis.core import Qgis, QgsProcessingParameterMultipleLayers, QgsProcessingParameterString
 
 from ..processing_provider import map_outputs, parameters, vocabulary
@@ -48,13 +50,7 @@ class CombinePredictions(CropMapAlgorithm):
             parameters.raster_output(
                 "OUTPUT_CONFIDENCE", tr("Confidence"), tr("Percent, 255 where unknown."), optional=True
             ),
-            parameters.raster_output(
-                "OUTPUT_PROBABILITIES",
-                tr("Combined probabilities"),
-                tr("One band for each class, 0 to 250 for 0 to 1, 255 where unknown."),
-                optional=True,
-                made_unasked=False,
-            ),
+            map_outputs.probabilities("OUTPUT_PROBABILITIES", tr("Combined probabilities")),
         ]
 
     def mistake(self, values):
@@ -65,7 +61,7 @@ class CombinePredictions(CropMapAlgorithm):
             return f"There are WEIGHTS, but METHOD is {values.choice('METHOD')}: leave them out, or choose weighted."
         if not weights and values.choice("METHOD") == WEIGHTED:
             return "WEIGHTS is empty: give one number for each raster, such as 2,1,1."
-        if weights and (len(weights) != len(rasters) or min(weights) <= 0):
+        if weights and (len(weights) != len(rasters) or not all(0 < weight < math.inf for weight in weights)):
             return (
                 f"WEIGHTS is {values.text('WEIGHTS')}: give one number above 0 for each of the {len(rasters)} rasters."
             )

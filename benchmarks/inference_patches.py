@@ -110,16 +110,19 @@ def main() -> None:
     with torch.inference_mode():
         for precision in (torch.float32, torch.bfloat16):
             shared = faster_recurrence(network, precision)
+            patch_logits(shared, x, days(), valid, Cells(STRIDE, 1, 1, cells.corner))  # warm
             taken, logits = seconds(lambda shared=shared: patch_logits(shared, x, days(), valid, cells))
             name = str(precision).removeprefix("torch.")
             rates[name], maps[name] = given.cells**2 / taken, logits.argmax(dim=0)
         here = x[:, :, cells.corner :, cells.corner :]
+        cut_out(network, here, 0, 1)  # warm
         rows = [seconds(lambda row=row: cut_out(network, here, row, given.cells)) for row in picked]
     rates["cut out"] = given.cells / statistics.median(taken for taken, _ in rows)
     told = torch.stack([found for _, found in rows])
     middle = PATCH + STRIDE // 2
     truth = crops[middle::STRIDE, middle::STRIDE][: given.cells, : given.cells]
     print(f"\nConvLSTM, patches of {PATCH} pixels, {STRIDE} apart, {TIMES} dates: {given.cells} x {given.cells} cells")
+    print("  (maps are made in float32; bfloat16 stands here for comparison)")
     for name, rate in rates.items():
         same = f"same class {(maps[name][picked] == told).float().mean():.2%}" if name in maps else ""
         print(f"  {name:10s} {rate:8.1f} cells/s   {rate / rates['cut out']:6.1f} x   {same}")

@@ -30,12 +30,13 @@ def parameters() -> list[QgsProcessingParameterDefinition]:
             tr("Margin"),
             tr("The probability of the most probable class less that of the second, 0 to 1."),
         ),
-        _if_asked(
-            "OUTPUT_PROBABILITIES",
-            tr("Class probabilities"),
-            tr("A band for each class of the model, named after it, 0 to 1."),
-        ),
+        probabilities("OUTPUT_PROBABILITIES", tr("Class probabilities")),
     ]
+
+
+def probabilities(name: str, description: str) -> QgsProcessingParameterDefinition:
+    """A raster of all class probabilities, written only where it is asked for."""
+    return _if_asked(name, description, tr("A band for each class, named after it, 0 to 1, nodata where unknown."))
 
 
 def targets(values: Values) -> dict[str, str | None]:

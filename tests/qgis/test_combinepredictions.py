@@ -82,6 +82,8 @@ def test_layers_of_the_project_and_weights_reach_the_job(run, fake_worker, raste
         ({"METHOD": "weighted"}, "WEIGHTS is empty: give one number for each raster"),
         ({"METHOD": "weighted", "WEIGHTS": "1,2,3"}, "one number above 0 for each of the 2 rasters"),
         ({"METHOD": "weighted", "WEIGHTS": "1,0"}, "WEIGHTS is 1,0: give one number above 0"),
+        ({"METHOD": "weighted", "WEIGHTS": "1,nan"}, "WEIGHTS is 1,nan: give one number above 0"),
+        ({"METHOD": "weighted", "WEIGHTS": "inf,1"}, "WEIGHTS is inf,1: give one number above 0"),
         ({"METHOD": "weighted", "WEIGHTS": "1;a"}, "WEIGHTS is 1;a. Write numbers with a point"),
         ({"WEIGHTS": "1,2"}, "There are WEIGHTS, but METHOD is mean"),
         ({"METHOD": "median"}, 'METHOD cannot be "median". Choose from mean, weighted, entropy_weighted'),
