@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from .values import Values
 
 
@@ -17,4 +19,5 @@ def replay_command(values: Values, named: dict) -> str:
     """
     files = {name: path for name, path in named.items() if path}
     command, is_complete = values.algorithm.asQgisProcessCommand({**values.parameters, **files}, values.context)
-    return command if is_complete else ""
+    in_memory = any(word.partition("=")[2].startswith("memory:") for word in shlex.split(command))
+    return command if is_complete and not in_memory else ""

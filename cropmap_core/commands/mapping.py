@@ -106,7 +106,7 @@ def classify(
         skip_damaged: Parts of the input that cannot be read count as never observed, and are named.
         device: auto (all GPUs there are, else the processor), cpu, cuda, cuda:1, ... or mps.
         precision: auto (bfloat16 where the device has it and the model was seen to map the same), float32 or bfloat16.
-        replay: The command that does this again, for the manifest; that of the worker's command line if not given.
+        replay: The command that does this again, for the manifest; if not given the worker's, if empty none.
     """
     given = {name: value for name, value in locals().items() if name != "job"}
     bundle = load_bundle(model)
@@ -206,7 +206,7 @@ def mapcrops(
         output_margin: Raster to write of the first less the second class probability (0-1), GeoTIFF.
         output_probabilities: Raster to write of all class probabilities (0-1), a band each, GeoTIFF.
         output_parcels: Parcel table to write, CSV.
-        replay: The command that does this again, for the manifest; that of the worker's command line if not given.
+        replay: The command that does this again, for the manifest; if not given the worker's, if empty none.
     """
     given = {name: value for name, value in locals().items() if name != "job"}
     if output_parcels is not None and parcels is None:

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 from qgis.core import (
+    QgsFeature,
+    QgsGeometry,
     QgsProcessing,
     QgsProcessingException,
     QgsProcessingFeatureSourceDefinition,
     QgsProject,
     QgsRasterLayer,
+    QgsRectangle,
+    QgsVectorLayer,
 )
 
 
@@ -73,6 +77,14 @@ def test_the_command_names_the_file_of_a_layer(classified, class_raster, tmp_pat
     finally:
         QgsProject.instance().clear()
     assert f"--SERIES={class_raster}" in shlex.split(job["replay"])
+
+
+def test_there_is_no_command_with_a_layer_that_is_in_memory_alone(classified, tmp_path):
+    layer = QgsVectorLayer("Polygon?crs=EPSG:32631", "drawn", "memory")
+    feature = QgsFeature()
+    feature.setGeometry(QgsGeometry.fromRect(QgsRectangle(400000, 5500000, 500000, 5700000)))
+    layer.dataProvider().addFeature(feature)
+    assert classified(MASK=layer, OUTPUT_CLASSES=str(tmp_path / "map.tif"))["replay"] == ""
 
 
 def test_a_map_with_parcels_can_be_called_again(run, fake_worker, season, fields, bundle, tmp_path):
