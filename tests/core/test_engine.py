@@ -48,6 +48,7 @@ from tests.core.engine_cases import (
 )
 from tests.core.seam import run_here
 from tests.core.series_in_memory import SeriesInMemory
+from tests.core.tiny_models import with_thresholds
 
 HEIGHT, WIDTH = 125, 90
 SAME_CLASS, SAME_PROBABILITY = 0.9999, 1e-3
@@ -160,6 +161,22 @@ class TestSeams:
         np.testing.assert_array_equal(times, counted)
         np.testing.assert_array_equal(found.valid[:, counted > 0], expected.valid[:, counted > 0])
         np.testing.assert_array_equal(found.data[..., counted > 0], expected.data[..., counted > 0])
+
+    def test_the_share_of_ood_is_the_same(
+        self, landscape: SeriesInMemory, whole_of: Callable[[str], Map], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(classification, "_FEW_PIXELS", 10)
+        bundle, whole = bundle_named("tempcnn", tmp_path / "model"), whole_of("tempcnn")
+        learnt = as_channels(landscape, bundle.channels).read(landscape.grid.window()).data[..., :30]
+        labels = np.where(whole.observed, np.nan_to_num(whole.probabilities).argmax(axis=0), -1)[:, :30]
+        told = with_thresholds(bundle, learnt.astype(np.float32), labels)
+        paths = MapPaths(tmp_path / "classes.tif")
+        shares = {
+            write_class_map(landscape, told, [CPU], paths, {}, HowToMap(edge=edge)).watch.share
+            for edge in (33, 50, 1000)
+        }
+        assert len(shares) == 1
+        assert 0 < (shares.pop() or 0) < 1
 
     def test_the_files_of_a_map_show_none(self, bundle_of: BundleOf, landscape: SeriesInMemory, tmp_path: Path) -> None:
         care = Care(smoothing=1.0, minimum_area_ha=0.05)
