@@ -64,7 +64,7 @@ class HowToMap:
     mask: MapMask | None = None
     """That of `care` on the map's grid, where it was read before."""
     skip_damaged: bool = False
-    """Parts of the series that cannot be read count as never observed."""
+    """What of the series cannot be read counts as never observed."""
     warnings: tuple[str, ...] = ()
     """What was warned of before, for the files' tags."""
     unfinished: Path | None = None
@@ -206,6 +206,12 @@ def write_class_map(
         progress(1.0)
     if counts[1:].sum() == 0:
         finished.remove()
+        if report.unreadable:
+            raise NoValidObservationError(
+                f"Nothing is left to map: {len(report.unreadable)} places of the series cannot be read, and no other "
+                f"pixel has a clear observation. The first one: {report.unreadable[0]}",
+                "Make or fetch the damaged files again.",
+            )
         raise NoValidObservationError(
             "No pixel has a clear observation between the dates.",
             "Choose a longer time span, or keep more SCL classes with KEEP_CLASSES.",

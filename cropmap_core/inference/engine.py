@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cropmap_core.errors import OutOfMemoryError, SceneError
+from cropmap_core.errors import OutOfMemoryError
+from cropmap_core.inference.damage import CarefulReading
 from cropmap_core.inference.devices import is_lost, is_out_of_memory
 from cropmap_core.inference.finished_blocks import Arrays, FinishedBlocks
 from cropmap_core.inference.precision import name_of
@@ -41,9 +42,10 @@ class Seen:
 
     window: Window
     probabilities: NDArray[np.float32]
-    """Shape (H + 2 around, W + 2 around, K); of no meaning where nothing was observed."""
+    """Shape (H + 2 A, W + 2 A, K), A being `Asked.around` rounded up to whole steps of the network; of no meaning where
+    nothing was observed."""
     observed: NDArray[np.bool_]
-    """Shape (H + 2 around, W + 2 around)."""
+    """Shape (H + 2 A, W + 2 A)."""
     looked_at: tuple[slice, slice]
     """Rows and columns of the window whose series are there."""
     block: Block
@@ -65,11 +67,11 @@ class Asked:
     around: int = 0
     """Pixels around a window whose probabilities `finish` needs."""
     every: int = 1
-    """`finish` needs the series of one row in so many, and of one column in so many: 1 for all pixels."""
+    """`finish` needs the series of one of so many rows and columns of the raster: 1 for all pixels."""
     wanted: Callable[[Window], bool] | None = None
     """Which windows are to be made; None for all."""
     keep_going: bool = False
-    """A part that cannot be read counts as never observed."""
+    """What cannot be read counts as never observed."""
     begin: Callable[[int], None] | None = None
     """Is told how many pixels are to be made, before any is; may raise."""
 
@@ -202,6 +204,7 @@ class _Work:
         self._wanted = self._missing()
         self._total = max(1, int(self._wanted.sum()))
         self._done = 0
+        self._reading = CarefulReading(asked.series, store, asked.keep_going)
         self._lock = threading.Lock()
         self._stop = threading.Event()
 
@@ -305,31 +308,13 @@ class _Work:
     def _read_ahead(self, places: Sequence[tuple[int, int]]) -> Iterator[Block]:
         """The parts, the next one being read while one is worked on."""
         with ThreadPoolExecutor(1, thread_name_prefix="next block") as ahead:
-            coming = [ahead.submit(self._read, *place) for place in places[:1]]
+            coming = [ahead.submit(self._reading.read, self.parts.window(*place)) for place in places[:1]]
             for at in range(len(places)):
                 block = coming.pop().result()
                 if at + 1 < len(places):
-                    coming.append(ahead.submit(self._read, *places[at + 1]))
+                    coming.append(ahead.submit(self._reading.read, self.parts.window(*places[at + 1])))
                 yield block
                 del block
-
-    def _read(self, row: int, col: int) -> Block:
-        window = self.parts.window(row, col)
-        try:
-            return self._asked.series.read(window)
-        except SceneError as error:
-            rows, cols = f"{window.row} to {window.row + window.height}", f"{window.col} to {window.col + window.width}"
-            place = f"rows {rows}, columns {cols}"
-            if not self._asked.keep_going:
-                kept = " What is finished is kept." if self._store.folder is not None else ""
-                raise SceneError(
-                    f"{error.message.rstrip('.')} ({place} of the map).",
-                    f"{error.remedy}{kept} To map the rest without it, choose SKIP_DAMAGED.",
-                ) from error
-            self._store.note_unreadable(f"{place}: {error.message}")
-            series = self._asked.series
-            shape = len(series.dates), len(series.bands), window.height, window.width
-            return Block(np.zeros(shape, series.dtype), np.zeros((shape[0], *shape[2:]), bool))
 
 
 class _Stopped(Exception):  # noqa: N818
@@ -346,23 +331,17 @@ class _Within:
         self._progress(min(1.0, (self._done + 0.9 * fraction) / self._total))
 
 
-def _sparse(block: Block, every: int) -> Block:
+def _first(at: int, every: int) -> int:
+    """Of the raster's rows or columns, of which one in so many counts: the number of the first one from a place on."""
+    return -(-at // every)
+
+
+def _sparse(window: Window, block: Block, every: int) -> Block:
+    """The rows and columns of a part that count; the raster's, wherever the part begins."""
     if every == 1:
         return block
-    return Block(block.data[..., ::every, ::every].copy(), block.valid[:, ::every, ::every].copy())
-
-
-def _common(first: int, length: int, there: int, long: int, every: int) -> tuple[slice, slice]:
-    """What of a window is looked at, of which one row or column in so many is there of another one that it meets.
-
-    Returns:
-        Which of the window's rows, or columns, and which of those that are there.
-    """
-    end = min(first + length, there + long)
-    skipped = -(-max(0, first - there) // every)
-    begin = there + skipped * every
-    count = max(0, -(-(end - begin) // every))
-    return slice(begin - first, begin - first + count * every, every), slice(skipped, skipped + count)
+    rows, cols = slice(-window.row % every, None, every), slice(-window.col % every, None, every)
+    return Block(block.data[..., rows, cols].copy(), block.valid[:, rows, cols].copy())
 
 
 class _Finisher:
@@ -379,12 +358,15 @@ class _Finisher:
         count: Callable[[], None],
     ) -> None:
         self._asked, self._store, self._wanted, self._count = asked, store, wanted, count
-        self._parts, self._total_lag, self._around = parts, lag + around, around
+        self._parts = parts
         said = parts.lagging(lag)
         self._windows = said.lagging(around)
         self._probabilities = Surroundings(said, around)
-        self._series = Surroundings(parts, lag + around) if asked.every == 1 and lag + around else None
-        self._block: tuple[Window, Block] | None = None
+        firsts = ([_first(at, asked.every) for at in edges] for edges in (parts.rows, parts.cols))
+        self._sparse_parts = Parts(*(tuple(each) for each in firsts))
+        self._sparse_lag = _first(lag + around, asked.every)
+        self._series = Surroundings(self._sparse_parts, self._sparse_lag)
+        self._block: tuple[int, int, Block] | None = None
         self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(1)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="finish", daemon=True)
@@ -392,14 +374,12 @@ class _Finisher:
 
     def add_series(self, row: int, col: int, block: Block) -> None:
         """Takes what was read of a part; of series that are not all asked for no more than is needed is kept."""
-        if self._series is None:
-            self._block = self._parts.window(row, col), _sparse(block, self._asked.every)
-            return
-        images = [torch.from_numpy(each)[..., None] for each in (block.data, block.valid)]
-        window = self._windows.window(row, col)
-        inside = slice(self._total_lag, -self._total_lag)
-        data, valid = (each[..., inside, inside, 0].numpy() for each in self._series.add(row, col, images))
-        self._block = window, Block(data, valid)
+        some = _sparse(self._parts.window(row, col), block, self._asked.every)
+        part, around = self._sparse_parts.window(row, col), self._sparse_lag
+        if around:
+            images = [torch.from_numpy(each)[..., None] for each in (some.data, some.valid)]
+            some = Block(*(each[..., 0].numpy() for each in self._series.add(row, col, images)))
+        self._block = part.row - around * (1 + (row > 0)), part.col - around * (1 + (col > 0)), some
 
     def add(self, row: int, col: int, probabilities: Tensor, observed: Tensor) -> None:
         """Takes what the network said of the part's window.
@@ -411,11 +391,17 @@ class _Finisher:
         images = self._probabilities.add(row, col, [probabilities, observed])
         if not self._wanted[row, col] or self._block is None:
             return
-        window, (there, block) = self._windows.window(row, col), self._block
-        rows, kept_rows = _common(window.row, window.height, there.row, there.height, self._asked.every)
-        cols, kept_cols = _common(window.col, window.width, there.col, there.width, self._asked.every)
-        some = Block(block.data[..., kept_rows, kept_cols], block.valid[:, kept_rows, kept_cols])
-        seen = Seen(window, images[0].numpy(), images[1].numpy()[..., 0], (rows, cols), some)
+        window, every = self._windows.window(row, col), self._asked.every
+        top, left, block = self._block
+        first_row, first_col = _first(window.row, every), _first(window.col, every)
+        rows = slice(first_row - top, _first(window.row + window.height, every) - top)
+        cols = slice(first_col - left, _first(window.col + window.width, every) - left)
+        some = Block(block.data[..., rows, cols], block.valid[:, rows, cols])
+        looked_at = (
+            slice(first_row * every - window.row, window.height, every),
+            slice(first_col * every - window.col, window.width, every),
+        )
+        seen = Seen(window, images[0].numpy(), images[1].numpy()[..., 0], looked_at, some)
         self._waiting.put(lambda: self._finish(seen))
 
     def end(self) -> None:

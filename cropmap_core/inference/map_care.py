@@ -1,4 +1,4 @@
-"""Care for a map before and after the decision: probabilities smoothed, classes filtered, and how sure a class is then.
+"""Care for a map before and after the decision: probabilities smoothed, and how sure a class is then.
 
 Everything here works on a window with a halo and gives what it would give on the whole map: each pixel's sums run
 over the same neighbours in the same order wherever the window lies.
@@ -94,29 +94,6 @@ def smooth(probabilities: Probabilities, observed: Mask, sigma: float) -> Probab
     return smoothed
 
 
-def majority(classes: Classes, edge: int, nodata: int = 0) -> Classes:
-    """Gives each pixel the most frequent class of the square around it.
-
-    Where several classes are the most frequent the pixel keeps its own. Nodata has no vote and does not change.
-
-    Args:
-        classes: Integers, shape (H, W).
-        edge: Of the square in pixels, odd; it reaches `edge // 2` pixels to each side.
-        nodata: The value of pixels without a class.
-
-    Returns:
-        Of the same shape and type.
-
-    Raises:
-        ValueError: The edge is even or not positive.
-    """
-    if edge < 1 or edge % 2 == 0:
-        raise ValueError(f"A square around a pixel has an odd edge, not {edge}.")
-    filtered = classes.copy()
-    over_rows(_majority_rows, classes.shape[0], classes, edge // 2, nodata, filtered)
-    return filtered
-
-
 def probability_of(classes: Classes, probabilities: NDArray[Any], meanings: Meanings) -> NDArray[np.float32]:
     """The probability of the class that each pixel has, whatever it was that gave it the class.
 
@@ -187,30 +164,3 @@ def _smooth_rows(
                     line[col] += weights[step] * column[col + step]
             for col in range(width):
                 smoothed[number, row, col] = line[col] / total[col] if observed[row, col] else nothing
-
-
-@compiled
-def _majority_rows(classes: Classes, reach: int, nodata: int, filtered: Classes, begin: int, end: int) -> None:
-    height, width = classes.shape
-    counts = np.zeros(65536, np.int32)
-    for row in range(begin, end):
-        first, last = max(0, row - reach), min(height, row + reach + 1)
-        for col in range(width):
-            if classes[row, col] == nodata:
-                continue
-            left, right = max(0, col - reach), min(width, col + reach + 1)
-            most, best, tied = 0, 0, False
-            for other in range(first, last):
-                for beside in range(left, right):
-                    value = classes[other, beside]
-                    if value != nodata:
-                        counts[value] += 1
-                        if counts[value] > most:
-                            most, best, tied = counts[value], value, False
-                        elif counts[value] == most:
-                            tied = True
-            if not tied:
-                filtered[row, col] = best
-            for other in range(first, last):
-                for beside in range(left, right):
-                    counts[classes[other, beside]] = 0

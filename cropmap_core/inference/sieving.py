@@ -14,8 +14,8 @@ Classes = NDArray[Any]
 _Places = NDArray[np.int32]
 _MOST_PIXELS = 2**31 - 1
 _NOBODY = -1
-_STEPS = np.array([[0, -1], [0, 1], [-1, 0], [1, 0], [-1, -1], [-1, 1], [1, -1], [1, 1]], dtype=np.int64)
-"""Rows and columns to the neighbours; the first four share an edge."""
+_STEPS = np.array([[0, -1], [0, 1], [-1, 0], [1, 0]], dtype=np.int64)
+"""Rows and columns to the neighbours, which share an edge."""
 
 
 def smallest_region(area_ha: float, pixel_m: float) -> int:
@@ -28,7 +28,7 @@ def smallest_region(area_ha: float, pixel_m: float) -> int:
     return math.ceil(round(area_ha * 10_000 / pixel_m**2, 6))
 
 
-def sieve(classes: Classes, smallest: int, connectivity: int = 4, nodata: int = 0) -> Classes:
+def sieve(classes: Classes, smallest: int, nodata: int = 0) -> Classes:
     """Gives regions of fewer pixels than `smallest` the class that most of their border is shared with.
 
     The smallest regions go first. What a region becomes part of counts as one region from then on, so none that is too
@@ -45,17 +45,14 @@ def sieve(classes: Classes, smallest: int, connectivity: int = 4, nodata: int = 
     Args:
         classes: Integers of at most 16 bits, shape (H, W).
         smallest: Pixels that a region must have.
-        connectivity: 4, or 8 where regions hang together across corners too.
         nodata: The value of pixels without a class.
 
     Returns:
         Of the same shape and type.
 
     Raises:
-        ValueError: The connectivity is neither, or the map has 2**31 pixels or more.
+        ValueError: The map has 2**31 pixels or more.
     """
-    if connectivity not in (4, 8):
-        raise ValueError(f"Pixels have 4 or 8 neighbours, not {connectivity}.")
     if classes.size > _MOST_PIXELS:
         raise ValueError(f"A map of {classes.size} pixels is too large to be sieved.")
     sieved = np.ascontiguousarray(classes).copy()
@@ -63,8 +60,8 @@ def sieve(classes: Classes, smallest: int, connectivity: int = 4, nodata: int = 
         # Where a pixel's region begins, by way of others; at its first one minus the number of its pixels.
         regions = np.empty(classes.size, dtype=np.int32)
         flat = sieved.reshape(-1)
-        _find_regions(flat, classes.shape[1], connectivity, nodata, regions)
-        _merge_small(flat, classes.shape[1], connectivity, nodata, regions, min(smallest, classes.size + 1))
+        _find_regions(flat, classes.shape[1], nodata, regions)
+        _merge_small(flat, classes.shape[1], nodata, regions, min(smallest, classes.size + 1))
     return sieved
 
 
@@ -93,7 +90,7 @@ def _join(regions: _Places, one: int, other: int) -> int:
 
 
 @compiled
-def _find_regions(classes: Classes, width: int, connectivity: int, nodata: int, regions: _Places) -> None:
+def _find_regions(classes: Classes, width: int, nodata: int, regions: _Places) -> None:
     """Row by row, each pixel with its neighbours to the left and above."""
     for begin in range(0, classes.size, width):
         for col in range(width):
@@ -112,15 +109,10 @@ def _find_regions(classes: Classes, width: int, connectivity: int, nodata: int, 
             above = pixel - width
             if classes[above] == value:
                 _join(regions, own, above)
-            elif connectivity == 8:  # what is above hangs together with both of its sides already
-                if col > 0 and classes[above - 1] == value:
-                    own = _join(regions, own, above - 1)
-                if col < width - 1 and classes[above + 1] == value:
-                    _join(regions, own, above + 1)
 
 
 @compiled
-def _merge_small(classes: Classes, width: int, connectivity: int, nodata: int, regions: _Places, smallest: int) -> None:
+def _merge_small(classes: Classes, width: int, nodata: int, regions: _Places, smallest: int) -> None:
     """Takes the regions that are too small by size, the smallest first; those that grow wait again."""
     count = 0
     for pixel in range(classes.size):
@@ -145,7 +137,7 @@ def _merge_small(classes: Classes, width: int, connectivity: int, nodata: int, r
             first = _first(regions, waiting[place])
             if -regions[first] != size:
                 continue  # it has become part of another since, which waits on its own or is large enough
-            _gather(classes, width, connectivity, first, seen, members)
+            _gather(classes, width, first, seen, members)
             value = _neighbour(classes, width, nodata, regions, members[:size], border, largest)
             if value == nodata:
                 continue
@@ -154,7 +146,7 @@ def _merge_small(classes: Classes, width: int, connectivity: int, nodata: int, r
             grown = first
             for pixel in members[:size]:
                 row, col = pixel // width, pixel % width
-                for step in range(connectivity):
+                for step in range(len(_STEPS)):
                     near = _beside(classes, width, row, col, step)
                     if near != _NOBODY and classes[near] == value:
                         grown = _join(regions, grown, near)
@@ -174,16 +166,14 @@ def _beside(classes: Classes, width: int, row: int, col: int, step: int) -> int:
 
 
 @compiled
-def _gather(
-    classes: Classes, width: int, connectivity: int, first: int, seen: NDArray[np.bool_], members: _Places
-) -> None:
+def _gather(classes: Classes, width: int, first: int, seen: NDArray[np.bool_], members: _Places) -> None:
     """The pixels of a region, from one of them on; `seen` is left as it was."""
     members[0], count, done = first, 1, 0
     seen[first] = True
     while done < count:
         row, col = members[done] // width, members[done] % width
         done += 1
-        for step in range(connectivity):
+        for step in range(len(_STEPS)):
             near = _beside(classes, width, row, col, step)
             if near != _NOBODY and not seen[near] and classes[near] == classes[first]:
                 seen[near] = True
@@ -208,7 +198,7 @@ def _neighbour(
     for tallying in (True, False):
         for pixel in members:
             row, col = pixel // width, pixel % width
-            for step in range(4):
+            for step in range(len(_STEPS)):
                 near = _beside(classes, width, row, col, step)
                 if near == _NOBODY or classes[near] == own or classes[near] == nodata:
                     continue
@@ -220,7 +210,7 @@ def _neighbour(
                     best = value
     for pixel in members:
         row, col = pixel // width, pixel % width
-        for step in range(4):
+        for step in range(len(_STEPS)):
             near = _beside(classes, width, row, col, step)
             if near != _NOBODY:
                 border[classes[near]] = largest[classes[near]] = 0

@@ -6,7 +6,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -105,32 +105,6 @@ def create_cog(
     finally:
         for ending in _ON_THE_WAY:
             path.with_name(path.name + ending).unlink(missing_ok=True)
-
-
-def write_cog(
-    path: Path,
-    grid: Grid,
-    count: int,
-    dtype: str,
-    nodata: float | None,
-    blocks: Iterable[tuple[Window, NDArray[Any]]],
-    *,
-    overviews: Overviews,
-    colours: Mapping[int, str] | None = None,
-    descriptions: Sequence[str] = (),
-    tags: Mapping[str, str] | None = None,
-    scales: Sequence[float] | None = None,
-) -> None:
-    """Writes a cloud-optimised GeoTIFF from blocks: windows of it and their values, shape (count, height, width).
-
-    The rest is as `create_cog` has it.
-    """
-    with create_cog(
-        path, grid, count, dtype, nodata,
-        overviews=overviews, colours=colours, descriptions=descriptions, tags=tags, scales=scales,
-    ) as cog:  # fmt: skip
-        for window, values in blocks:
-            cog.write(window, values)
 
 
 def _arrange(tiles: Path, path: Path, grid: Grid, overviews: Overviews) -> None:

@@ -16,7 +16,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from cropmap_core.errors import OutputError
-from cropmap_core.io.cloud_optimised import create_cog, write_cog
+from cropmap_core.io.cloud_optimised import create_cog
 from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.outputs import Outputs
 from tests.core.series_in_memory import grid
@@ -31,6 +31,14 @@ def blocks_of(values: NDArray[Any], size: int = 512) -> Blocks:
     for window in whole.blocks(size):
         rows, cols = window.slices_within(whole.window())
         yield window, values[:, rows, cols]
+
+
+def write_cog(
+    path: Path, where: Grid, count: int, dtype: str, nodata: float | None, blocks: Blocks, **more: Any
+) -> None:
+    with create_cog(path, where, count, dtype, nodata, **more) as cog:
+        for window, values in blocks:
+            cog.write(window, values)
 
 
 def noise(count: int, height: int, width: int) -> NDArray[np.uint8]:

@@ -18,13 +18,13 @@ import torch
 from numpy.typing import NDArray
 
 from cropmap_core.errors import JobError, NoValidObservationError, OutOfMemoryError, OutputError, SceneError
-from cropmap_core.inference import classification, engine, precision
+from cropmap_core.inference import classification, damage, engine, precision
 from cropmap_core.inference.bundle_types import REACH
 from cropmap_core.inference.bundles import Bundle, list_bundles, load_bundle
 from cropmap_core.inference.classification import RUN_TAG, HowToMap, write_class_map
 from cropmap_core.inference.devices import is_lost, is_out_of_memory
-from cropmap_core.inference.engine import Asked
-from cropmap_core.inference.finished_blocks import FinishedBlocks
+from cropmap_core.inference.engine import Asked, Seen
+from cropmap_core.inference.finished_blocks import Arrays, FinishedBlocks
 from cropmap_core.inference.map_care import Care
 from cropmap_core.inference.map_layers import MapPaths
 from cropmap_core.inference.precision import AGREEMENT, PROPERTY, agreement_of, choose_precision
@@ -33,7 +33,7 @@ from cropmap_core.io import outputs
 from cropmap_core.io.grid import Window
 from cropmap_core.timeseries.files import open_time_series, write_time_series
 from cropmap_core.timeseries.indices import as_channels
-from cropmap_core.timeseries.series import NODATA, Series
+from cropmap_core.timeseries.series import NODATA, Block, Series
 from tests.core.engine_cases import (
     CPU,
     GPU,
@@ -50,6 +50,7 @@ from tests.core.engine_cases import (
 )
 from tests.core.seam import run_here
 from tests.core.series_in_memory import SeriesInMemory
+from tests.core.tiny_models import with_thresholds
 
 HEIGHT, WIDTH = 125, 90
 SAME_CLASS, SAME_PROBABILITY = 0.9999, 1e-3
@@ -58,6 +59,11 @@ STEPS = {"convlstm patches": 3, "convlstm shared patches": 11, "tempcnn": 1, "tr
 BundleOf = Callable[[str], Bundle]
 NO_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 LOST = RuntimeError("CUDA error: unspecified launch failure\nCompile with TORCH_USE_CUDA_DSA.")
+
+
+@pytest.fixture(autouse=True)
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(damage, "_PAUSE_S", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +141,52 @@ class TestSeams:
         told = [replace(bundle_of("hybrid_cnn"), properties={REACH: reach}) for reach in (0, 8)]
         none, some = (map_of(landscape, bundle, 44).difference(whole_of("hybrid_cnn")) for bundle in told)
         assert none > some > 0
+
+    @pytest.mark.parametrize("around", [0, 3])
+    @pytest.mark.parametrize("wanted", [32, 45, 70])
+    @pytest.mark.parametrize("kind", ["trees", "hybrid_cnn", "convlstm patches", "convlstm shared patches"])
+    def test_one_in_four_series_is_the_same_one_in_four(
+        self, kind: str, wanted: int, around: int, bundle_of: BundleOf, landscape: SeriesInMemory
+    ) -> None:
+        """Rows and columns are counted from the raster's corner, whatever parts there are and how far windows lag."""
+        bundle, every = bundle_of(kind), 4
+        channels = as_channels(landscape, bundle.channels)
+        expected = channels.read(landscape.grid.window())
+        found = Block(np.zeros_like(expected.data), np.zeros_like(expected.valid))
+        times = np.zeros((HEIGHT, WIDTH), int)
+
+        def finish(seen: Seen) -> Arrays:
+            inside = seen.window.slices_within(landscape.grid.window())
+            times[inside][seen.looked_at] += 1
+            found.data[..., *inside][..., *seen.looked_at] = seen.block.data
+            found.valid[:, *inside][:, *seen.looked_at] = seen.block.valid
+            return {"observed": seen.observed}
+
+        days = bundle.season_days(landscape.dates)
+        asked = Asked(channels, days, bundle.channels, finish, around=around, every=every)
+        edge = edge_of(kind, max(wanted, 2 * around + LEAST_EDGES.get(kind, 32) + 8))
+        engine.run(asked, partial(Obedient, no_fault, bundle), [CPU], FinishedBlocks(), lambda *_: edge)
+        counted = np.zeros_like(times)
+        counted[::every, ::every] = 1
+        np.testing.assert_array_equal(times, counted)
+        np.testing.assert_array_equal(found.valid[:, counted > 0], expected.valid[:, counted > 0])
+        np.testing.assert_array_equal(found.data[..., counted > 0], expected.data[..., counted > 0])
+
+    def test_the_share_of_ood_is_the_same(
+        self, landscape: SeriesInMemory, whole_of: Callable[[str], Map], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(classification, "_FEW_PIXELS", 10)
+        bundle, whole = bundle_named("tempcnn", tmp_path / "model"), whole_of("tempcnn")
+        learnt = as_channels(landscape, bundle.channels).read(landscape.grid.window()).data[..., :30]
+        labels = np.where(whole.observed, np.nan_to_num(whole.probabilities).argmax(axis=0), -1)[:, :30]
+        told = with_thresholds(bundle, learnt.astype(np.float32), labels)
+        paths = MapPaths(tmp_path / "classes.tif")
+        shares = {
+            write_class_map(landscape, told, [CPU], paths, {}, HowToMap(edge=edge)).watch.share
+            for edge in (33, 50, 1000)
+        }
+        assert len(shares) == 1
+        assert 0 < (shares.pop() or 0) < 1
 
     def test_the_files_of_a_map_show_none(self, bundle_of: BundleOf, landscape: SeriesInMemory, tmp_path: Path) -> None:
         care = Care(smoothing=1.0, minimum_area_ha=0.05)
@@ -566,6 +618,45 @@ class TestDamagedFile:
         assert [place.partition(":")[0] for place in run_tag(tmp_path / "map.tif")["damaged"]] == [
             "rows 64 to 128, columns 64 to 128"
         ]
+
+    @pytest.mark.parametrize("edge", [48, 64, 128, 1000])
+    @pytest.mark.parametrize("kind", ["trees", "hybrid_cnn"])
+    def test_what_is_left_out_does_not_depend_on_the_parts(
+        self, kind: str, edge: int, damaged: Path, bundle_of: BundleOf, tmp_path: Path
+    ) -> None:
+        how = HowToMap(edge=edge, skip_damaged=True)
+        found = files_of(open_time_series(damaged), bundle_of(kind), tmp_path / "parts", how)["classes"][0]
+        values = season(150, 200).values.copy()
+        values[..., 64:128, 64:128] = NODATA
+        without = files_of(replace(season(150, 200), values=values), bundle_of(kind), tmp_path / "without")
+        np.testing.assert_array_equal(found, without["classes"][0])
+        assert (found[64:128, 64:128] == 0).all()
+
+    def test_what_can_be_read_at_the_second_time_is_not_damaged(
+        self, bundle_of: BundleOf, landscape: SeriesInMemory, whole_of: Callable[[str], Map]
+    ) -> None:
+        """A network drive is away for a moment."""
+        tried: list[Window] = []
+
+        def fault(window: Window) -> None:
+            tried.append(window)
+            if tried.count(window) == 1:
+                raise SceneError("It is away.", "Wait.")
+
+        for keep_going in (False, True):
+            tried.clear()
+            made = map_of(Read(landscape, fault), bundle_of("tempcnn"), 70, keep_going=keep_going)
+            assert_same(made, whole_of("tempcnn"))
+            assert made.report.unreadable == []
+
+    def test_of_damage_alone_is_no_map(self, bundle_of: BundleOf, landscape: SeriesInMemory, tmp_path: Path) -> None:
+        def fault(window: Window) -> None:
+            raise SceneError("It is damaged.", "Get it again.")
+
+        with pytest.raises(
+            NoValidObservationError, match=r"6 places of the series cannot be read.*rows 0 to .*damaged"
+        ):
+            files_of(Read(landscape, fault), bundle_of("trees"), tmp_path, HowToMap(edge=45, skip_damaged=True))
 
 
 def test_blocks_that_cannot_be_kept_end_the_map(bundle_of: BundleOf, landscape: SeriesInMemory) -> None:

@@ -20,7 +20,7 @@ from scipy.ndimage import label
 from cropmap_core.classes import CropClass
 from cropmap_core.errors import CropMapError, GridMismatchError, JobError, ParcelError
 from cropmap_core.hierarchy import hierarchy_of
-from cropmap_core.inference.map_care import Care, halo, majority, probability_of, smooth
+from cropmap_core.inference.map_care import Care, halo, probability_of, smooth
 from cropmap_core.inference.map_masks import MapMask, open_mask
 from cropmap_core.inference.sieving import sieve, smallest_region
 from cropmap_core.io.grid import Grid, Window
@@ -95,35 +95,11 @@ class TestSmoothing:
         assert (smoothed.argmax(axis=0) == 0).all()
 
 
-class TestMajority:
-    def test_a_pixel_takes_what_most_around_it_have(self) -> None:
-        classes = np.array([[1, 1, 1], [1, 2, 3], [2, 2, 3]], np.uint8)
-        assert majority(classes, 3).tolist() == [[1, 1, 1], [1, 1, 3], [2, 2, 3]]
-
-    def test_where_several_are_the_most_it_keeps_its_own(self) -> None:
-        classes = np.array([[1, 1, 2], [3, 4, 2]], np.uint16)
-        assert majority(classes, 3)[1, 1] == 4
-
-    def test_nodata_has_no_vote_and_stays(self) -> None:
-        classes = np.array([[0, 0, 0], [0, 2, 0], [0, 0, 0], [1, 1, 1], [1, 0, 1]], np.uint8)
-        assert majority(classes, 3).tolist() == classes.tolist()
-
-    def test_blocks_with_their_halo_are_the_map(self) -> None:
-        classes = np.random.default_rng(0).integers(0, 4, (40, 30)).astype(np.uint8)
-        assert (majority(classes[10:30], 5)[2:-2] == majority(classes, 5)[12:28]).all()
-
-    @pytest.mark.parametrize("edge", [0, 2, -3])
-    def test_a_square_has_a_middle(self, edge: int) -> None:
-        with pytest.raises(ValueError, match="odd edge"):
-            majority(np.ones((3, 3), np.uint8), edge)
-
-
-def regions(classes: NDArray[np.uint8], connectivity: int) -> list[NDArray[np.bool_]]:
+def regions(classes: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
     """The pixels of every region, found by another hand."""
-    structure = np.ones((3, 3)) if connectivity == 8 else None
     found = []
     for value in np.unique(classes[classes != 0]):
-        numbers, count = label(classes == value, structure)
+        numbers, count = label(classes == value)
         found += [numbers == number for number in range(1, count + 1)]
     return found
 
@@ -156,17 +132,15 @@ class TestSieving:
         """Speckle of regions that are all too small: GDAL leaves it as it is."""
         classes = np.random.default_rng(0).integers(1, 5, (30, 30)).astype(np.uint8)
         sieved = sieve(classes, 12)
-        assert min(region.sum() for region in regions(sieved, 4)) >= 12
+        assert min(region.sum() for region in regions(sieved)) >= 12
 
     def test_nodata_never_changes_and_islands_in_it_stay(self) -> None:
         classes = np.array([[0, 0, 0, 2], [0, 1, 0, 2], [0, 0, 0, 2], [3, 0, 2, 2]], np.uint8)
         assert sieve(classes, 3).tolist() == classes.tolist()
 
-    def test_pixels_that_meet_at_a_corner_are_one_region_only_of_8_neighbours(self) -> None:
+    def test_pixels_that_meet_at_a_corner_are_two_regions(self) -> None:
         classes = np.array([[2, 1, 1], [1, 2, 1], [1, 1, 1]], np.uint8)
-        assert sieve(classes, 2, 8).tolist() == classes.tolist()
-        assert (sieve(classes, 2, 4) == 1).all()
-        assert (sieve(classes, 3, 8) == 1).all()
+        assert (sieve(classes, 2) == 1).all()
 
     def test_large_values_and_another_nodata(self) -> None:
         classes = np.array([[700, 700, 5], [700, 9, 700], [65535, 700, 700]], np.uint16)
@@ -184,18 +158,15 @@ class TestSieving:
     @given(
         arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 3)),
         st.integers(2, 9),
-        st.sampled_from([4, 8]),
     )
-    def test_nothing_that_has_a_neighbour_is_too_small(
-        self, classes: NDArray[np.uint8], smallest: int, connectivity: int
-    ) -> None:
-        sieved = sieve(classes, smallest, connectivity)
+    def test_nothing_that_has_a_neighbour_is_too_small(self, classes: NDArray[np.uint8], smallest: int) -> None:
+        sieved = sieve(classes, smallest)
         assert ((sieved == 0) == (classes == 0)).all()
-        assert (sieve(classes, smallest, connectivity) == sieved).all()
-        assert (sieve(sieved, smallest, connectivity) == sieved).all()
-        for region in regions(sieved, connectivity):
+        assert (sieve(classes, smallest) == sieved).all()
+        assert (sieve(sieved, smallest) == sieved).all()
+        for region in regions(sieved):
             assert region.sum() >= smallest or not neighbours(sieved, region)
-        for region in regions(classes, connectivity):  # what is large enough loses nothing
+        for region in regions(classes):  # what is large enough loses nothing
             assert region.sum() < smallest or len(np.unique(sieved[region])) == 1
             assert region.sum() < smallest or (sieved[region] == classes[region]).all()
 
