@@ -149,10 +149,8 @@ def write_class_map(
 
     def predictor_on(device: torch.device) -> Predictor:
         if device not in predictors:
-            known = how.precision != "auto" or computes_in_bfloat16(
-                device
-            )  # where another device has failed it may not
-            own = precision if known else torch.float32
+            halved = precision == torch.bfloat16 and (how.precision != "auto" or computes_in_bfloat16(device))
+            own = precision if halved else torch.float32
             predictors[device] = Predictor(bundle, device, how.temperatures, how.stride, own)
         return predictors[device]
 

@@ -678,7 +678,7 @@ class TestPrecision:
 
     @pytest.fixture
     def with_bfloat16(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(precision, "_has_bfloat16", lambda device: device != SECOND_GPU)
+        monkeypatch.setattr(precision, "computes_in_bfloat16", lambda device: device != SECOND_GPU)
 
     def test_is_that_which_was_seen_to_agree(self, bundle_of: BundleOf, with_bfloat16: None) -> None:
         bundle = bundle_of("hybrid_cnn")

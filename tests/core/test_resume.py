@@ -423,11 +423,11 @@ class TestDamagedSeries:
             small.run(skip_damaged=True)
         outcome = small.run(skip_damaged=True)
         assert "6 of 12 blocks were finished before." in outcome.texts("log")
-        assert outcome.texts("warning").count("Not mapped, for it cannot be read: rows 0 to 40, columns 0 to 40") == 1
+        assert outcome.texts("warning").count("Not mapped, for it cannot be read: rows 0 to 16, columns 0 to 16") == 1
         assert len(json.loads(tags(small.folder)[RUN_TAG])["damaged"]) == 1
         manifest = json.loads((small.folder / "classes.run.json").read_text())
         for warnings in (json.loads(tags(small.folder)[WARNINGS_TAG]), manifest["warnings"]):
-            assert sum("Not mapped, for it cannot be read: rows 0 to 40" in text for text in warnings) == 1
+            assert sum("Not mapped, for it cannot be read: rows 0 to 16" in text for text in warnings) == 1
         with counting_windows() as windows:
             assert "not computed again" not in small.run(skip_damaged=True).texts("log")
         assert windows[0] > 0
