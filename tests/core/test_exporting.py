@@ -203,7 +203,10 @@ class TestTheCommand:
         days = torch.tensor(described["days"]).expand(3, -1)
         x, observed = torch.from_numpy(channels), torch.from_numpy(there.copy())
         if predictor.by_patch:
-            expected = predictor._forward(tiny_bundle.normalise(channels), there, np.float32(described["days"]))
+            with torch.inference_mode():
+                normalised = torch.from_numpy(tiny_bundle.normalise(channels))
+                logits = tiny_bundle.network()(normalised, days, observed)
+            expected = torch.softmax(logits / tiny_bundle.temperature, dim=1)
             found = program(x, days, observed)
         else:
             expected = torch.from_numpy(predictor.probabilities(data, valid, bands))
