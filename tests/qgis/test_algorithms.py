@@ -88,6 +88,7 @@ def mapped(run, worker, season, fields, bundle, tmp_path):
             "OUTPUT_CLASSES": str(tmp_path / "map.tif"),
             "OUTPUT_CONFIDENCE": str(tmp_path / "confidence.tif"),
             "OUTPUT_OOD": str(tmp_path / "ood.tif"),
+            "OUTPUT_PROBABILITIES": str(tmp_path / "probabilities.tif"),
             "OUTPUT_PARCELS": str(tmp_path / "map.gpkg"),
         },
         feedback,
@@ -160,6 +161,7 @@ def test_parcelattributes_gives_the_same_records_as_mapcrops(mapped, run, fields
             "CLASSES": outputs["OUTPUT_CLASSES"],
             "CONFIDENCE": outputs["OUTPUT_CONFIDENCE"],
             "OOD": outputs["OUTPUT_OOD"],
+            "PROBABILITIES": outputs["OUTPUT_PROBABILITIES"],
             "OUTPUT": "memory:",
         },
     )["OUTPUT"]
