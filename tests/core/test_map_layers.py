@@ -138,7 +138,7 @@ def write(folder: Path) -> MapPaths:
     with Outputs(JOB) as outputs:
         paths = all_paths(folder)
         with create_maps(stage_maps(outputs, CROPS, paths), grid(2, 3), CROPS, CROPS, {"CROPMAP_MODEL": "m"}) as maps:
-            maps.write(grid(2, 3).window(), layers)
+            maps.write(grid(2, 3).window(), layers._asdict())
             maps.tag({"LATE": "known"})
         outputs.commit()
     return paths
