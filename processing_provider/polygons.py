@@ -99,12 +99,19 @@ def write(
 
     Raises:
         JobCancelled: The user cancelled.
-        JobFailed: The file cannot be written (OutputError).
+        JobFailed: The file cannot be written (OutputError), or the layer has no such field (JobError).
     """
     fields = QgsFields()
     fields.append(QgsField(NUMBER, QMetaType.Type.Int))
     for name, original in copied.items():
-        field = QgsField(source.fields().field(original))
+        place = source.fields().indexOf(original)
+        if place < 0:
+            raise JobFailed(
+                "JobError",
+                f"The layer has no field '{original}'.",
+                f"Choose one of its fields: {', '.join(source.fields().names()) or 'it has none'}.",
+            )
+        field = QgsField(source.fields().at(place))
         field.setName(name)
         fields.append(field)
     options = QgsVectorFileWriter.SaveVectorOptions()

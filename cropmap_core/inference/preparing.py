@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cropmap_core.inference.bundle_types import Bundle
@@ -37,10 +38,8 @@ def prepare(
         Shape (T, H, W, C) with all channels of the bundle, contiguous.
     """
     times, _, height, width = values.shape
-    chosen = [place for place, name in enumerate(bundle.channels) if there is None or name in there]
-    std, mean = np.array(bundle.std)[chosen], np.array(bundle.mean)[chosen]
+    chosen, scale, shift = _scaling(bundle, there)
     unit = np.float32(REFLECTANCE_SCALE if values.dtype.kind == "i" else 1.0)
-    scale, shift = (1.0 / std).astype(np.float32), (mean / std).astype(np.float32)
     whole = len(chosen) == len(bundle.channels)
     halved = precision == torch.bfloat16
     shape = times, height * width, len(bundle.channels)
@@ -72,21 +71,27 @@ def prepare_on(
     Returns:
         As above, on the device.
     """
-    chosen = [place for place, name in enumerate(bundle.channels) if there is None or name in there]
-    std, mean = np.array(bundle.std)[chosen], np.array(bundle.mean)[chosen]
+    chosen, *scaling = _scaling(bundle, there)
     read, usable = (torch.from_numpy(np.ascontiguousarray(each)) for each in (values, valid))
     if device.type == "cuda":
         read, usable = read.pin_memory(), usable.pin_memory()
     x = read.to(device, non_blocking=True).permute(0, 2, 3, 1).float()  # (T, H, W, C)
     if values.dtype.kind == "i":
         x = x * np.float32(REFLECTANCE_SCALE).item()
-    scale, shift = (torch.from_numpy(each.astype(np.float32)).to(device) for each in (1.0 / std, mean / std))
+    scale, shift = (torch.from_numpy(each).to(device) for each in scaling)
     x = (x * scale - shift).masked_fill(~usable.to(device, non_blocking=True).unsqueeze(-1), 0.0).to(precision)
     if len(chosen) == len(bundle.channels):
         return x.contiguous()
     whole = x.new_zeros(*x.shape[:3], len(bundle.channels))
     whole[..., chosen] = x
     return whole
+
+
+def _scaling(bundle: Bundle, there: Sequence[str] | None) -> tuple[list[int], NDArray[np.float32], NDArray[np.float32]]:
+    """The places of the channels that are there, what each is multiplied by, and what is subtracted then."""
+    chosen = [place for place, name in enumerate(bundle.channels) if there is None or name in there]
+    std, mean = np.array(bundle.std)[chosen], np.array(bundle.mean)[chosen]
+    return chosen, (1.0 / std).astype(np.float32), (mean / std).astype(np.float32)
 
 
 @compiled

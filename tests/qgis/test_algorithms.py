@@ -170,6 +170,15 @@ def test_parcelattributes_gives_the_same_records_as_mapcrops(mapped, run, fields
     assert [f.attributes() for f in alone.getFeatures()] == [f.attributes() for f in together.getFeatures()]
 
 
+def test_a_declared_field_that_is_not_there_is_refused_by_name(mapped, run, fields, tmp_path):
+    outputs, _ = mapped
+    output = tmp_path / "records.gpkg"
+    given = {"PARCELS": str(fields), "CLASSES": outputs["OUTPUT_CLASSES"], "DECLARED_FIELD": "crop"}
+    with pytest.raises(QgsProcessingException, match="has no field 'crop'. Choose one of its fields: .*crop_name"):
+        run("parcelattributes", {**given, "OUTPUT": str(output)})
+    assert not output.exists()
+
+
 def load_temporary_outputs(season, fields, bundle) -> QgsProject:
     """Run mapcrops as the Toolbox does, and let Processing load its temporary outputs into a new project."""
     from processing.gui.Postprocessing import handleAlgorithmResults
