@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from cropmap_core.errors import OutputError
 from cropmap_core.io.cloud_optimised import create_cog
 from cropmap_core.io.grid import Grid, Window
 from cropmap_core.io.outputs import Outputs
+from tests.core.disks import small_disk_at
 from tests.core.series_in_memory import grid
 
 JOB = "0123456789ab"
@@ -181,15 +179,8 @@ def test_a_job_that_is_stopped_in_the_middle_leaves_no_tiles(tmp_path: Path) -> 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 4 MB."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("a small disk of its own needs root on Linux")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"this system mounts no small disk: {mounted.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
+    with small_disk_at(tmp_path / "disk", 4) as disk:
+        yield disk
 
 
 @pytest.mark.parametrize("free_kb", [4, 900, 1100, 1300, 1400, 1800, 2300, 2500, 2700])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import rasterio
 
 from cropmap_core.errors import Cancelled, OutputError
 from cropmap_core.io.outputs import Outputs, create_raster, write_text
+from tests.core.disks import small_disk_at
 from tests.core.seam import run_here, unfinished_files
 from tests.core.series_in_memory import grid
 
@@ -232,15 +232,8 @@ class TestRasters:
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MB."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("a small disk of its own needs root on Linux")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"this system mounts no small disk: {mounted.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
+    with small_disk_at(tmp_path / "disk", 1) as disk:
+        yield disk
 
 
 class TestFullDisk:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +26,7 @@ from cropmap_core.io.grid import Window
 from cropmap_core.io.locks import alone_in
 from cropmap_core.timeseries.files import write_time_series
 from cropmap_core.timeseries.indices import as_channels
+from tests.core.disks import small_disk_at
 from tests.core.engine_cases import bundle_named, map_of, season
 from tests.core.seam import Outcome, job_document, run_here, unfinished_files, worker
 from tests.core.series_in_memory import SeriesInMemory, whole
@@ -436,15 +434,8 @@ class TestDamagedSeries:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MB."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("a small disk of its own needs root on Linux")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"this system mounts no small disk: {mounted.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
+    with small_disk_at(tmp_path / "disk", 1) as disk:
+        yield disk
 
 
 def test_a_disk_with_too_little_room_is_told_before_anything_is_computed(
