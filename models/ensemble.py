@@ -7,8 +7,12 @@ towards zero, so that few samples do little harm. What Wolpert does that we do n
 predictions for all training samples, each by members that have not seen it; ours on samples that members were not
 trained on, which is quicker, but of fewer samples.
 
+`adjustment` makes classes more or less likely than they were among the training samples (Menon et al. 2021): where maps
+hold more of what is no crop with a name than the samples do, that of all others.
+
 References:
-    Dietterich (2000), Ensemble Methods in Machine Learning; Wolpert (1992), Stacked Generalization, Neural Networks 5.
+    Dietterich (2000), Ensemble Methods in Machine Learning; Wolpert (1992), Stacked Generalization, Neural Networks 5;
+    Menon et al. (2021), Long-tail learning via logit adjustment, ICLR.
 """
 
 from __future__ import annotations
@@ -43,6 +47,8 @@ class EnsembleParameters:
     logits are divided by."""
     combine: str = "mean"
     """`mean` or `stacked`."""
+    adjustment: tuple[float, ...] = ()
+    """Added to the logarithm of each class's probability in the end; empty for nothing."""
 
     def __post_init__(self) -> None:
         require_integers(1, channels=self.channels, classes=self.classes)
@@ -56,12 +62,16 @@ class EnsembleParameters:
                 raise ValueError(f"temperature is {temperature!r}; expected a number above 0")
         if self.combine not in COMBINATIONS:
             raise ValueError(f"combine is {self.combine!r}; expected {' or '.join(COMBINATIONS)}")
+        numbers = all(isinstance(each, (int, float)) and math.isfinite(each) for each in self.adjustment)
+        if not numbers or len(self.adjustment) not in (0, self.classes):
+            raise ValueError(f"adjustment is {self.adjustment}; expected {self.classes} finite numbers, or none")
 
 
 class Ensemble(Network):
     """Members that classify every pixel; their probabilities are averaged or stacked."""
 
     kind = "dense"
+    adjustment: Tensor
 
     def __init__(self, parameters: EnsembleParameters) -> None:
         from models.registry import build  # it knows the ensemble too
@@ -76,6 +86,8 @@ class Ensemble(Network):
                 raise ValueError(f"{each['architecture']} gives a patch one class; expected one for every pixel")
         self.members = nn.ModuleList(members)
         self.temperatures = tuple(float(each["temperature"]) for each in parameters.members)
+        adjustment = torch.tensor(parameters.adjustment or (0.0,) * parameters.classes)
+        self.register_buffer("adjustment", adjustment, persistent=False)
         self.stride = math.lcm(*(int(member.stride) for member in members))
         self.receptive_radius = max(int(member.receptive_radius) for member in members)
         self.correction: nn.Linear | None = None
@@ -113,7 +125,7 @@ class Ensemble(Network):
         Returns:
             Shape (..., K).
         """
-        mean = probabilities.mean(dim=-2).clamp(min=LEAST_PROBABILITY).log()
+        mean = probabilities.mean(dim=-2).clamp(min=LEAST_PROBABILITY).log() + self.adjustment
         if self.correction is None:
             return mean
         corrected: Tensor = mean + self.correction(stacked_inputs(probabilities))

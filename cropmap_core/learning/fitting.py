@@ -29,7 +29,7 @@ from cropmap_core.learning.checkpoints import (
 )
 from cropmap_core.learning.details import DetailLoss
 from cropmap_core.learning.feeding import NO_TARGET, Fed, Feed, Indices
-from cropmap_core.learning.losses import TrainingLoss, classification_loss, sampling_weights
+from cropmap_core.learning.losses import TrainingLoss, classification_loss, sampling_weights, teaching_loss
 from cropmap_core.learning.patches import patches_at_random
 from cropmap_core.learning.recipes import LAST, Recipe
 from cropmap_core.learning.schedule import share_of_rate
@@ -99,6 +99,8 @@ class Fitting:
         device: Where to compute.
         folder: For the checkpoint; None for none.
         watch: Who looks on.
+        teacher: A dense network of the same channels, scaling and classes, whose logits are those of probabilities; the
+            recipe says how much it counts.
     """
 
     def __init__(
@@ -111,8 +113,10 @@ class Fitting:
         device: torch.device,
         folder: Path | None = None,
         watch: Watch = Watch(),
+        teacher: Network | None = None,
     ) -> None:
         self._network, self._feed, self._recipe = network.to(device), feed, recipe
+        self._teacher = teacher.to(device).eval() if teacher is not None and recipe.teaching else None
         self._index, counts = training
         self._validation = validation
         self._device, self._folder, self._watch = device, folder, watch
@@ -241,13 +245,19 @@ class Fitting:
         mixed = self._recipe.variation.mixed(len(x), random)
         with self._autocast():
             if mixed is None:
-                loss = self._loss_of(self._network(x, days, valid), target, detailed, valid)
+                logits = self._network(x, days, valid)
+                loss = self._loss_of(logits, target, detailed, valid)
             else:
                 partner, share = torch.from_numpy(mixed[0]).to(self._device), mixed[1]
-                both = valid & valid[partner]
-                logits = self._network(share * x + (1 - share) * x[partner], days, both)
-                loss = share * self._loss_of(logits, target, detailed, both)
-                loss = loss + (1 - share) * self._loss_of(logits, target[partner], detailed[mixed[0]], both)
+                x, valid = share * x + (1 - share) * x[partner], valid & valid[partner]
+                logits = self._network(x, days, valid)
+                loss = share * self._loss_of(logits, target, detailed, valid)
+                loss = loss + (1 - share) * self._loss_of(logits, target[partner], detailed[mixed[0]], valid)
+            if self._teacher is not None:
+                with torch.no_grad():
+                    taught = self._teacher(x, days, valid).float().softmax(dim=1)
+                teaching = self._recipe.teaching
+                loss = (1 - teaching) * loss + teaching * teaching_loss(logits.float(), taught, valid)
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.largest_gradient or math.inf)

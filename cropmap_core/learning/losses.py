@@ -70,6 +70,23 @@ def classification_loss(
     return ((1 - own) ** focal_gamma * each).sum() / counted.sum().clamp(min=torch.finfo(each.dtype).tiny)
 
 
+def teaching_loss(logits: Tensor, taught: Tensor, valid: Tensor) -> Tensor:
+    """Mean cross-entropy with what a teacher says of every pixel, labelled or not, that was ever observed.
+
+    Args:
+        logits: Shape (B, K, H, W).
+        taught: The teacher's probabilities, shape (B, K, H, W).
+        valid: Shape (B, T, H, W).
+
+    References:
+        Hinton, Vinyals, Dean (2015), Distilling the Knowledge in a Neural Network; Beyer et al. (2022), Knowledge
+        distillation: A good teacher is patient and consistent, CVPR: both see the same variation of a sample.
+    """
+    seen = valid.any(dim=1)
+    each = -(taught * logits.log_softmax(dim=1)).sum(dim=1)
+    return (each * seen).sum() / seen.sum().clamp(min=1)
+
+
 class TrainingLoss:
     """The loss that a recipe asks for: of the crops, or the weighted mean of those of each level of their hierarchy.
 

@@ -62,6 +62,8 @@ class Recipe:
     finer than the classes, which make it tell more. The head is left behind after training. Empty: none."""
     detail_weight: float = 0.5
     """Of the second head in the loss."""
+    teaching: float = 0.0
+    """Share of the loss that is a teacher's, where there is one, in place of the labels'."""
     averaging: float = 0.99
     """Decay of the exponential moving average of the weights that is kept; 0 for the last weights."""
     largest_gradient: float = 1.0

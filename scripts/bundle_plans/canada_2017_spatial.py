@@ -29,12 +29,13 @@ _ALIKE: Mapping[str, Any] = {
     "patience": 0,
     "keep": LAST,
     "precision": "bfloat16",
+    "teaching": 0.9,
 }
 PLAN = SpatialPlan(
     "canada-2017-convlstm",
     "Crops of Canada 2017, in their surroundings",
-    Recipe("convlstm", NETWORK, epochs=2, batch_size=4, learning_rate=1e-3, **_ALIKE),
-    series=Recipe("convlstm", NETWORK, epochs=40, batch_size=64, learning_rate=5e-3, **_ALIKE),
+    Recipe("convlstm", NETWORK, epochs=3, batch_size=4, learning_rate=2e-3, **_ALIKE),
+    series=Recipe("convlstm", NETWORK, epochs=80, batch_size=64, learning_rate=5e-3, **_ALIKE),
     landscapes=LandscapeSettings(
         edge=24,
         background=canada_2017.OTHER,

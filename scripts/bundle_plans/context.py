@@ -29,7 +29,7 @@ from cropmap_core.learning.scores import Scores
 from cropmap_core.samples.files import SampleFile
 from models.auto_context import LEAST_LOGARITHM, AutoContext
 from scripts.bundle_plans.costs import measured
-from scripts.bundle_plans.cross_validation import make_final, seeded
+from scripts.bundle_plans.cross_validation import identity, make_final, seeded
 from scripts.bundle_plans.landscape_scores import Floats, PixelModels
 from scripts.bundle_plans.spatial import SpatialTraining, mark
 
@@ -92,8 +92,9 @@ class ContextTraining(SpatialTraining):
 
         Those of the group are left out.
         """
-        members = [each.as_json() for each in self._members]
-        path = self.folder / f"images-{mark(self.landscapes.path.name, members, group)}.npz"
+        members = [identity(each.as_json()) for each in self._members]
+        told = mark(self.landscapes.path.name, members, self._plan.by_pixel.others, group)
+        path = self.folder / f"images-{told}.npz"
         if not path.exists():
             index = np.flatnonzero(~np.isin(self._fold, group))
             for fold in (each for each in self.folds if group and each not in group):
@@ -122,14 +123,16 @@ class ContextTraining(SpatialTraining):
         """The U-Net of some folds' landscapes, and mean and standard deviation of the channels of their series."""
         scaled = self._by_series()
         scaled.normalise_by(np.flatnonzero(np.isin(self.series.column("fold"), folds)))
-        recipe = self._plan.recipe
+        plan = self._plan
+        recipe = plan.recipe
         sizes = {"channels": len(scaled.channels), "classes": len(scaled.classes)}
         torch.manual_seed(recipe.seed)
         network = models.build(ARCHITECTURE, **{**recipe.hyper_parameters, **sizes})
         if not isinstance(network, AutoContext):
             raise TypeError(f"{ARCHITECTURE} made a {type(network).__name__}")
-        lacking = tuple(fold for fold in self.folds if fold not in folds) if self._plan.nested else ()
-        told = mark(recipe.as_json(), self.landscapes.path.name, [each.as_json() for each in self._members], lacking)
+        lacking = tuple(fold for fold in self.folds if fold not in folds) if plan.nested else ()
+        members = [identity(each.as_json()) for each in self._members]
+        told = mark(identity(recipe.as_json()), self.landscapes.path.name, members, plan.by_pixel.others, lacking)
         path = self.folder / f"context-{told}-folds{''.join(map(str, folds))}.safetensors"
         if not path.exists():
             index = self.of_folds(folds)

@@ -70,6 +70,9 @@ class Plan:
     """Of one seed's members, whose seed is added to that."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Those that are judged."""
+    others: float = 0.0
+    """Added to the logarithm of the probability of the last class, that of all others, which samples have less of than
+    maps do."""
     bundled: tuple[int, ...] = (0, 1)
     """Those whose members the bundle holds: a third seed would win little and take half as long again to map."""
 
@@ -141,7 +144,13 @@ class CrossValidated:
 
     def ensemble(self, members: Sequence[Recipe]) -> Floats:
         """Log-probabilities of the calibrated mean of calibrated members, shape (N, K)."""
-        return self.calibrated(log_mean([softmax(self.calibrated(self.logits(each)), axis=1) for each in members]))
+        return self.calibrated(self.together([softmax(self.calibrated(self.logits(each)), axis=1) for each in members]))
+
+    def together(self, probabilities: Sequence[Floats]) -> Floats:
+        """Logits of the ensemble of members that say so, classes along the second axis of each."""
+        logits = log_mean(probabilities)
+        logits[:, -1] += self._plan.others
+        return logits
 
     def temperatures(self, members: Sequence[Recipe], without: int | None = None) -> tuple[tuple[float, ...], float]:
         """Those of members and of their ensemble, found on all folds, or on all but the one that is judged."""
@@ -149,7 +158,7 @@ class CrossValidated:
         told = [self.logits(member)[known] for member in members]
         each = tuple(find_temperature(logits, self.truth[known]) for logits in told)
         parts = [softmax(logits / temperature, axis=1) for logits, temperature in zip(told, each, strict=True)]
-        return each, find_temperature(log_mean(parts), self.truth[known])
+        return each, find_temperature(self.together(parts), self.truth[known])
 
     def temperature_of_trees(self, without: int) -> float:
         """That of XGBoost, found on all folds but one."""
@@ -193,6 +202,28 @@ class CrossValidated:
         network.load_state_dict(load_file(path))
         history = tuple({**_NOT_JUDGED, **entry} for entry in told["history"])
         return network.eval(), history, str(told["ended"])
+
+    def teacher(self, members: Sequence[Recipe], lacking: Sequence[int]) -> tuple[Network, Floats, Floats]:
+        """The ensemble of members that have not seen some folds, if any, and mean and deviation of its channels.
+
+        Its members are not calibrated: samples of folds that are held out would have a part in that.
+        """
+        if lacking:
+            for recipe in members:
+                self.member(recipe, lacking[0], lacking[1:])
+            kept = [self.kept(recipe, lacking[0], lacking[1:]) for recipe in members]
+            networks, (_, mean, std) = [network for network, _, _ in kept], kept[0]
+        else:
+            networks = [self.final(recipe)[0] for recipe in members]
+            feed = Feed(self._file, self._file.layout.bands, self._file.classes, by_pixel=True)
+            feed.normalise_by(np.arange(len(self._file)))
+            mean, std = feed.mean, feed.std
+        made_of = [
+            {"architecture": each.architecture, "hyper_parameters": each.hyper_parameters, "temperature": 1.0}
+            for each in members
+        ]
+        sizes = {"channels": len(self._file.layout.bands), "classes": len(self._file.classes)}
+        return put_together(networks, {"members": made_of, **sizes}), mean, std
 
     def build(self, recipe: Recipe) -> Network:
         """The untrained network of a member."""
@@ -305,6 +336,11 @@ class Trained:
     counts: NDArray[np.int64]
 
 
+def identity(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells a recipe, as JSON has it, from all others, also of a version that knew fewer settings."""
+    return {"architecture": recipe["architecture"], **unusual(recipe)}
+
+
 def unusual(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """What a recipe, as JSON has it, does not leave as it usually is."""
     return _unlike(recipe, Recipe(recipe["architecture"]).as_json())
@@ -382,7 +418,7 @@ def make_final(
     feed = Feed(file, file.layout.bands, file.classes, by_pixel=True)
     training, counts = feed.labelled(np.arange(len(file)))
     feed.normalise_by(training)
-    network, settings = averaged(members, len(feed.channels), number)
+    network, settings = averaged(members, len(feed.channels), number, plan.others)
     made = Made(
         tuple(members),
         network,
@@ -401,9 +437,9 @@ def make_final(
     return made, judged
 
 
-def averaged(members: Sequence[Member], channels: int, classes: int) -> tuple[Network, dict[str, Any]]:
-    """The ensemble of trained members, and its hyper-parameters."""
-    settings = {
+def averaged(members: Sequence[Member], channels: int, classes: int, others: float) -> tuple[Network, dict[str, Any]]:
+    """The ensemble of trained members, and its hyper-parameters; `others` as of a `Plan`."""
+    settings: dict[str, Any] = {
         "members": [
             {
                 "architecture": each.architecture,
@@ -415,12 +451,19 @@ def averaged(members: Sequence[Member], channels: int, classes: int) -> tuple[Ne
         "channels": channels,
         "classes": classes,
     }
+    if others:
+        settings["adjustment"] = [0.0] * (classes - 1) + [others]
+    return put_together([each.network for each in members], settings), settings
+
+
+def put_together(networks: Sequence[Network], settings: Mapping[str, Any]) -> Network:
+    """The ensemble of those hyper-parameters, whose members are some trained networks."""
     network = models.build("ensemble", **settings)
-    states = [each.network.state_dict().items() for each in members]
+    states = [each.state_dict().items() for each in networks]
     network.load_state_dict(
         {f"members.{place}.{name}": each for place, state in enumerate(states) for name, each in state}
     )
-    return network.eval(), settings
+    return network.eval()
 
 
 def tell(found: CrossValidated, plan: Plan, tasks: Mapping[str, tuple[Task, Sequence[int] | None]], path: Path) -> None:

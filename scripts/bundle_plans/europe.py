@@ -1,19 +1,17 @@
 """`europe-pixel`: groups of crops in western Europe by monthly Sentinel-2 composites of a calendar year.
 
 Run as `python -m scripts.bundle_plans.europe DATA WORK [--bundle FOLDER]`; DATA is the folder of the shared data. The
-series are those of ESA WorldCereal's tables (France 2022 and 2023, Flanders 2021), the parcels of `flanders_2018`, and
-Canada 2017. Fold 0 is all of `flanders_2018`; in the other folds whole cells of H3 stay together. Labels are parcel
-declarations, in Canada a ground survey.
+series are those of ESA WorldCereal's tables (France 2022 and 2023, Flanders 2021 in three of them), the parcels of
+`flanders_2018`, and Canada 2017. Fold 0 is all of `flanders_2018`; in the other folds whole cells of H3 stay together.
+Labels are parcel declarations, in Canada a ground survey.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas
@@ -26,6 +24,7 @@ from cropmap_core.samples.classes import colour_of
 from cropmap_core.samples.files import SampleFile
 from cropmap_core.scenes.scl import DEFAULT_KEEP_CLASSES
 from cropmap_core.timeseries.compositing import composite
+from cropmap_core.timeseries.periods import make_periods
 from scripts.bundle_plans.cross_validation import Plan, Task
 from scripts.bundle_plans.flanders_site import read_site
 from scripts.bundle_plans.series import DETAILS, Source, Tasks, run, write_sources
@@ -49,6 +48,7 @@ FOLDS = 5
 OF_FLANDERS_2018 = 0
 PIXELS_A_PARCEL = 40
 NODATA = 65535
+_METRES = {band: 10 if band in ("B02", "B03", "B04", "B08") else 20 for band in BANDS}
 
 EWOC = {
     "Maize": (r"110106.*",),
@@ -68,6 +68,7 @@ LEGACY = {
     1200: "Maize",
     1110: "Winter cereal",
     1510: "Winter cereal",
+    1910: "Winter cereal",
     1610: "Winter cereal",
     1120: "Spring cereal",
     1520: "Spring cereal",
@@ -85,23 +86,24 @@ LEGACY = {
     7920: "Legume",
 }
 """Group of the older WorldCereal codes; any other is `Other`, but for those below."""
-LEGACY_UNKNOWN = (0, 1000, 1100, 1500, 1900, 9310, 9320)
+LEGACY_UNKNOWN = (0, 1000, 1100, 1500, 1900, 9310, 9320, 9900)
 
 _VARIATION = Variation(haze=0.3, wander=0.3, cuts=0.2, bands=0.15)
-_ALIKE: Mapping[str, Any] = {
-    "batch_size": 64,
-    "patience": 0,
-    "keep": LAST,
-    "details": DETAILS,
-    "precision": "bfloat16",
-    "balance": "sampling",
-}
-_L_TAE = Recipe("ltae", epochs=60, learning_rate=5e-3, variation=_VARIATION, **_ALIKE)
+_L_TAE = Recipe(
+    "ltae",
+    epochs=150,
+    batch_size=64,
+    learning_rate=5e-3,
+    variation=_VARIATION,
+    patience=0,
+    keep=LAST,
+    details=DETAILS,
+    precision="bfloat16",
+)
 PLAN = Plan(
     "europe-pixel",
     "Groups of crops in western Europe",
     (
-        Recipe("tempcnn", epochs=60, variation=_VARIATION, **_ALIKE),
         _L_TAE,
         replace(_L_TAE, variation=replace(_VARIATION, mixed_pixels=0.2, outliers=0.03), seed=100),
     ),
@@ -113,9 +115,13 @@ PLAN = Plan(
 def prepare(data: Path, path: Path) -> None:
     """Writes the training set."""
     tables = data / "pixels" / "worldcereal" / "worldcereal-classification"
+    flanders = tables / "2021_BEL_LPIS-Flanders" / "data_0.parquet"
+    wide = data / "pixels" / "worldcereal" / "prometheo"
     sources = [
         _flanders_2018(data / "flanders_2018"),
-        _table(tables / "2021_BEL_LPIS-Flanders" / "data_0.parquet", 2021),
+        _table(flanders, 2021),
+        _wide_table(wide / "worldcereal_dataset.parquet", 2021, flanders),
+        _wide_table(wide / "worldcereal_dataset_10D.parquet", 2021, flanders),
         _table(tables / "month" / "2022_FRA_LPIS_POLY_110.geoparquet", 2022),
         _table(tables / "dekad" / "2023_FRA_LPIS_POLY_110.geoparquet", 2023),
         _canada(data / "pixels" / "canada_2017" / "train.npz"),
@@ -173,6 +179,42 @@ def _table(path: Path, year: int) -> Source:
     }
     details = np.asarray(ids["ewoc_code"].astype("int64").astype(str).to_numpy("U10"))[seen]
     return Source(path.stem.split(".")[0], arrays, np.asarray(group.to_numpy("U16"))[seen], details)
+
+
+def _wide_table(path: Path, year: int, neighbours: Path) -> Source:
+    """The same of one of WorldCereal's wide tables, of months or of ten days from `start_date` on.
+
+    It has no cells of H3: each point goes into the cell of the nearest point of a long table of the same region.
+    """
+    rows = pandas.read_parquet(path)
+    rows = rows[~rows["CROPTYPE_LABEL"].isin(LEGACY_UNKNOWN)]
+    steps = int(rows["available_timesteps"].iloc[0])
+    first = date.fromisoformat(str(rows["start_date"].iloc[0]))
+    starts = make_periods("dekad" if "10D" in path.stem else "month", first, date(year, 12, 31)).first_days[:steps]
+    columns = [[f"OPTICAL-{band}-ts{step}-{_METRES[band]}m" for band in BANDS] for step in range(steps)]
+    values = np.stack([rows[names].to_numpy(np.float64) for names in columns], axis=1)  # (N, steps, C)
+    seen = ((values > 0) & (values != NODATA)).all(axis=2)
+    data, valid = np.zeros((len(rows), 12, len(BANDS)), np.uint16), np.zeros((len(rows), 12), bool)
+    for month in range(12):
+        here = np.array([(start.year, start.month) == (year, month + 1) for start in starts])
+        for sample in np.flatnonzero(seen[:, here].any(axis=1)):
+            data[sample, month] = np.rint(np.median(values[sample, here & seen[sample]], axis=0))
+            valid[sample, month] = True
+    known = pandas.read_parquet(neighbours, columns=["lon", "lat", "h3_l3_cell"])
+    places = rows[["lon", "lat"]].to_numpy(np.float64)
+    away = [
+        np.hypot((known["lon"] - lon) * np.cos(np.radians(lat)), known["lat"] - lat).argmin() for lon, lat in places
+    ]
+    arrays = {
+        "X": data,
+        "valid": valid,
+        "lonlat": places,
+        "fold": np.array([_fold(known["h3_l3_cell"].iloc[nearest]) for nearest in away]),
+        "dates": _months(year),
+    }
+    code = rows["CROPTYPE_LABEL"].to_numpy(np.int64)
+    names = np.array([LEGACY.get(int(each), "Other") for each in code])
+    return Source(path.stem, arrays, names, np.char.add("BE", code.astype("U5")))
 
 
 def _canada(path: Path) -> Source:

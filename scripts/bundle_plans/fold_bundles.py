@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropmap_core.inference.bundle_types import ITEM
+from cropmap_core.inference.bundles import read_json
 from cropmap_core.learning.bundling import TRAINING, write_bundle
 from cropmap_core.learning.feeding import Feed, Indices
 from cropmap_core.learning.made import Made, Member
 from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.scores import Scores, confusion_matrix
 from cropmap_core.samples.files import SampleFile
-from scripts.bundle_plans.cross_validation import XGBOOST, CrossValidated, Plan, averaged, seeded, unusual
+from scripts.bundle_plans.cross_validation import XGBOOST, CrossValidated, Plan, averaged, identity, seeded
 
 FOLDS = "folds"
 """Folder of a plan's work folder that the bundles of fold models go to."""
@@ -48,7 +49,7 @@ def write_fold_bundles(
     recipes = [seeded(recipe, seed) for seed in seeds for recipe in plan.recipes]
     networks, trees = folder / plan.id, folder / f"{plan.id}-{XGBOOST}"
     for fold in found.folds:
-        made = _network(file, found, recipes, fold)
+        made = _network(file, plan, found, recipes, fold)
         write_bundle(file, made, None, networks / f"{networks.name}-fold{fold}", f"{plan.title}, without fold {fold}")
         made = _trees(file, found, fold)
         title = f"{plan.title}, XGBoost without fold {fold}"
@@ -61,10 +62,12 @@ def made_of(folder: Path, plan: Plan, seeds: Sequence[int]) -> bool:
     path = folder / TRAINING
     if not path.is_file():
         return False
-    told = json.loads(path.read_text(encoding="utf-8"))
+    told = read_json(path)
     # Settings that recipes got later on, and that the plan does not use, make it no other.
-    wanted = [unusual(_plain(seeded(recipe, seed).as_json())) for seed in seeds for recipe in plan.recipes]
-    return wanted == [unusual(each["recipe"]) for each in told["members"] or [told]]
+    wanted = [identity(_plain(seeded(recipe, seed).as_json())) for seed in seeds for recipe in plan.recipes]
+    adjustment = read_json(folder / ITEM)["properties"]["mlm:hyperparameters"].get("adjustment", [0.0])
+    same = wanted == [identity(each["recipe"]) for each in told["members"] or [told]]
+    return same and adjustment[-1] == plan.others
 
 
 def folds_there(folder: Path, plan: Plan, folds: Sequence[int], seeds: Sequence[int]) -> bool:
@@ -77,7 +80,7 @@ def folds_there(folder: Path, plan: Plan, folds: Sequence[int], seeds: Sequence[
     )
 
 
-def _network(file: SampleFile, found: CrossValidated, recipes: Sequence[Recipe], fold: int) -> Made:
+def _network(file: SampleFile, plan: Plan, found: CrossValidated, recipes: Sequence[Recipe], fold: int) -> Made:
     temperatures, of_all = found.temperatures(recipes, without=fold)
     channels, classes = len(file.layout.bands), len(file.classes)
     members = []
@@ -85,7 +88,7 @@ def _network(file: SampleFile, found: CrossValidated, recipes: Sequence[Recipe],
         network, mean, std = found.kept(recipe, fold)
         scores = _scores(found, found.logits(recipe), fold)
         members.append(Member(recipe, network, temperature, (), recipe.epochs, _KEPT, scores, 0.0))
-    together, settings = averaged(members, channels, classes)
+    together, settings = averaged(members, channels, classes, plan.others)
     scores = _scores(found, found.ensemble(recipes), fold)
     return Made(
         tuple(members), together, "ensemble", settings, of_all, scores, file.layout.bands, file.classes,

@@ -21,7 +21,7 @@ from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.scores import Scores, confusion_matrix
 from cropmap_core.samples.files import NO_PARCEL, SampleFile
 from models.network import Network
-from scripts.bundle_plans.cross_validation import CrossValidated, log_mean, seeded
+from scripts.bundle_plans.cross_validation import CrossValidated, seeded
 
 Floats = NDArray[np.float32]
 Told = Callable[[Indices], Floats]
@@ -174,6 +174,6 @@ class PixelModels(CrossValidated):
             network, feed.mean, feed.std = self.kept(recipe, fold, without)
             told.append(softmax(tell_logits(network, feed, index) / temperature, axis=1))
             series.append(softmax(logits / temperature, axis=1))
-        of_all = find_temperature(log_mean(series)[other], self.truth[other])
-        probabilities: Floats = softmax(log_mean(told) / of_all, axis=1)
+        of_all = find_temperature(self.together(series)[other], self.truth[other])
+        probabilities: Floats = softmax(self.together(told) / of_all, axis=1)
         return probabilities

@@ -2,7 +2,7 @@
 
 A network of some folds' landscapes is judged on landscapes of the others, beside the models by pixel; the one that goes
 into the bundle learns from all. What was made and trained is kept in a folder, and a training that was broken off goes
-on with the epoch that it was at.
+on with the epoch that it was at. Where the recipes say so, the models by pixel of the same folds teach the network.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from cropmap_core.learning.made import CrossValidation, Made, Member
 from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.scores import Scores
 from cropmap_core.samples.files import SampleFile
+from models.network import Network
 from scripts.bundle_plans.cloud_shapes import read_cloud_shapes
-from scripts.bundle_plans.cross_validation import Plan, seeded
+from scripts.bundle_plans.cross_validation import Plan, identity, seeded
 from scripts.bundle_plans.landscape_scores import (
     PARCELS,
     PIXELS,
@@ -96,6 +97,9 @@ class SpatialTraining:
         data: The folder of the shared data.
         work: For what is made on the way; the pixel series are those of the plan by pixel.
         prepare: Writes the pixel series, where the plan by pixel has not.
+
+    Raises:
+        ValueError: Landscapes that are there may be made of other series.
     """
 
     def __init__(self, plan: SpatialPlan, data: Path, work: Path, prepare: Callable[[Path, Path], None]) -> None:
@@ -111,6 +115,8 @@ class SpatialTraining:
             counts = self._counts()
             write_landscapes(self.series, path, counts, plan.landscapes, read_cloud_shapes(data), plan.seed)
             self.say(f"{sum(counts.values())} landscapes, {time.perf_counter() - started:.0f} s")
+        elif path.stat().st_mtime < (self._by_pixel / SAMPLES).stat().st_mtime:
+            raise ValueError(f"{path} is older than {self._by_pixel / SAMPLES}: remove the folder {self.folder}.")
         self.landscapes = SampleFile(path)
         self._real = None
         if plan.prepare_real is not None:
@@ -146,7 +152,10 @@ class SpatialTraining:
     def fit(self, folds: Sequence[int], asked: Indices) -> tuple[Feed, Fitted, Indices, NDArray[np.int64]]:
         """Trains a network on some folds, or takes the one that is there, and asks it for some landscapes."""
         plan = self._plan
-        told = [each.as_json() for each in (plan.series, plan.recipe) if each is not None]
+        recipes = [each for each in (plan.series, plan.recipe) if each is not None]
+        if plan.recipe.teaching:
+            recipes += self._teachers
+        told = [identity(each.as_json()) for each in recipes]
         folder = self.folder / f"{mark(told, self.landscapes.path.name)}-folds{''.join(map(str, folds))}"
         by_series = self._by_series()
         shown = by_series.labelled(np.flatnonzero(np.isin(self.series.column("fold"), folds)))
@@ -154,6 +163,7 @@ class SpatialTraining:
         torch.manual_seed(plan.recipe.seed)
         sizes = {"channels": len(by_series.channels), "classes": len(by_series.classes)}
         network = models.build(plan.recipe.architecture, **{**plan.recipe.hyper_parameters, **sizes})
+        teacher = self._teacher(folds, by_series) if plan.recipe.teaching else None
         started = time.perf_counter()
         watch = Watch(
             epoch=lambda entry: self.say(
@@ -161,13 +171,28 @@ class SpatialTraining:
             )
         )
         if plan.series is not None:
-            Fitting(network, by_series, shown, shown[0][:1], plan.series, _CPU, folder / "series", watch).run()
+            Fitting(network, by_series, shown, shown[0][:1], plan.series, _CPU, folder / "series", watch, teacher).run()
         feed = Feed(self.landscapes, by_series.channels, by_series.classes, by_pixel=False)
         feed.mean, feed.std = by_series.mean, by_series.std
         training = feed.labelled(self.of_folds(folds))
-        fitted = Fitting(network, feed, training, asked, plan.recipe, _CPU, folder / "landscapes", watch).run()
+        fitted = Fitting(network, feed, training, asked, plan.recipe, _CPU, folder / "landscapes", watch, teacher).run()
         self.say(f"trained on folds {', '.join(map(str, folds))} in {time.perf_counter() - started:.0f} s")
         return feed, fitted, training[0], training[1].sum(axis=0)
+
+    @property
+    def _teachers(self) -> list[Recipe]:
+        """The members of the bundle by pixel."""
+        by_pixel = self._plan.by_pixel
+        return [seeded(recipe, seed) for seed in by_pixel.bundled for recipe in by_pixel.recipes]
+
+    def _teacher(self, folds: Sequence[int], taught: Feed) -> Network:
+        """The models by pixel that have seen the same folds and no others, and scale channels as who is taught."""
+        plan = self._plan
+        found = PixelModels(self.series, plan.by_pixel, self._by_pixel)
+        network, mean, std = found.teacher(self._teachers, [fold for fold in self.folds if fold not in folds])
+        if not (np.allclose(mean, taught.mean) and np.allclose(std, taught.std)):
+            raise ValueError(f"models of {plan.by_pixel.id} were trained on other samples than {plan.id} is")
+        return network
 
     def judge(self) -> tuple[float, Scores, tuple[Scores, ...]]:
         """Tells and writes the scores of what is held out, by network and by pixel.
@@ -327,8 +352,11 @@ class SpatialTraining:
             self.say(f"no seed of {plan.by_pixel.id} is trained: judged without it; run its plan, and this one again")
             return {}
         both = np.sort(np.concatenate([judged, others]))
-        members = [seeded(recipe, seed).as_json() for seed in seeds for recipe in plan.by_pixel.recipes]
-        path = self.folder / f"by-pixel-{mark(self.landscapes.path.name, both.tolist(), members)}.npy"
+        members = [identity(seeded(recipe, seed).as_json()) for seed in seeds for recipe in plan.by_pixel.recipes]
+        path = (
+            self.folder
+            / f"by-pixel-{mark(self.landscapes.path.name, both.tolist(), members, plan.by_pixel.others)}.npy"
+        )
         if not path.exists():
             started = time.perf_counter()
             part = path.with_suffix(".part.npy")

@@ -95,10 +95,21 @@ class TestCrossValidation:
             expected = find_temperature(found.logits(PLAN.recipes[0]), found.truth)
         bundle = load_bundle(tmp_path / "tiny")
         assert bundle.architecture == "ensemble"
+        assert bundle.hyper_parameters["adjustment"] == [0.0, 0.0, PLAN.others]
         assert len(made.training) == COUNT
         assert made.members[0].temperature == pytest.approx(expected)
         assert bundle.hyper_parameters["members"][0]["temperature"] == pytest.approx(expected)
         assert judged.pooled.confusion.sum() == COUNT
+
+    def test_makes_others_likelier(self, samples: Path, trained: Path) -> None:
+        with SampleFile(samples) as file:
+            plain = CrossValidated(file, replace(PLAN, others=0.0), trained)
+            found = CrossValidated(file, PLAN, trained)
+            said = [np.full((2, 3), 1 / 3, np.float32)]
+            odds = found.together(said) - plain.together(said)
+            more, before = (each.ensemble(PLAN.recipes).argmax(axis=1) == 2 for each in (found, plain))
+        np.testing.assert_allclose(odds, [[0, 0, PLAN.others]] * 2, atol=1e-6)
+        assert (more | ~before).all()
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,19 @@ from cropmap_core.inference.bundles import load_bundle
 from cropmap_core.learning.stacking import PARTS, Heard, parts_of, stack
 from cropmap_core.samples.files import SampleFile
 from models.ensemble import LEAST_PROBABILITY
+from models.faster import faster
 from tests.core.made_of_networks import ensemble, ensemble_of
 from tests.core.sample_tables import long_table, write_table
 from tests.core.seam import Outcome, run_here
 from tests.core.test_networks import CHANNELS, CLASSES, DENSE, SMALL, as_member, network, season, with_holes
 
 TOLD = {**as_member("tempcnn"), "temperature": 1.0}
+
+
+def masked(example: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """As `logits` gets it."""
+    x, dates, valid = example
+    return torch.where(valid.unsqueeze(2), x, 0.0), dates, valid
 
 
 def probabilities(network: Any, example: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -114,6 +121,24 @@ class TestTheNetwork:
     def test_takes_no_patch_architecture(self, name: str) -> None:
         with pytest.raises(ValueError, match="gives a patch one class"):
             ensemble("mean", (name,))
+
+    @torch.no_grad()
+    @pytest.mark.parametrize("combine", ["mean", "stacked"])
+    def test_makes_classes_likelier(self, combine: str) -> None:
+        plain, example = ensemble(combine), with_holes()
+        wanted = [0.0] * (CLASSES - 1) + [0.7]
+        told = [{**as_member(name), "temperature": 1.5} for name in ("tempcnn", "rnn")]
+        settings = {"channels": CHANNELS, "classes": CLASSES, "members": told, "combine": combine}
+        made = models.build("ensemble", **settings, adjustment=wanted).eval()
+        made.load_state_dict(plain.state_dict())
+        shifted = plain(*example) + torch.tensor(wanted)[:, None, None]
+        torch.testing.assert_close(made(*example), shifted)
+        torch.testing.assert_close(faster(made).logits(*masked(example)), shifted, rtol=0, atol=2e-5)
+
+    @pytest.mark.parametrize("adjustment", [(0.5,), (0.0,) * (CLASSES - 1) + (float("nan"),), ("1",) * CLASSES])
+    def test_of_an_adjustment_that_is_none_is_refused(self, adjustment: tuple[object, ...]) -> None:
+        with pytest.raises(ValueError, match=f"expected {CLASSES} finite numbers, or none"):
+            models.build("ensemble", channels=CHANNELS, classes=CLASSES, members=[TOLD], adjustment=adjustment)
 
     def test_of_another_kind_is_refused(self) -> None:
         with pytest.raises(ValueError, match="expected mean or stacked"):

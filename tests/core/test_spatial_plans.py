@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,10 +38,11 @@ _ALIKE = {"learning_rate": 0.02, "keep": LAST, "variation": NO_VARIATION}
 BY_PIXEL = Plan(
     "tiny-pixel", "Tiny", (Recipe("tempcnn", {"hidden": (8, 8), "dense": 16}, epochs=3, **_ALIKE),), seeds=(0, 1)
 )
+_SERIES = Recipe("hybrid_cnn", NETWORK, epochs=4, batch_size=32, **_ALIKE)
 PLAN = SpatialPlan(
     "tiny-spatial",
     "Tiny, in its surroundings",
-    series=Recipe("hybrid_cnn", NETWORK, epochs=4, batch_size=32, **_ALIKE),
+    series=_SERIES,
     recipe=Recipe("hybrid_cnn", NETWORK, epochs=3, batch_size=4, **_ALIKE),
     landscapes=LandscapeSettings(
         edge=16, background="other", mosaic=MosaicSettings(smallest_ha=0.3, largest_ha=0.6, voronoi=1.0)
@@ -123,6 +128,40 @@ def test_network_of_some_folds_is_kept_and_has_not_seen_the_others(work: Path) -
     other = replace(PLAN, recipe=replace(PLAN.recipe, epochs=1))
     _, less, _, _ = SpatialTraining(other, work, work, _prepare).fit((1, 2), training.of_folds((0,)))
     assert not np.array_equal(first.logits, less.logits)
+
+
+def test_landscapes_of_samples_that_came_later_are_not_taken(work: Path, tmp_path: Path) -> None:
+    shutil.copytree(work / "tiny-pixel", tmp_path / "tiny-pixel")
+    SpatialTraining(PLAN, tmp_path, tmp_path, _prepare)
+    (landscapes,) = (tmp_path / PLAN.id).glob("*-landscapes.h5")
+    os.utime(landscapes, (0, 0))
+    with pytest.raises(ValueError, match=f"remove the folder {tmp_path / PLAN.id}"):
+        SpatialTraining(PLAN, tmp_path, tmp_path, _prepare)
+
+
+def test_network_is_taught_by_models_by_pixel_of_the_same_folds(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_pixel = replace(BY_PIXEL, bundled=(0,))
+    recipe, first = replace(PLAN.recipe, teaching=0.9), replace(_SERIES, teaching=0.9)
+    training = SpatialTraining(replace(PLAN, recipe=recipe, series=first, by_pixel=by_pixel), work, work, _prepare)
+    asked: list[tuple[int, ...]] = []
+    kept, final = PixelModels.kept, PixelModels.final
+
+    def of_folds(self: PixelModels, recipe: Recipe, fold: int, without: Sequence[int] = ()) -> Any:
+        asked.append((fold, *without))
+        return kept(self, recipe, fold, without)
+
+    def of_all(self: PixelModels, recipe: Recipe) -> Any:
+        asked.append(())
+        return final(self, recipe)
+
+    monkeypatch.setattr(PixelModels, "kept", of_folds)
+    monkeypatch.setattr(PixelModels, "final", of_all)
+    _, taught, _, _ = training.fit((1, 2), training.of_folds((0,)))
+    training.fit((2,), training.of_folds((0,)))
+    training.fit((0, 1, 2), training.of_folds((0,)))
+    assert asked == [(0,), (0, 1), ()]
+    _, alone, _, _ = SpatialTraining(PLAN, work, work, _prepare).fit((1, 2), training.of_folds((0,)))
+    assert not np.array_equal(taught.logits, alone.logits)
 
 
 def test_landscapes_are_told_by_models_by_pixel_that_have_not_seen_their_fold(work: Path) -> None:
@@ -227,7 +266,10 @@ def test_auto_context_is_taught_by_what_has_not_seen_the_landscapes(work: Path, 
     told = json.loads((work / CONTEXT.id / "scores.json").read_text())["landscapes"]
     of_network, of_pixels = (told[name]["all"][PIXELS]["macro_f1"] for name in (CONTEXT.id, "tiny-pixel, 1 seed"))
     assert of_network > of_pixels + 0.02  # the series are noisy, and fields are of one crop
-    images = np.load(next((work / CONTEXT.id).glob("images-*.npz")))
+    told_images = [np.load(path) for path in (work / CONTEXT.id).glob("images-*.npz")]
+    of_all = [each for each in told_images if each["observed"][training.of_folds((0,))].any()]
+    assert (len(of_all), len(told_images)) == (1, 2)  # the other is without the fold that is held out
+    images = of_all[0]
     asked = training.of_folds((1,), 3)
     by_others = PixelModels(training.series, BY_PIXEL, work / "tiny-pixel").tell(training.landscapes, asked, (0,))
     np.testing.assert_allclose(np.exp(images["said"][asked]), by_others, atol=1e-3)

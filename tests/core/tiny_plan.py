@@ -22,6 +22,7 @@ PLAN = Plan(
         Recipe("ltae", {"width": 32, "heads": 2}, epochs=4, learning_rate=0.02, keep=LAST),
     ),
     seeds=(0, 1),
+    others=0.4,
 )
 
 
