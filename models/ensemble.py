@@ -48,7 +48,7 @@ class EnsembleParameters:
     combine: str = "mean"
     """`mean` or `stacked`."""
     adjustment: tuple[float, ...] = ()
-    """Added to the logarithm of each class's probability in the end; empty for nothing."""
+    """Added to the logarithm of each class's probability, before a bundle's temperature divides; empty for nothing."""
 
     def __post_init__(self) -> None:
         require_integers(1, channels=self.channels, classes=self.classes)
@@ -62,7 +62,10 @@ class EnsembleParameters:
                 raise ValueError(f"temperature is {temperature!r}; expected a number above 0")
         if self.combine not in COMBINATIONS:
             raise ValueError(f"combine is {self.combine!r}; expected {' or '.join(COMBINATIONS)}")
-        numbers = all(isinstance(each, (int, float)) and math.isfinite(each) for each in self.adjustment)
+        numbers = all(
+            isinstance(each, (int, float)) and not isinstance(each, bool) and math.isfinite(each)
+            for each in self.adjustment
+        )
         if not numbers or len(self.adjustment) not in (0, self.classes):
             raise ValueError(f"adjustment is {self.adjustment}; expected {self.classes} finite numbers, or none")
 
@@ -86,7 +89,7 @@ class Ensemble(Network):
                 raise ValueError(f"{each['architecture']} gives a patch one class; expected one for every pixel")
         self.members = nn.ModuleList(members)
         self.temperatures = tuple(float(each["temperature"]) for each in parameters.members)
-        adjustment = torch.tensor(parameters.adjustment or (0.0,) * parameters.classes)
+        adjustment = torch.tensor(parameters.adjustment or (0.0,) * parameters.classes, dtype=torch.float32)
         self.register_buffer("adjustment", adjustment, persistent=False)
         self.stride = math.lcm(*(int(member.stride) for member in members))
         self.receptive_radius = max(int(member.receptive_radius) for member in members)

@@ -101,6 +101,9 @@ class Fitting:
         watch: Who looks on.
         teacher: A dense network of the same channels, scaling and classes, whose logits are those of probabilities; the
             recipe says how much it counts.
+
+    Raises:
+        ValueError: The recipe wants a teacher and there is none, or one of other classes, or for another kind of network.
     """
 
     def __init__(
@@ -116,7 +119,13 @@ class Fitting:
         teacher: Network | None = None,
     ) -> None:
         self._network, self._feed, self._recipe = network.to(device), feed, recipe
-        self._teacher = teacher.to(device).eval() if teacher is not None and recipe.teaching else None
+        self._teacher = None
+        if recipe.teaching:
+            if teacher is None or (teacher.kind, teacher.classes) != ("dense", network.classes):
+                raise ValueError(f"the recipe wants a dense teacher of {network.classes} classes")
+            if network.kind != "dense":
+                raise ValueError(f"{recipe.architecture} gives a patch one class; a teacher gives one to each pixel")
+            self._teacher = teacher.to(device).eval()
         self._index, counts = training
         self._validation = validation
         self._device, self._folder, self._watch = device, folder, watch

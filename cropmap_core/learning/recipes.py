@@ -89,6 +89,7 @@ class Recipe:
             _require(0 <= share < 1, f"{name} is {share}.", "Give a number from 0 to below 1.")
         for name, number in (("LEARNING_RATE", self.learning_rate), ("WEIGHT_DECAY", self.weight_decay)):
             _require(0 <= number < 10, f"{name} is {number}.", "Give a number such as 0.002.")
+        _require(0 <= self.teaching <= 1, f"TEACHING is {self.teaching}.", "Give a share from 0 to 1.")
         _require(self.learning_rate > 0, "LEARNING_RATE is 0.", "Give a number such as 0.002.")
         _require(
             all(weight >= 0 for weight in self.level_weights)

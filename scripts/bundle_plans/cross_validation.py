@@ -76,6 +76,10 @@ class Plan:
     bundled: tuple[int, ...] = (0, 1)
     """Those whose members the bundle holds: a third seed would win little and take half as long again to map."""
 
+    def adjustment(self, classes: int) -> dict[str, list[float]]:
+        """The hyper-parameter of the ensemble that makes others likelier; none if nothing does."""
+        return {"adjustment": [0.0] * (classes - 1) + [self.others]} if self.others else {}
+
 
 class CrossValidated:
     """The members of a plan on every fold.
@@ -206,7 +210,8 @@ class CrossValidated:
     def teacher(self, members: Sequence[Recipe], lacking: Sequence[int]) -> tuple[Network, Floats, Floats]:
         """The ensemble of members that have not seen some folds, if any, and mean and deviation of its channels.
 
-        Its members are not calibrated: samples of folds that are held out would have a part in that.
+        Its members are not calibrated: samples of folds that are held out would have a part in that. Of all folds it is
+        taken for granted that the members were trained on the samples that the file holds.
         """
         if lacking:
             for recipe in members:
@@ -223,7 +228,8 @@ class CrossValidated:
             for each in members
         ]
         sizes = {"channels": len(self._file.layout.bands), "classes": len(self._file.classes)}
-        return put_together(networks, {"members": made_of, **sizes}), mean, std
+        settings = {"members": made_of, **sizes, **self._plan.adjustment(len(self._file.classes))}
+        return put_together(networks, settings), mean, std
 
     def build(self, recipe: Recipe) -> Network:
         """The untrained network of a member."""
@@ -337,7 +343,10 @@ class Trained:
 
 
 def identity(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells a recipe, as JSON has it, from all others, also of a version that knew fewer settings."""
+    """What tells a recipe, as JSON has it, from all others, also of a version that knew fewer settings.
+
+    Defaults must stay what they are, or what was trained by the old ones is taken for the new.
+    """
     return {"architecture": recipe["architecture"], **unusual(recipe)}
 
 
@@ -418,7 +427,7 @@ def make_final(
     feed = Feed(file, file.layout.bands, file.classes, by_pixel=True)
     training, counts = feed.labelled(np.arange(len(file)))
     feed.normalise_by(training)
-    network, settings = averaged(members, len(feed.channels), number, plan.others)
+    network, settings = averaged(members, len(feed.channels), number, plan)
     made = Made(
         tuple(members),
         network,
@@ -437,8 +446,8 @@ def make_final(
     return made, judged
 
 
-def averaged(members: Sequence[Member], channels: int, classes: int, others: float) -> tuple[Network, dict[str, Any]]:
-    """The ensemble of trained members, and its hyper-parameters; `others` as of a `Plan`."""
+def averaged(members: Sequence[Member], channels: int, classes: int, plan: Plan) -> tuple[Network, dict[str, Any]]:
+    """The ensemble of a plan's trained members, and its hyper-parameters."""
     settings: dict[str, Any] = {
         "members": [
             {
@@ -450,9 +459,8 @@ def averaged(members: Sequence[Member], channels: int, classes: int, others: flo
         ],
         "channels": channels,
         "classes": classes,
+        **plan.adjustment(classes),
     }
-    if others:
-        settings["adjustment"] = [0.0] * (classes - 1) + [others]
     return put_together([each.network for each in members], settings), settings
 
 

@@ -188,15 +188,15 @@ def _wide_table(path: Path, year: int, neighbours: Path) -> Source:
     """
     rows = pandas.read_parquet(path)
     rows = rows[~rows["CROPTYPE_LABEL"].isin(LEGACY_UNKNOWN)]
-    steps = int(rows["available_timesteps"].iloc[0])
-    first = date.fromisoformat(str(rows["start_date"].iloc[0]))
+    (steps,), (start,) = rows["available_timesteps"].unique(), rows["start_date"].unique()
+    first = date.fromisoformat(str(start))
     starts = make_periods("dekad" if "10D" in path.stem else "month", first, date(year, 12, 31)).first_days[:steps]
     columns = [[f"OPTICAL-{band}-ts{step}-{_METRES[band]}m" for band in BANDS] for step in range(steps)]
     values = np.stack([rows[names].to_numpy(np.float64) for names in columns], axis=1)  # (N, steps, C)
     seen = ((values > 0) & (values != NODATA)).all(axis=2)
     data, valid = np.zeros((len(rows), 12, len(BANDS)), np.uint16), np.zeros((len(rows), 12), bool)
     for month in range(12):
-        here = np.array([(start.year, start.month) == (year, month + 1) for start in starts])
+        here = np.array([(each.year, each.month) == (year, month + 1) for each in starts])
         for sample in np.flatnonzero(seen[:, here].any(axis=1)):
             data[sample, month] = np.rint(np.median(values[sample, here & seen[sample]], axis=0))
             valid[sample, month] = True
@@ -205,14 +205,15 @@ def _wide_table(path: Path, year: int, neighbours: Path) -> Source:
     away = [
         np.hypot((known["lon"] - lon) * np.cos(np.radians(lat)), known["lat"] - lat).argmin() for lon, lat in places
     ]
+    ever = valid.any(axis=1)
     arrays = {
-        "X": data,
-        "valid": valid,
-        "lonlat": places,
-        "fold": np.array([_fold(known["h3_l3_cell"].iloc[nearest]) for nearest in away]),
+        "X": data[ever],
+        "valid": valid[ever],
+        "lonlat": places[ever],
+        "fold": np.array([_fold(known["h3_l3_cell"].iloc[nearest]) for nearest in away])[ever],
         "dates": _months(year),
     }
-    code = rows["CROPTYPE_LABEL"].to_numpy(np.int64)
+    code = rows["CROPTYPE_LABEL"].to_numpy(np.int64)[ever]
     names = np.array([LEGACY.get(int(each), "Other") for each in code])
     return Source(path.stem, arrays, names, np.char.add("BE", code.astype("U5")))
 

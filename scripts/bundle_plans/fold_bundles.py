@@ -88,7 +88,7 @@ def _network(file: SampleFile, plan: Plan, found: CrossValidated, recipes: Seque
         network, mean, std = found.kept(recipe, fold)
         scores = _scores(found, found.logits(recipe), fold)
         members.append(Member(recipe, network, temperature, (), recipe.epochs, _KEPT, scores, 0.0))
-    together, settings = averaged(members, channels, classes, plan.others)
+    together, settings = averaged(members, channels, classes, plan)
     scores = _scores(found, found.ensemble(recipes), fold)
     return Made(
         tuple(members), together, "ensemble", settings, of_all, scores, file.layout.bands, file.classes,

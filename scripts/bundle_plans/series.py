@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropmap_core.classes import CropClass
+from cropmap_core.inference.bundle_types import ITEM
 from cropmap_core.learning.bundling import write_bundle
 from cropmap_core.samples.files import NO_PARCEL, Layout, SampleFile
 from cropmap_core.samples.writer import Samples, create_sample_file
@@ -111,6 +112,12 @@ def write_sources(
         writer.put_split(folds, {"method": "the folds of the data", "random": False, "roles": roles})
 
 
+def _older(bundle: Path, samples: Path) -> bool:
+    """Whether a bundle is older than the training set, and so may be of another one."""
+    item = bundle / ITEM
+    return item.is_file() and item.stat().st_mtime < samples.stat().st_mtime
+
+
 def prepare_once(prepare: Callable[[Path, Path], None], data: Path, path: Path) -> None:
     """Writes a training set, or makes sure that the one that is there is what the data and the plan still give.
 
@@ -182,6 +189,6 @@ def run(
             seeds = [seed for seed in found.there() if seed in plan.bundled]
             if not folds_there(folder / FOLDS, plan, found.folds, seeds):
                 write_fold_bundles(file, plan, found, seeds, folder / FOLDS)
-            if not made_of(asked.bundle, plan, seeds):
+            if _older(asked.bundle, samples) or not made_of(asked.bundle, plan, seeds):
                 made, judged = make_final(file, plan, found, seeds)
                 write_bundle(file, made, judged, asked.bundle, plan.title)

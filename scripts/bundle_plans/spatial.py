@@ -153,17 +153,21 @@ class SpatialTraining:
         """Trains a network on some folds, or takes the one that is there, and asks it for some landscapes."""
         plan = self._plan
         recipes = [each for each in (plan.series, plan.recipe) if each is not None]
-        if plan.recipe.teaching:
+        taught = any(each.teaching for each in recipes)
+        if taught:
             recipes += self._teachers
         told = [identity(each.as_json()) for each in recipes]
-        folder = self.folder / f"{mark(told, self.landscapes.path.name)}-folds{''.join(map(str, folds))}"
+        folder = (
+            self.folder
+            / f"{mark(told, plan.by_pixel.others, self.landscapes.path.name)}-folds{''.join(map(str, folds))}"
+        )
         by_series = self._by_series()
         shown = by_series.labelled(np.flatnonzero(np.isin(self.series.column("fold"), folds)))
         by_series.normalise_by(shown[0])
         torch.manual_seed(plan.recipe.seed)
         sizes = {"channels": len(by_series.channels), "classes": len(by_series.classes)}
         network = models.build(plan.recipe.architecture, **{**plan.recipe.hyper_parameters, **sizes})
-        teacher = self._teacher(folds, by_series) if plan.recipe.teaching else None
+        teacher = self._teacher(folds, by_series) if taught else None
         started = time.perf_counter()
         watch = Watch(
             epoch=lambda entry: self.say(

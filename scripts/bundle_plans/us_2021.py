@@ -49,7 +49,7 @@ PLAN = Plan(
         # Mixed pixels and crops that have no name cost a little where neither is, and win more where they are.
         replace(_L_TAE, variation=replace(_VARIATION, mixed_pixels=0.2, outliers=0.05), seed=100),
     ),
-    seeds=(0, 1),
+    seeds=(0,),
     bundled=(0,),
     others=0.5,
 )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import models
+from cropmap_core.errors import JobError
 from cropmap_core.learning.feeding import Feed
 from cropmap_core.learning.fitting import Fitted, Fitting
 from cropmap_core.learning.losses import teaching_loss
@@ -32,10 +33,10 @@ class Contrary(Network):
     def __init__(self) -> None:
         super().__init__()
         self.channels, self.classes, self.embedding = 3, 2, 1
-        self.asked: list[Tensor] = []
+        self.asked: list[tuple[Tensor, ...]] = []
 
     def logits(self, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
-        self.asked.append(x)
+        self.asked.append((x, dates, valid))
         late = x[:, 4, -1:] > x[:, 1, -1:]  # in the near infrared: (B, 1, H, W)
         return torch.cat([~late, late], dim=1).float() * 6
 
@@ -82,12 +83,12 @@ def test_what_is_taught_takes_the_place_of_labels(samples: Path) -> None:
 
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
 def test_both_see_the_same_variation(samples: Path, monkeypatch: pytest.MonkeyPatch, mixup: float) -> None:
-    seen: list[Tensor] = []
+    seen: list[tuple[Tensor, ...]] = []
     forward = models.ARCHITECTURES["tempcnn"][1].forward
 
     def looked_at(self: Network, x: Tensor, dates: Tensor, valid: Tensor) -> Tensor:
         if self.training:
-            seen.append(x)
+            seen.append((x, dates, valid))
         return forward(self, x, dates, valid)
 
     monkeypatch.setattr(models.ARCHITECTURES["tempcnn"][1], "forward", looked_at)
@@ -96,7 +97,10 @@ def test_both_see_the_same_variation(samples: Path, monkeypatch: pytest.MonkeyPa
     fit(samples, recipe, teacher)
     assert seen
     for mine, its in zip(seen, teacher.asked, strict=False):
-        assert torch.equal(torch.nan_to_num(mine), torch.nan_to_num(its))
+        x, dates, valid = mine
+        assert torch.equal(torch.where(valid.unsqueeze(2), x, 0), its[0])  # a network gets zero where not valid
+        assert torch.equal(dates, its[1])
+        assert torch.equal(valid, its[2])
 
 
 def test_a_teacher_who_counts_for_nothing_is_not_asked(samples: Path) -> None:
@@ -119,3 +123,25 @@ def test_loss_is_of_all_that_was_ever_observed() -> None:
     expected = (each.sum() - each[1, 0, 1]) / 3
     torch.testing.assert_close(teaching_loss(logits, taught, valid), expected)
     assert teaching_loss(logits, taught, torch.zeros_like(valid)) == 0
+
+
+@pytest.mark.parametrize(
+    ("architecture", "teacher", "message"),
+    [("tempcnn", None, "wants a dense teacher of 2 classes"), ("convlstm", Contrary(), "gives a patch one class")],
+)
+def test_a_teacher_that_does_not_fit_is_refused(
+    samples: Path, architecture: str, teacher: Network | None, message: str
+) -> None:
+    network = models.build(architecture, channels=3, classes=2)
+    with SampleFile(samples) as file:
+        feed = Feed(file, file.layout.bands, file.classes, by_pixel=True)
+        training = feed.labelled(file.indices("train"))
+        recipe, held_out = Recipe(architecture, teaching=0.5), file.indices("validation")
+        with pytest.raises(ValueError, match=message):
+            Fitting(network, feed, training, held_out, recipe, torch.device("cpu"), teacher=teacher)
+
+
+@pytest.mark.parametrize("teaching", [-0.1, 1.5])
+def test_a_share_that_is_none_is_refused(teaching: float) -> None:
+    with pytest.raises(JobError, match=f"TEACHING is {teaching}"):
+        Recipe("tempcnn", teaching=teaching)
