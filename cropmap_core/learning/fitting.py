@@ -103,7 +103,7 @@ class Fitting:
             recipe says how much it counts.
 
     Raises:
-        ValueError: The recipe wants a teacher and there is none, or one of other classes, or for another kind of network.
+        ValueError: The recipe wants a teacher and there is none, or one that cannot teach this network.
     """
 
     def __init__(
