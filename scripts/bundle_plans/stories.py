@@ -167,7 +167,8 @@ STORIES = {
     ),
     "canada-2017-convlstm": Story(
         "Crops of Canada by a recurrent network that looks at the neighbourhood of a pixel, month by month.",
-        "Maps of southern Canada where single pixels are noisy.",
+        "Maps of southern Canada by a recurrent network that looks around, and a start for one of your own. On all "
+        "that both were judged on, made landscapes too, `canada-2017-pixel` is better: take that for a map.",
         _CANADA_UNKNOWN,
         _CANADA_LABELS,
         _CANADA_FOLDS,
