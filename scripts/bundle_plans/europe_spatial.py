@@ -8,6 +8,7 @@ the one in the bundle learns from landscapes of its pixels too.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def prepare_square(data: Path, path: Path) -> None:
 PLAN = SpatialPlan(
     "europe-hybrid-cnn",
     "Groups of crops in western Europe, in their surroundings",
-    RECIPE,
+    replace(RECIPE, balance="none"),
     landscapes=LandscapeSettings(edge=32, background="Other", details=DETAILS, reach_km=15.0),
     held_out=((europe.OF_FLANDERS_2018,),),
     by_pixel=europe.PLAN,
