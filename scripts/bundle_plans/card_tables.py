@@ -154,9 +154,17 @@ def cost_table(costs: Sequence[Cost]) -> str:
     """Core-hours and energy of the bundle and of what it is judged by."""
     final = [each for each in costs if each.what.endswith(FINAL)]
     trees = [each for each in costs if each.what.startswith("xgboost")]
-    folds = [each for each in costs if each not in final and each not in trees]
+    told = [each for each in costs if each.what.startswith("landscapes told")]
+    nested = [each for each in costs if " without " in each.what and each not in told]
+    folds = [each for each in costs if each not in (*final, *trees, *told, *nested)]
     rows = []
-    for what, some in (("this bundle", final), ("its fold models", folds), ("fold models of XGBoost", trees)):
+    for what, some in (
+        ("this bundle", final),
+        ("its fold models", folds),
+        ("models without two folds, for the bundle that looks around", nested),
+        ("landscapes told by the models by pixel", told),
+        ("fold models of XGBoost", trees),
+    ):
         hours = sum(each.core_seconds for each in some) / 3600
         if some:
             rows.append([what, str(len(some)), f"{hours:.2f}", f"{sum(each.watt_hours for each in some):.0f}"])

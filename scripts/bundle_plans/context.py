@@ -28,7 +28,7 @@ from cropmap_core.learning.schedule import share_of_rate
 from cropmap_core.learning.scores import Scores
 from cropmap_core.samples.files import SampleFile
 from models.auto_context import LEAST_LOGARITHM, AutoContext
-from scripts.bundle_plans.costs import measured
+from scripts.bundle_plans.costs import FINAL, measured
 from scripts.bundle_plans.cross_validation import identity, make_final, seeded
 from scripts.bundle_plans.landscape_scores import Floats, PixelModels
 from scripts.bundle_plans.spatial import SpatialTraining, mark
@@ -137,7 +137,8 @@ class ContextTraining(SpatialTraining):
         if not path.exists():
             index = self.of_folds(folds)
             images = self._images(lacking).of(index).tensors(scaled.mean, scaled.std)
-            with measured(self.folder, f"U-Net of folds {', '.join(map(str, folds))}"):
+            of = FINAL if tuple(folds) == self.folds else f"folds {', '.join(map(str, folds))}"
+            with measured(self.folder, f"U-Net of {of}"):
                 loss = teach(network, images, self._target(index), recipe)
             part = path.with_suffix(".part")
             save_file(_without_first(network), part)

@@ -4,8 +4,8 @@ Run as `python -m scripts.bundle_plans.us_2021_spatial DATA WORK [--bundle FOLDE
 data, WORK that of `us_2021`, whose models by pixel are the first network, and the yardstick. The U-Net learns from
 landscapes made of the series of `us-2021-pixel`, each told by a first network that has not seen its fold. Each fold is
 held out in turn: its landscapes are judged by a U-Net taught on the others. Those were told by models by pixel that
-have learnt from the held-out fold too, which may flatter a little; to train others for each fold takes hours. Labels
-are those of the USDA Cropland Data Layer.
+have learnt from the held-out fold too, which may flatter a little; to train others for each fold takes an hour
+and more. Labels are those of the USDA Cropland Data Layer.
 """
 
 from __future__ import annotations
