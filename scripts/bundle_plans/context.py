@@ -29,7 +29,7 @@ from cropmap_core.learning.scores import Scores
 from cropmap_core.samples.files import SampleFile
 from models.auto_context import LEAST_LOGARITHM, AutoContext
 from scripts.bundle_plans.costs import FINAL, measured
-from scripts.bundle_plans.cross_validation import identity, make_final, seeded
+from scripts.bundle_plans.cross_validation import identities, make_final
 from scripts.bundle_plans.landscape_scores import Floats, PixelModels
 from scripts.bundle_plans.spatial import SpatialTraining, mark
 
@@ -85,15 +85,14 @@ class ContextTraining(SpatialTraining):
 
     @property
     def _members(self) -> list[Recipe]:
-        return [seeded(recipe, seed) for seed in self._seeds for recipe in self._plan.by_pixel.recipes]
+        return self._plan.by_pixel.members(self._seeds)
 
     def _images(self, group: tuple[int, ...] = ()) -> Images:
         """All landscapes, each told by models that have seen neither its fold nor those of a group; told only once.
 
         Those of the group are left out.
         """
-        members = [identity(each.as_json()) for each in self._members]
-        told = mark(self.landscapes.path.name, members, self._plan.by_pixel.others, group)
+        told = mark(self.landscapes.path.name, identities(self._members), self._plan.by_pixel.others, group)
         path = self.folder / f"images-{told}.npz"
         if not path.exists():
             index = np.flatnonzero(~np.isin(self._fold, group))
@@ -131,8 +130,8 @@ class ContextTraining(SpatialTraining):
         if not isinstance(network, AutoContext):
             raise TypeError(f"{ARCHITECTURE} made a {type(network).__name__}")
         lacking = tuple(fold for fold in self.folds if fold not in folds) if plan.nested else ()
-        members = [identity(each.as_json()) for each in self._members]
-        told = mark(identity(recipe.as_json()), self.landscapes.path.name, members, plan.by_pixel.others, lacking)
+        own, *members = identities([recipe, *self._members])
+        told = mark(own, self.landscapes.path.name, members, plan.by_pixel.others, lacking)
         path = self.folder / f"context-{told}-folds{''.join(map(str, folds))}.safetensors"
         if not path.exists():
             index = self.of_folds(folds)

@@ -76,6 +76,10 @@ class Plan:
     bundled: tuple[int, ...] = (0, 1)
     """Those whose members the bundle holds: a third seed would win little and take half as long again to map."""
 
+    def members(self, seeds: Sequence[int]) -> list[Recipe]:
+        """Those of some seeds, one seed after the other."""
+        return [seeded(recipe, seed) for seed in seeds for recipe in self.recipes]
+
     def adjustment(self, classes: int) -> dict[str, list[float]]:
         """The hyper-parameter of the ensemble that makes others likelier; none if nothing does."""
         return {"adjustment": [0.0] * (classes - 1) + [self.others]} if self.others else {}
@@ -350,6 +354,11 @@ def identity(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {"architecture": recipe["architecture"], **unusual(recipe)}
 
 
+def identities(recipes: Sequence[Recipe]) -> list[dict[str, Any]]:
+    """The identity of each."""
+    return [identity(recipe.as_json()) for recipe in recipes]
+
+
 def unusual(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """What a recipe, as JSON has it, does not leave as it usually is."""
     return _unlike(recipe, Recipe(recipe["architecture"]).as_json())
@@ -408,7 +417,7 @@ def make_final(
     file: SampleFile, plan: Plan, found: CrossValidated, seeds: Sequence[int]
 ) -> tuple[Made, CrossValidation]:
     """Trains the members of some seeds on all folds; calibrated, and judged, by cross-validation."""
-    recipes = [seeded(recipe, seed) for seed in seeds for recipe in plan.recipes]
+    recipes = plan.members(seeds)
     temperatures, of_all = found.temperatures(recipes)
     logits = found.ensemble(recipes)
     fold = file.column("fold")
@@ -479,8 +488,8 @@ def tell(found: CrossValidated, plan: Plan, tasks: Mapping[str, tuple[Task, Sequ
     seeds = found.there()
     bundled = [seed for seed in seeds if seed in plan.bundled]
     of_trees = found.calibrated(found.of_trees())
-    each = {seed: found.ensemble([seeded(recipe, seed) for recipe in plan.recipes]) for seed in seeds}
-    members = [seeded(recipe, seed) for seed in bundled for recipe in plan.recipes]
+    each = {seed: found.ensemble(plan.members([seed])) for seed in seeds}
+    members = plan.members(bundled)
     together = found.ensemble(members) if members else None
     told: dict[str, Any] = {"seeds": seeds, "tasks": {}}
     for name, (task, folds) in tasks.items():

@@ -23,7 +23,7 @@ from cropmap_core.learning.made import Made, Member
 from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.scores import Scores, confusion_matrix
 from cropmap_core.samples.files import SampleFile
-from scripts.bundle_plans.cross_validation import XGBOOST, CrossValidated, Plan, averaged, identity, seeded
+from scripts.bundle_plans.cross_validation import XGBOOST, CrossValidated, Plan, averaged, identity
 
 FOLDS = "folds"
 """Folder of a plan's work folder that the bundles of fold models go to."""
@@ -46,7 +46,7 @@ def write_fold_bundles(
     Returns:
         The two folders, as `evaluatemodel` takes them.
     """
-    recipes = [seeded(recipe, seed) for seed in seeds for recipe in plan.recipes]
+    recipes = plan.members(seeds)
     networks, trees = folder / plan.id, folder / f"{plan.id}-{XGBOOST}"
     for fold in found.folds:
         made = _network(file, plan, found, recipes, fold)
@@ -64,7 +64,7 @@ def made_of(folder: Path, plan: Plan, seeds: Sequence[int]) -> bool:
         return False
     told = read_json(path)
     # Settings that recipes got later on, and that the plan does not use, make it no other.
-    wanted = [identity(_plain(seeded(recipe, seed).as_json())) for seed in seeds for recipe in plan.recipes]
+    wanted = [identity(_plain(recipe.as_json())) for recipe in plan.members(seeds)]
     adjustment = read_json(folder / ITEM)["properties"]["mlm:hyperparameters"].get("adjustment", [0.0])
     same = wanted == [identity(each["recipe"]) for each in told["members"] or [told]]
     return same and adjustment[-1] == plan.others

@@ -21,7 +21,7 @@ from cropmap_core.learning.recipes import Recipe
 from cropmap_core.learning.scores import Scores, confusion_matrix
 from cropmap_core.samples.files import NO_PARCEL, SampleFile
 from models.network import Network
-from scripts.bundle_plans.cross_validation import CrossValidated, seeded
+from scripts.bundle_plans.cross_validation import CrossValidated
 
 Floats = NDArray[np.float32]
 Told = Callable[[Indices], Floats]
@@ -154,7 +154,7 @@ class PixelModels(CrossValidated):
         Each landscape is told by members that have not seen its fold, nor those of `without`, with temperatures of the
         other folds.
         """
-        members = [seeded(recipe, seed) for seed in seeds for recipe in self._plan.recipes]
+        members = self._plan.members(seeds)
         fold = landscapes.column("fold")[index]
         size = landscapes.layout.size
         found = np.empty((len(index), len(landscapes.classes), size, size), np.float32)

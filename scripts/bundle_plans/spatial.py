@@ -33,7 +33,7 @@ from cropmap_core.learning.scores import Scores
 from cropmap_core.samples.files import SampleFile
 from models.network import Network
 from scripts.bundle_plans.cloud_shapes import read_cloud_shapes
-from scripts.bundle_plans.cross_validation import Plan, identity, seeded
+from scripts.bundle_plans.cross_validation import Plan, identities
 from scripts.bundle_plans.landscape_scores import (
     PARCELS,
     PIXELS,
@@ -156,11 +156,8 @@ class SpatialTraining:
         taught = any(each.teaching for each in recipes)
         if taught:
             recipes += self._teachers
-        told = [identity(each.as_json()) for each in recipes]
-        folder = (
-            self.folder
-            / f"{mark(told, plan.by_pixel.others, self.landscapes.path.name)}-folds{''.join(map(str, folds))}"
-        )
+        settings = mark(identities(recipes), plan.by_pixel.others, self.landscapes.path.name)
+        folder = self.folder / f"{settings}-folds{''.join(map(str, folds))}"
         by_series = self._by_series()
         shown = by_series.labelled(np.flatnonzero(np.isin(self.series.column("fold"), folds)))
         by_series.normalise_by(shown[0])
@@ -186,8 +183,7 @@ class SpatialTraining:
     @property
     def _teachers(self) -> list[Recipe]:
         """The members of the bundle by pixel."""
-        by_pixel = self._plan.by_pixel
-        return [seeded(recipe, seed) for seed in by_pixel.bundled for recipe in by_pixel.recipes]
+        return self._plan.by_pixel.members(self._plan.by_pixel.bundled)
 
     def _teacher(self, folds: Sequence[int], taught: Feed) -> Network:
         """The models by pixel that have seen the same folds and no others, and scale channels as who is taught."""
@@ -254,8 +250,7 @@ class SpatialTraining:
         if found.has_trees():
             rows["xgboost"] = found.calibrated(found.of_trees())
         if seeds := found.there():
-            members = [seeded(recipe, seed) for seed in seeds for recipe in plan.by_pixel.recipes]
-            rows[_name(plan.by_pixel, seeds)] = found.ensemble(members)
+            rows[_name(plan.by_pixel, seeds)] = found.ensemble(plan.by_pixel.members(seeds))
         of_folds = np.isin(self.series.column("fold"), folds)
         everywhere = {name: task for name, (task, some) in plan.tasks(self.series).items() if some is None}
         tasks = {name: task for name, task in everywhere.items() if of_folds[task.samples].any()}
@@ -356,11 +351,9 @@ class SpatialTraining:
             self.say(f"no seed of {plan.by_pixel.id} is trained: judged without it; run its plan, and this one again")
             return {}
         both = np.sort(np.concatenate([judged, others]))
-        members = [identity(seeded(recipe, seed).as_json()) for seed in seeds for recipe in plan.by_pixel.recipes]
-        path = (
-            self.folder
-            / f"by-pixel-{mark(self.landscapes.path.name, both.tolist(), members, plan.by_pixel.others)}.npy"
-        )
+        members = identities(plan.by_pixel.members(seeds))
+        told_of = mark(self.landscapes.path.name, both.tolist(), members, plan.by_pixel.others)
+        path = self.folder / f"by-pixel-{told_of}.npy"
         if not path.exists():
             started = time.perf_counter()
             part = path.with_suffix(".part.npy")
